@@ -1,0 +1,3 @@
+from ddselect.cli import main
+
+main()

@@ -1,0 +1,3 @@
+"""Dataset distillation by diffusion-driven selection."""
+
+__version__ = "0.1.0"

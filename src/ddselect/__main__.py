@@ -1,0 +1,5 @@
+"""``python -m ddselect``."""
+
+from ddselect.cli import main
+
+main()

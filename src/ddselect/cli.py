@@ -1,0 +1,83 @@
+"""The command line: Hydra composes, each job of a sweep runs in a process of its own, a mistake is one line."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from ddselect.config import build_experiment, conf_dir
+from ddselect.runtime.errors import UserError, disk_full, one_line
+
+_failed: list[str] = []
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """Ends the process with one line for everything that a user can mend; anything else is a bug and shows its trace."""
+    try:
+        yield
+    except UserError as error:
+        _leave(str(error), 2)
+    except (HydraException, OmegaConfBaseException) as error:
+        _leave(_hydra_message(error), 2)
+    except KeyboardInterrupt:
+        _leave("interrupted; finished stages and shards are kept, the same command goes on from them", 130)
+    except OSError as error:
+        if not disk_full(error):
+            raise
+        place = error.filename or "the store or the run folder"
+        _leave(f"no space left on the disk for {place}; make room and run the same command again", 2)
+
+
+def _hydra_message(error: Exception) -> str:
+    """Hydra's message without its advice on syntax that would not help here."""
+    return one_line(error.__cause__ or error)
+
+
+def _leave(message: str, code: int) -> None:
+    print(f"ddselect: {message}", file=sys.stderr, flush=True)
+    sys.exit(code)
+
+
+@hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")
+def _job(cfg: DictConfig) -> None:
+    hydra_config = HydraConfig.get()
+    folder = Path(hydra_config.runtime.output_dir)
+    with _one_line_errors():
+        if hydra_config.mode == RunMode.MULTIRUN:
+            _start_process(list(hydra_config.overrides.task), folder)
+            return
+        from ddselect.pipeline import run
+
+        results = run(build_experiment(cfg), folder)
+        if results is not None:
+            print(f"results: {results}", flush=True)
+
+
+def _start_process(overrides: list[str], folder: Path) -> None:
+    """Runs one job of a sweep as a single run in a fresh process; a failed one does not stop the others."""
+    print(f"[{folder.name}] {' '.join(overrides)}", file=sys.stderr, flush=True)
+    command = [sys.executable, "-m", "ddselect", *overrides, f"hydra.run.dir={folder}"]
+    code = subprocess.run(command).returncode
+    if code == 130:
+        raise KeyboardInterrupt
+    if code:
+        _failed.append(f"{folder.name} ({' '.join(overrides)}: exit code {code})")
+
+
+def main() -> None:
+    """Entry point. Exit codes: 0 done, 1 jobs of a sweep failed, 2 a user's mistake, 130 interrupted."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors while composing reach this function instead of being printed by Hydra
+    with _one_line_errors():
+        _job()
+    if _failed:
+        _leave(f"{len(_failed)} jobs of the sweep failed: {', '.join(_failed)}", 1)

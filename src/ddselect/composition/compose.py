@@ -1,0 +1,151 @@
+"""The ``composition`` group: selected patches and images become distilled images, with their provenance."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ddselect.composition.card import dataset_card
+from ddselect.dataset.images import read_image
+from ddselect.dataset.index import Index
+from ddselect.runtime.errors import UserError
+from ddselect.runtime.files import write_text
+from ddselect.runtime.progress import counting
+from ddselect.runtime.seeds import numpy_generator
+from ddselect.selection.table import first
+
+VERSION = 1
+DISTILLED, METADATA = "distilled", "metadata.jsonl"
+
+
+@dataclass
+class Composition:
+    """How distilled images are filled; see ``conf/composition/``.
+
+    Attributes:
+        factor: A stitched image holds factor x factor crops.
+        whole: Share of the distilled images of a class that are whole images; the others are stitched.
+    """
+
+    factor: int
+    whole: float
+
+    def __post_init__(self) -> None:
+        if self.factor < 1:
+            raise UserError(f"composition.factor={self.factor}: at least 1 is needed")
+        if not 0 <= self.whole <= 1:
+            raise UserError(f"composition.whole={self.whole}: a share from 0 to 1 is needed")
+
+    def is_whole(self, slot: int) -> bool:
+        """Whether the image in this place of a class is a whole one: evenly spread, and the same for every IPC."""
+        share = Fraction(self.whole).limit_denominator(1000)
+        return int(share * (slot + 1)) > int(share * slot)
+
+    def count_whole(self, ipc: int) -> int:
+        """Number of whole images among ``ipc``."""
+        return sum(self.is_whole(slot) for slot in range(ipc))
+
+
+def slots(table: pa.Table, composition: Composition, label: int, name: str, ipc: int | None) -> Iterator[list[dict]]:  # type: ignore[type-arg]
+    """The patches of each distilled image of a class, in order; IPC None takes every image."""
+    if ipc is None:
+        for row in table.to_pylist():
+            if row["label"] == label and row["kind"] == "image":
+                yield [row]
+        return
+    whole = composition.count_whole(ipc)
+    cells = composition.factor**2
+    images = iter(first(table, label, "image", whole, name))
+    crops = iter(first(table, label, "crop", (ipc - whole) * cells, name))
+    for slot in range(ipc):
+        yield [next(images)] if composition.is_whole(slot) else [next(crops) for _ in range(cells)]
+
+
+def compose(
+    index: Index, table: pa.Table, composition: Composition, ipc: int | None, view: int, seed: int, folder: Path, title: str
+) -> dict[str, object]:
+    """Writes ``<folder>/distilled/<class>/<number>.png``, ``metadata.jsonl`` and a dataset card.
+
+    Crops of consecutive ranks share an image, and a keyed permutation deals them to its quadrants, so that no quadrant
+    always holds the best one.
+
+    Args:
+        index: The training images.
+        table: The selection.
+        composition: Factor and share of whole images.
+        ipc: Images per class; None for every training image.
+        view: Side in pixels of a distilled image.
+        seed: Seed of the permutation.
+        folder: The stage's folder.
+        title: What the selection is called on the card.
+
+    Raises:
+        UserError: A class has too few candidates, or the factor does not divide the size.
+    """
+    factor = composition.factor
+    if view % factor:
+        raise UserError(f"composition.factor={factor} does not divide the image size {view}")
+    root = folder / DISTILLED
+    paths = dict(zip(index.ids, index.table["path"].to_pylist(), strict=True))
+    lines = []
+    total = len(index) if ipc is None else ipc * len(index.class_names)
+    with counting("composition", total, "images") as counter:
+        for label, (class_folder, name) in enumerate(zip(index.class_folders, index.class_names, strict=True)):
+            (root / class_folder).mkdir(parents=True, exist_ok=True)
+            for slot, patches in enumerate(slots(table, composition, label, name, ipc)):
+                side = 1 if len(patches) == 1 and patches[0]["kind"] == "image" else factor
+                cells = numpy_generator(seed, "cells", label, slot).permutation(side**2)
+                canvas = torch.zeros(3, view, view, dtype=torch.uint8)
+                provenance = []
+                for patch, cell in zip(patches, cells.tolist(), strict=True):
+                    box = (patch["x0"], patch["y0"], patch["x1"], patch["y1"])
+                    row, column, size = cell // side, cell % side, view // side
+                    pixels = read_image(index.root / paths[patch["id"]], box, size)
+                    canvas[:, row * size : (row + 1) * size, column * size : (column + 1) * size] = pixels
+                    facts = {key: patch[key] for key in ("kind", "score", "cluster", "rank")}
+                    provenance.append({"source": patch["id"], "box": list(box), "cell": [row, column], **facts})
+                file = f"{class_folder}/{slot:05d}.png"
+                Image.fromarray(canvas.permute(1, 2, 0).numpy()).save(root / file, compress_level=1)
+                lines.append({"file_name": file, "label": label, "class": name, "patches": provenance})
+                counter.advance()
+    write_text(root / METADATA, "".join(json.dumps(line) + "\n" for line in lines))
+    write_text(root / "README.md", dataset_card(title, index, composition.factor, composition.whole, ipc, view, len(lines)))
+    size = sum((root / line["file_name"]).stat().st_size for line in lines)
+    return {"images": len(lines), "image_bytes": size}
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """A distilled set.
+
+    Attributes:
+        images: (N, 3, S, S) uint8.
+        labels: (N,) int64.
+        stitched: (N,) bool, which images are stitched.
+        metadata: One entry per image, as in ``metadata.jsonl``.
+    """
+
+    images: Tensor
+    labels: Tensor
+    stitched: Tensor
+    metadata: list[dict]  # type: ignore[type-arg]
+
+
+def read_distilled(folder: Path) -> Distilled:
+    """Reads a finished composition."""
+    root = folder / DISTILLED
+    metadata = [json.loads(line) for line in (root / METADATA).read_text().splitlines()]
+    images = []
+    for entry in metadata:
+        with Image.open(root / entry["file_name"]) as image:
+            images.append(torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1))
+    labels = torch.tensor([entry["label"] for entry in metadata], dtype=torch.int64)
+    stitched = torch.tensor([entry["patches"][0]["kind"] == "crop" for entry in metadata])
+    return Distilled(torch.stack(images), labels, stitched, metadata)

@@ -1,0 +1,173 @@
+"""Datasets as they lie on disk: class folders of images, one image folder for each split."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ddselect.dataset.classes import class_names
+from ddselect.runtime.errors import UserError
+from ddselect.runtime.seeds import key64
+from ddselect.runtime.store import execution
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """An image file of a dataset.
+
+    Attributes:
+        path: Relative to the dataset's root.
+        split: ``train``, ``val`` or ``test``.
+        folder: Name of the class folder.
+    """
+
+    path: str
+    split: str
+    folder: str
+
+
+@dataclass
+class Dataset:
+    """What every dataset has; see ``conf/dataset/`` for each field.
+
+    Attributes:
+        name: Name in results and reports.
+        image_size: Side in pixels of the square view that is scored, composed and trained on.
+        names: How class folders become class names: ``folder`` (the folder's name) or ``imagenet`` (WordNet ID to name).
+        broken: What to do with an unreadable image: ``error``, or ``skip`` it and list it.
+        compare: What the config's ``compare`` is unless it is set.
+    """
+
+    name: str
+    image_size: int
+    names: str = "folder"
+    broken: str = "error"
+    compare: list[str] = execution([])
+
+    def __post_init__(self) -> None:
+        if self.image_size < 8:
+            raise UserError(f"dataset.image_size={self.image_size}: at least 8 pixels are needed")
+        if self.names not in ("folder", "imagenet"):
+            raise UserError(f"dataset.names={self.names}: choose folder or imagenet")
+        if self.broken not in ("error", "skip"):
+            raise UserError(f"dataset.broken={self.broken}: choose error or skip")
+
+    def provide(self, folder: Path) -> Path:
+        """Makes sure that the images are there and returns their root; ``folder`` is free for generated ones."""
+        raise UserError(f"dataset {self.name}: class {type(self).__name__} provides no images")
+
+    def files(self, root: Path) -> list[SourceFile]:
+        """All image files, sorted by split, class and name.
+
+        Raises:
+            UserError: A folder is missing, a class is empty, or the splits have different classes.
+        """
+        raise UserError(f"dataset {self.name}: class {type(self).__name__} lists no files")
+
+    def signature(self) -> str:
+        """Changes when files are added, removed or renamed, so that a stale index is not reused."""
+        return ""
+
+    def class_names(self, folders: list[str]) -> list[str]:
+        """Class names, in the order of the class folders."""
+        return class_names(folders, self.names)
+
+
+@dataclass
+class ImageFolder(Dataset):
+    """Class folders of images of any size, ``<root>/<train>/<class>/*.jpg`` and ``<root>/<test>/<class>/*.jpg``.
+
+    Attributes:
+        root: Folder of the dataset.
+        train: Subfolder of the training images.
+        test: Subfolder of the test images.
+        holdout: If above 0, ``root`` holds the class folders themselves and this share of the images, chosen by their
+            names, is the test split.
+        hint: What to tell a user whose ``root`` is missing.
+    """
+
+    root: str = ""
+    train: str = "train"
+    test: str = "val"
+    holdout: float = 0.0
+    hint: str = execution("give its place with dataset.root=<folder>")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.holdout < 1:
+            raise UserError(f"dataset.holdout={self.holdout}: a share from 0 up to, not including, 1")
+
+    def provide(self, folder: Path) -> Path:
+        root = Path(self.root).expanduser().absolute()
+        if not self.root or not root.is_dir():
+            raise UserError(f"dataset {self.name}: no images found in '{self.root or '(no folder given)'}'; {self.hint}")
+        return root
+
+    def _class_folders(self, root: Path) -> dict[str, list[Path]]:
+        """Class folders of each split."""
+        splits = {"train": root, "test": root} if self.holdout else {"train": root / self.train, "test": root / self.test}
+        found = {}
+        for split, folder in splits.items():
+            if not folder.is_dir():
+                raise UserError(
+                    f"dataset {self.name}: folder {folder} ({split} images) is missing; make it, name another with "
+                    f"dataset.{split}=<subfolder>, or split class folders lying in {root} with dataset.holdout=0.2"
+                )
+            found[split] = sorted(child for child in folder.iterdir() if child.is_dir() and child.name[0] != ".")
+            if not found[split]:
+                raise UserError(f"dataset {self.name}: {folder} has no class folders; put <class>/<image> below it")
+        return found
+
+    def files(self, root: Path) -> list[SourceFile]:
+        splits = self._class_folders(root)
+        classes = {split: [folder.name for folder in folders] for split, folders in splits.items()}
+        odd = sorted(set(classes["train"]) ^ set(classes["test"]))
+        if odd:
+            raise UserError(f"dataset {self.name}: class folder '{odd[0]}' is in one split only ({len(odd)} such classes)")
+        files = []
+        for split, folders in splits.items():
+            for folder in folders:
+                names = sorted(p for p in folder.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file())
+                paths = [p.relative_to(root).as_posix() for p in names]
+                if self.holdout:
+                    paths = [p for p in paths if (key64(p) / 2**63 < self.holdout) == (split == "test")]
+                if not paths:
+                    raise UserError(f"dataset {self.name}: class '{folder.name}' has no {split} images in {folder}")
+                files += [SourceFile(path, split, folder.name) for path in paths]
+        return files
+
+    def signature(self) -> str:
+        folders = self._class_folders(self.provide(Path()))
+        return str(key64(*[f"{p} {p.stat().st_mtime_ns}" for split in folders.values() for p in split]))
+
+
+@dataclass
+class ClutteredDigits(Dataset):
+    """The embedded dataset, rendered from scikit-learn's digits; see :mod:`ddselect.dataset.scenes`.
+
+    Attributes:
+        sizes: Number of scenes of each split.
+    """
+
+    sizes: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.image_size != 32:
+            raise UserError(f"dataset.image_size={self.image_size}: cluttered_digits has 32-pixel scenes")
+        if set(self.sizes) != {"train", "val", "test"} or min(self.sizes.values()) < 10:
+            raise UserError(f"dataset.sizes={self.sizes}: train, val and test are needed, each at least 10 scenes")
+
+    def provide(self, folder: Path) -> Path:
+        from ddselect.dataset.rendering import write_scenes
+
+        root = (folder / "images").absolute()
+        write_scenes(root, self.sizes)
+        return root
+
+    def files(self, root: Path) -> list[SourceFile]:
+        files = []
+        for split in ("train", "val", "test"):
+            for path in sorted((root / split).glob("*/*.png")):
+                files.append(SourceFile(path.relative_to(root).as_posix(), split, path.parent.name))
+        return files

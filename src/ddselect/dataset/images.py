@@ -1,0 +1,59 @@
+"""Reading images: a square view of a file, or a box of it, at the wanted size."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ddselect.runtime.errors import UserError
+
+Box = tuple[int, int, int, int]
+
+
+def square_box(width: int, height: int) -> Box:
+    """The largest centred square of an image: x0, y0, x1, y1 in its pixels."""
+    side = min(width, height)
+    x0, y0 = (width - side) // 2, (height - side) // 2
+    return x0, y0, x0 + side, y0 + side
+
+
+def view_to_source(boxes: np.ndarray, width: int, height: int, view_size: int) -> np.ndarray:
+    """Boxes (N, 4) in pixels of the square view to int32 pixels of the file."""
+    x0, y0, x1, _ = square_box(width, height)
+    scale = (x1 - x0) / view_size
+    return np.rint(boxes * scale + np.array([x0, y0, x0, y0])).astype(np.int32)
+
+
+def source_to_view(boxes: np.ndarray, width: int, height: int, view_size: int) -> np.ndarray:
+    """Boxes (N, 4) in pixels of the file to float pixels of the square view."""
+    x0, y0, x1, _ = square_box(width, height)
+    return (boxes - np.array([x0, y0, x0, y0])) * (view_size / (x1 - x0))
+
+
+def read_image(path: Path, box: Box | None, size: int) -> Tensor:
+    """A square part of an image file, resized (bicubic, antialiased).
+
+    Args:
+        path: Image file of any mode; alpha is dropped, grey becomes RGB.
+        box: x0, y0, x1, y1 in the file's pixels; the largest centred square if None.
+        size: Side of the result in pixels.
+
+    Returns:
+        (3, size, size) uint8.
+
+    Raises:
+        UserError: The file is missing or cannot be decoded.
+    """
+    try:
+        with Image.open(path) as image:
+            part = box or square_box(*image.size)
+            rgb = image.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UserError(f"{path}: unreadable image ({error}); repair or remove it, or set dataset.broken=skip") from None
+    if (part[2] - part[0], part[3] - part[1]) == (size, size):
+        resized = rgb.crop(part)
+    else:
+        resized = rgb.resize((size, size), Image.Resampling.BICUBIC, box=part, reducing_gap=3.0)
+    return torch.from_numpy(np.array(resized)).permute(2, 0, 1)

@@ -1,0 +1,172 @@
+"""Rendering of the embedded dataset: handwritten digits hidden in cluttered colour scenes.
+
+A scene is a 32 x 32 RGB image with a dark textured background, fragments of other digits and one whole digit, its
+class. The handwriting is scikit-learn's ``load_digits`` (UCI Optical Recognition of Handwritten Digits, 8 x 8). The
+box of the whole digit is known, so a localisation can be measured; it is never given to a method.
+"""
+
+from dataclasses import dataclass, replace
+from math import pi
+
+import torch
+import torch.nn.functional as F
+from sklearn.datasets import load_digits
+from torch import Tensor
+
+CLASS_NAMES = tuple("0123456789")
+TRAIN_DIGITS = 1300  # file order follows writers: the last 497 digits are other hands
+_CHUNK = 2048
+
+
+@dataclass(frozen=True)
+class SceneStyle:
+    """How scenes are drawn.
+
+    Attributes:
+        size: Side of the scene in pixels.
+        digit: Smallest and largest width of a digit's 8 x 8 grid, in scene pixels.
+        fragments: Number of 4 x 4 pieces of other digits.
+    """
+
+    size: int = 32
+    digit: tuple[float, float] = (13.0, 16.0)
+    fragments: int = 4
+
+    def with_fragments(self, fragments: int) -> "SceneStyle":
+        """The same style with another number of fragments."""
+        return replace(self, fragments=fragments)
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """A batch of rendered scenes.
+
+    Attributes:
+        images: (N, 3, S, S) uint8.
+        labels: (N,) int64, 0 to 9, the same number of each (up to one).
+        boxes: (N, 4) int64, tight box of the whole digit as x0, y0, x1, y1 in pixels, end exclusive.
+    """
+
+    images: Tensor
+    labels: Tensor
+    boxes: Tensor
+
+
+def digits(train: bool) -> tuple[Tensor, Tensor]:
+    """The handwriting to draw with: (N, 8, 8) float32 in [0, 1] and (N,) int64 labels, disjoint in writers."""
+    bunch = load_digits()
+    part = slice(None, TRAIN_DIGITS) if train else slice(TRAIN_DIGITS, None)
+    ink = torch.tensor(bunch.images[part] / 16.0, dtype=torch.float32)
+    return ink, torch.tensor(bunch.target[part], dtype=torch.int64)
+
+
+def render(count: int, seed: int, train: bool = True, style: SceneStyle | None = None) -> Scenes:
+    """Draws balanced scenes; the same arguments give the same pixels.
+
+    Args:
+        count: Number of scenes.
+        seed: Seed of everything random in them.
+        train: Draw with the training writers' digits, or with the test writers'.
+        style: How to draw; the default is the embedded dataset's.
+    """
+    style = style or SceneStyle()
+    ink, ink_labels = digits(train)
+    by_class = [torch.where(ink_labels == c)[0] for c in range(10)]
+    generator = torch.Generator().manual_seed(seed)
+    labels = (torch.arange(count) % 10)[torch.randperm(count, generator=generator)]
+    parts = []
+    for chunk in labels.split(_CHUNK):
+        picks = [by_class[c][torch.randint(len(by_class[c]), (1,), generator=generator)] for c in chunk.tolist()]
+        parts.append(_draw(ink, torch.cat(picks), style, generator))
+    return Scenes(torch.cat([p[0] for p in parts]), labels, torch.cat([p[1] for p in parts]))
+
+
+def _uniform(generator: torch.Generator, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
+    return torch.rand(*shape, generator=generator) * (high - low) + low
+
+
+def _background(count: int, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """A dark colour, a smooth texture and a wave: (N, 3, S, S), and the colour alone (N, 3, 1, 1)."""
+    base = _uniform(generator, count, 3, 1, 1, low=0.05, high=0.45)
+    texture = torch.randn(count, 3, 5, 5, generator=generator)
+    texture = F.interpolate(texture, size=(size, size), mode="bicubic", align_corners=True) * 0.06
+    rows, columns = torch.meshgrid(torch.arange(size).float(), torch.arange(size).float(), indexing="ij")
+    angle = _uniform(generator, count, 1, 1, high=pi)
+    frequency = _uniform(generator, count, 1, 1, low=0.25, high=1.0)
+    phase = _uniform(generator, count, 1, 1, high=2 * pi)
+    wave = torch.sin((columns * torch.cos(angle) + rows * torch.sin(angle)) * frequency + phase)
+    strength = _uniform(generator, count, 3, 1, 1, low=-0.06, high=0.06)
+    return base + texture + wave[:, None] * strength, base
+
+
+def _ink_colour(base: Tensor, generator: torch.Generator) -> Tensor:
+    """A colour brighter than the background: (N, 3, 1, 1)."""
+    tint = _uniform(generator, *base.shape) - 0.5
+    return (base + _uniform(generator, len(base), 1, 1, 1, low=0.35, high=0.55) + 0.3 * tint).clamp(0, 1)
+
+
+def _place(
+    ink: Tensor, x: Tensor, y: Tensor, width: Tensor, size: int, shear: float, generator: torch.Generator
+) -> Tensor:
+    """Puts (N, 8, 8) ink, rotated a little, at centre (x, y) with the given width: coverage (N, 1, S, S) in [0, 1]."""
+    angle = _uniform(generator, len(ink), low=-0.2, high=0.2)
+    slant = _uniform(generator, len(ink), low=-shear, high=shear) if shear else torch.zeros(len(ink))
+    padded = F.pad(ink[:, None], (1, 1, 1, 1))
+    extent = width * 10 / 8 / size
+    rows = [
+        torch.stack([torch.cos(angle), torch.sin(angle) + slant], -1),
+        torch.stack([-torch.sin(angle), torch.cos(angle)], -1),
+    ]
+    matrix = torch.stack(rows, 1) / extent[:, None, None]
+    centre = torch.stack([2 * x / size - 1, 2 * y / size - 1], -1)
+    theta = torch.cat([matrix, -(matrix @ centre[..., None])], -1)
+    grid = F.affine_grid(theta, [len(ink), 1, size, size], align_corners=False)
+    return F.grid_sample(padded, grid, mode="bicubic", padding_mode="zeros", align_corners=False).clamp(0, 1)
+
+
+def _fragment(
+    ink: Tensor, digit_x: Tensor, digit_y: Tensor, clearance: Tensor, style: SceneStyle, generator: torch.Generator
+) -> Tensor:
+    """Coverage (N, 1, S, S) of a 4 x 4 piece of some digit, placed clear of the whole one (left out if it cannot be)."""
+    count = len(digit_x)
+    pieces = ink[torch.randint(len(ink), (count,), generator=generator)]
+    left = torch.randint(1, 4, (count, 1), generator=generator)
+    top = torch.randint(1, 4, (count, 1), generator=generator)
+    cells = torch.arange(8)[None]
+    in_columns, in_rows = (cells >= left) & (cells < left + 4), (cells >= top) & (cells < top + 4)
+    pieces = pieces * in_rows[:, :, None] * in_columns[:, None, :]
+    width = _uniform(generator, count, low=style.digit[0], high=style.digit[1])
+    tries = _uniform(generator, count, 12, 2, low=4.0, high=style.size - 4.0)
+    distance = (tries - torch.stack([digit_x, digit_y], -1)[:, None]).abs().amax(-1)
+    clear = distance > (clearance + width / 4 + 1)[:, None]
+    centre = tries[torch.arange(count), clear.float().argmax(1)]
+    # the grid is shifted so that the middle of the piece, not of the grid, lies on the chosen centre
+    x = centre[:, 0] - (left[:, 0] - 2) * width / 8
+    y = centre[:, 1] - (top[:, 0] - 2) * width / 8
+    coverage = _place(pieces, x, y, width, style.size, 0.0, generator)
+    return coverage * clear.any(1)[:, None, None, None]
+
+
+def _draw(ink: Tensor, picks: Tensor, style: SceneStyle, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    count, size = len(picks), style.size
+    image, base = _background(count, size, generator)
+    width = _uniform(generator, count, low=style.digit[0], high=style.digit[1])
+    half = width / 2
+    x = half + 1 + _uniform(generator, count) * (size - 2 * half - 2)
+    y = half + 1 + _uniform(generator, count) * (size - 2 * half - 2)
+    for _ in range(style.fragments):
+        coverage = _fragment(ink, x, y, half, style, generator)
+        image = image * (1 - coverage) + coverage * _ink_colour(base, generator)
+    coverage = _place(ink[picks], x, y, width, size, 0.15, generator)
+    image = image * (1 - coverage) + coverage * _ink_colour(base, generator)
+    image = image + torch.randn(image.shape, generator=generator) * 0.02
+    return (image.clamp(0, 1) * 255).round().to(torch.uint8), _tight_boxes(coverage[:, 0] > 0.25)
+
+
+def _tight_boxes(mask: Tensor) -> Tensor:
+    """(N, S, S) bool to (N, 4) boxes x0, y0, x1, y1 around the set pixels."""
+    size = mask.shape[-1]
+    columns, rows = mask.any(1).float(), mask.any(2).float()
+    x0, x1 = columns.argmax(1), size - columns.flip(1).argmax(1)
+    y0, y1 = rows.argmax(1), size - rows.flip(1).argmax(1)
+    return torch.stack([x0, y0, x1, y1], 1)

@@ -1,0 +1,123 @@
+"""``results.json``: what a run found, in a documented and versioned form."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from ddselect.config import Arm, Experiment
+from ddselect.runtime.environment import capture_environment
+from ddselect.runtime.files import write_json
+from ddselect.runtime.store import Done
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained student with the stages that made it.
+
+    Attributes:
+        arm: Selection and composition.
+        seed: Seed of the selection and the student.
+        stages: Finished stages by name, in order.
+    """
+
+    arm: Arm
+    seed: int
+    stages: dict[str, Done]
+
+    @property
+    def student(self) -> Done:
+        """The student's stage."""
+        return self.stages["student"]
+
+
+def entry(experiment: Experiment, trained: Trained) -> dict[str, Any]:
+    """One entry of ``results``: accuracies in percent, seconds and bytes of each stage when it was computed."""
+    e, facts, stages = experiment, trained.student.facts, trained.stages
+    return {
+        "dataset": e.dataset.name,
+        "backbone": e.backbone.name,
+        "prompt": e.prompt.mode,
+        "selection": trained.arm.selection.name,
+        "composition": {"factor": trained.arm.composition.factor, "whole": trained.arm.composition.whole},
+        "ipc": e.ipc if trained.arm.selection.limit else None,
+        "protocol": e.protocol.name,
+        "student": e.student.name,
+        "seed": trained.seed,
+        "top1_last": facts["top1_last"],
+        "top1_best": facts["top1_best"],
+        "top5_last": facts["top5_last"],
+        "top5_best": facts["top5_best"],
+        "test_images": facts["test_images"],
+        "training_images": facts["training_images"],
+        "steps": facts["steps"],
+        "batch_size": facts["batch_size"],
+        "seconds": {name: done.seconds for name, done in stages.items()},
+        "bytes": {name: done.manifest["bytes"] for name, done in stages.items()},
+        "fingerprints": {name: done.fingerprint for name, done in stages.items()},
+    }
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the comparison: accuracies in percent, mean and sample standard deviation over seeds (None for one)."""
+
+    selection: str
+    composition: str
+    images: int
+    seeds: int
+    top1: float
+    top1_std: float | None
+    top1_best: float
+    top5: float
+
+
+def composition_text(factor: int, whole: float) -> str:
+    """What distilled images consist of, in words."""
+    if whole == 1:
+        return "whole images"
+    crops = f"{factor} x {factor} crops" if factor > 1 else "crops"
+    return crops if whole == 0 else f"{1 - whole:.0%} {crops}, {whole:.0%} whole"
+
+
+def comparison(entries: list[dict[str, Any]]) -> list[Row]:
+    """Rows over seeds, in the order in which the selections first appear."""
+    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for item in entries:
+        groups[item["selection"]].append(item)
+    rows = []
+    for name, items in groups.items():
+        last = [item["top1_last"] for item in items]
+        text = composition_text(**items[0]["composition"])
+        rows.append(
+            Row(
+                name,
+                text,
+                items[0]["training_images"],
+                len(items),
+                mean(last),
+                stdev(last) if len(last) > 1 else None,
+                mean(item["top1_best"] for item in items),
+                mean(item["top5_last"] for item in items),
+            )
+        )
+    return rows
+
+
+def write_results(
+    experiment: Experiment, trained: list[Trained], teacher: dict[str, Any], localisation: dict[str, Any] | None, path: Path
+) -> dict[str, Any]:
+    """Writes ``results.json`` (see ``docs/results.md``) and returns its content."""
+    content = {
+        "schema_version": SCHEMA_VERSION,
+        "results": [entry(experiment, item) for item in trained],
+        "teacher": {"name": experiment.teacher.name, **teacher},
+        "localisation": localisation,
+        "environment": capture_environment(),
+        "config": experiment.config,
+    }
+    write_json(path, content)
+    return content

@@ -1,0 +1,195 @@
+"""The story of a run: every stage in order, each skipped if it is done. The file to read first."""
+
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ddselect.composition import compose as composing
+from ddselect.config import Arm, Experiment
+from ddselect.dataset import index as indexing
+from ddselect.dataset.index import Index
+from ddselect.evaluation.accuracy import TestSet, measure
+from ddselect.evaluation.localisation import measure_localisation
+from ddselect.evaluation.results import Trained, write_results
+from ddselect.report.html import write_report
+from ddselect.report.table import print_table
+from ddselect.runtime.logger import StudentLoggers
+from ddselect.runtime.progress import note
+from ddselect.runtime.ranks import rank
+from ddselect.runtime.store import Done, Store
+from ddselect.scoring import module as scoring
+from ddselect.selection import methods as selecting
+from ddselect.selection.table import read_selection, write_selection
+from ddselect.student import train as training
+from ddselect.student.models import Classifier
+from ddselect.student.module import TrainingSet
+from ddselect.teacher import choice as teaching
+
+
+def run(experiment: Experiment, folder: Path) -> Path | None:
+    """Runs an experiment and returns the path of its ``results.json``.
+
+    Stages write to the store and read from it; only results, report and curves lie in the run's own folder. Returns None
+    on the ranks that only help with scoring.
+
+    Raises:
+        UserError: Something is missing or wrong that the user can mend.
+    """
+    pipeline = Pipeline(experiment, Store(experiment.store))
+    index = pipeline.index()
+    teacher = pipeline.teacher(index)
+    scores = pipeline.scores(index)
+    if rank() > 0:
+        return None
+    with experiment.logger.open(folder, experiment.config) as loggers:
+        trained = [
+            pipeline.distil_and_train(arm, seed, index, teacher, scores, loggers)
+            for arm in experiment.arms
+            for seed in experiment.seeds
+        ]
+    return pipeline.report(trained, index, teacher, scores, folder)
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """The stages of an experiment: what each reads, what decides it, and who computes it."""
+
+    experiment: Experiment
+    store: Store
+    test_sets: dict[tuple[str, str], TestSet] = field(default_factory=dict)
+
+    def index(self) -> Done:
+        """Every readable image of the dataset, with its content hash."""
+        dataset = self.experiment.dataset
+        config = {"dataset": dataset, "files": dataset.signature()}
+        return self.store.stage("index", indexing.VERSION, config, [], partial(indexing.build_index, dataset))
+
+    def teacher(self, index: Done) -> Done:
+        """The teacher, loaded or trained, and checked on real images before anything expensive."""
+        e = self.experiment
+        bench = teaching.Bench(self._images(index, "train"), e.dataset.image_size, self._test(index), e.trainer.single)
+        config = {"teacher": e.teacher, "split": e.evaluation.split, "test_margin": e.protocol.test_margin}
+        build = partial(teaching.build_teacher, e.teacher, bench)
+        return self.store.stage("teacher", teaching.VERSION, config, [index], build)
+
+    def scores(self, index: Done) -> Done | None:
+        """Difference maps and boxes of all training images: once for every IPC, factor, selection and student."""
+        e = self.experiment
+        if not any(arm.selection.needs_scores for arm in e.arms):
+            return None
+
+        def build(folder: Path) -> dict[str, object]:
+            images = self._images(index, "train")
+            denoiser = e.backbone.load(e.trainer.device)
+            conditions = e.prompt.conditions(denoiser, images.class_names, images.class_folders)
+            view = e.backbone.image_size
+            return scoring.score_images(images, denoiser, conditions, e.scoring, view, e.trainer.parallel, folder)
+
+        config = {"scoring": e.scoring, "backbone": e.backbone, "prompt": e.prompt}
+        return self.store.stage("scoring", scoring.VERSION, config, [index], build, together=True)
+
+    def selection(self, arm: Arm, seed: int, index: Done, teacher: Done, scores: Done | None) -> Done:
+        """The order of every class's crops and whole images, for all IPC at once."""
+        method = arm.selection
+        after = [index]
+        after += [scores] if method.needs_scores and scores else []
+        after += [teacher] if method.needs_teacher else []
+
+        def build(folder: Path) -> dict[str, object]:
+            material = selecting.Material(
+                index=self._images(index, "train"),
+                view=self.experiment.dataset.image_size,
+                seed=seed,
+                teacher=partial(self._load_teacher, teacher),
+                scores=scores.folder if scores else None,
+            )
+            return write_selection(folder, method.rank(material))
+
+        config = {"selection": method, "seed": seed, "view": self.experiment.dataset.image_size}
+        title = f"selection {method.name}, seed {seed}"
+        return self.store.stage("selection", selecting.VERSION, config, after, build, title)
+
+    def composition(self, arm: Arm, seed: int, index: Done, selection: Done) -> Done:
+        """The distilled images, with the provenance of every patch."""
+        e = self.experiment
+        ipc = e.ipc if arm.selection.limit else None
+
+        def build(folder: Path) -> dict[str, object]:
+            images, table, view = self._images(index, "train"), read_selection(selection.folder), e.dataset.image_size
+            return composing.compose(images, table, arm.composition, ipc, view, seed, folder, arm.selection.name)
+
+        config = {"composition": arm.composition, "ipc": ipc, "seed": seed}
+        title = f"composition of {arm.selection.name}, {f'{ipc} images per class' if ipc else 'all images'}"
+        return self.store.stage("composition", composing.VERSION, config, [index, selection], build, title)
+
+    def student(
+        self, arm: Arm, seed: int, index: Done, teacher: Done, distilled: Done, loggers: StudentLoggers
+    ) -> Done:
+        """A student trained from scratch under the protocol, relabelled live, and its accuracy on the test images."""
+        e = self.experiment
+        name = f"{arm.selection.name}, seed {seed}"
+
+        def build(folder: Path) -> dict[str, object]:
+            labels_from = self._load_teacher(teacher)
+            data = composing.read_distilled(distilled.folder)
+            ipc = e.ipc if arm.selection.limit else None
+            mean, std = labels_from.mean.flatten().tolist(), labels_from.std.flatten().tolist()
+            return training.train_student(
+                model=e.student.build(len(self._images(index, "train").class_names), mean, std, seed),
+                data=TrainingSet(data.images, data.labels, data.stitched, arm.composition.factor, ipc),
+                protocol=e.protocol,
+                student=e.student,
+                seed=seed,
+                teacher=e.relabel.labeller(labels_from) if e.protocol.labels == "soft" else None,
+                test=self._test(index),
+                make_trainer=partial(e.trainer.single, logger=loggers.named(f"{arm.selection.name}-seed{seed}")),
+                folder=folder,
+                name=name,
+            )
+
+        config = {"student": e.student, "protocol": e.protocol, "relabel": e.relabel, "seed": seed}
+        config["split"] = e.evaluation.split
+        after = [index, teacher, distilled]
+        return self.store.stage("student", training.VERSION, config, after, build, f"student on {name}")
+
+    def distil_and_train(
+        self, arm: Arm, seed: int, index: Done, teacher: Done, scores: Done | None, loggers: StudentLoggers
+    ) -> Trained:
+        """Selection, composition and student of one arm and seed."""
+        selection = self.selection(arm, seed, index, teacher, scores)
+        distilled = self.composition(arm, seed, index, selection)
+        student = self.student(arm, seed, index, teacher, distilled, loggers)
+        stages = [index, teacher, *([scores] if scores and arm.selection.needs_scores else []), selection, distilled, student]
+        return Trained(arm, seed, {done.name: done for done in stages})
+
+    def report(self, trained: list[Trained], index: Done, teacher: Done, scores: Done | None, folder: Path) -> Path:
+        """``results.json``, ``report.html`` and the table on the terminal."""
+        e = self.experiment
+        images = self._images(index, "train")
+        found = measure_localisation(images, scores.folder, e.dataset.image_size) if scores else None
+        path = folder / "results.json"
+        results = write_results(e, trained, teacher.facts, found, path)
+        write_report(e.report, results, trained, images, scores, folder / "report.html")
+        print_table(results)
+        note(f"report:  {folder / 'report.html'}")
+        return path
+
+    def _images(self, index: Done, split: str) -> Index:
+        return indexing.read_index(index.folder).split(split)
+
+    def _load_teacher(self, teacher: Done) -> Classifier:
+        return teaching.load_teacher(teacher.folder).to(self.experiment.trainer.device)
+
+    def _test(self, index: Done) -> Any:
+        """Measures a model's accuracy on the test images, which are read when first needed and kept."""
+        e = self.experiment
+        return lambda model: measure(model, self._test_set(index), e.evaluation, e.trainer.device)
+
+    def _test_set(self, index: Done) -> TestSet:
+        e = self.experiment
+        key = (index.fingerprint, e.evaluation.split)
+        if key not in self.test_sets:
+            images = self._images(index, e.evaluation.split)
+            self.test_sets[key] = TestSet(images, e.dataset.image_size, e.protocol.test_margin)
+        return self.test_sets[key]

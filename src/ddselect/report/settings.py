@@ -1,0 +1,22 @@
+"""The ``report`` group."""
+
+from dataclasses import dataclass
+
+from ddselect.runtime.errors import UserError
+
+
+@dataclass
+class Report:
+    """What a report shows; see ``conf/report/``.
+
+    Attributes:
+        images_per_class: Distilled images of each class shown per selection.
+        maps_per_class: Heat maps of each class.
+    """
+
+    images_per_class: int = 10
+    maps_per_class: int = 3
+
+    def __post_init__(self) -> None:
+        if self.images_per_class < 1 or self.maps_per_class < 0:
+            raise UserError("report: images_per_class must be at least 1, maps_per_class 0 or more")

@@ -1,0 +1,21 @@
+"""What the user sees when something is wrong: one line, what, where and what to do."""
+
+import errno
+
+
+class UserError(Exception):
+    """A mistake or a missing thing that the user can mend; shown as one line without a traceback."""
+
+
+class NumericalError(UserError):
+    """A network gave a value that is not finite; nothing of it was written."""
+
+
+def one_line(text: object) -> str:
+    """Folds a message of several lines into one."""
+    return " ".join(str(text).split())
+
+
+def disk_full(error: OSError) -> bool:
+    """Whether the operating system refused a write for want of space or quota."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)

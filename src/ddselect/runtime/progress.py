@@ -1,0 +1,68 @@
+"""Progress of long work on standard error: a bar on a terminal, a line now and then elsewhere."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from ddselect.runtime.ranks import rank
+
+console = Console(stderr=True, highlight=False)
+_LINE_EVERY = 10.0  # seconds between lines where standard error is not a terminal
+
+
+class _RateColumn(ProgressColumn):
+    """Units per second since the start."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:.0f} {task.fields['unit']}/s", style="dim")
+
+
+class Counter:
+    """Counts finished units of one piece of work."""
+
+    def __init__(self, name: str, total: int, unit: str, bar: Progress | None) -> None:
+        self._name, self._total, self._unit, self._bar = name, total, unit, bar
+        self._before = 0
+        self._done, self._start, self._shown = 0, time.monotonic(), time.monotonic()
+        self._task = bar.add_task(name, total=total, unit=unit) if bar else None
+
+    def resume(self, done: int) -> None:
+        """Sets how many units were finished before."""
+        self._before = self._done = done
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=done)
+
+    def advance(self, units: int = 1) -> None:
+        """Reports that ``units`` more are finished."""
+        self._done += units
+        if self._bar is not None and self._task is not None:
+            self._bar.advance(self._task, units)
+        elif rank() == 0 and time.monotonic() - self._shown > _LINE_EVERY:
+            self._shown = time.monotonic()
+            rate = (self._done - self._before) / (self._shown - self._start)
+            left = (self._total - self._done) / rate
+            progress = f"{self._done}/{self._total} {self._unit}, {rate:.0f} {self._unit}/s, {left:.0f} s left"
+            print(f"  {self._name}: {progress}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def counting(name: str, total: int, unit: str) -> Iterator[Counter]:
+    """Shows how far a piece of work is, its rate and its remaining time; the display goes when the work is done."""
+    if rank() > 0 or not console.is_terminal:
+        yield Counter(name, total, unit, None)
+        return
+    columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), _RateColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        yield Counter(name, total, unit, bar)
+
+
+def note(text: str) -> None:
+    """One line about what is going on, on standard error, from the first rank only."""
+    if rank() == 0:
+        console.print(text, soft_wrap=True)

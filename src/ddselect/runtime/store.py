@@ -1,0 +1,166 @@
+"""The store: every finished stage lies under the fingerprint of all that decided it, and is never computed twice."""
+
+import dataclasses
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from ddselect.runtime.errors import UserError
+from ddselect.runtime.files import folder_bytes, read_json, write_json
+from ddselect.runtime.progress import note
+from ddselect.runtime.ranks import rank
+
+MANIFEST = "manifest.json"
+_POLL = 0.2  # seconds between looks at what the first rank does
+
+
+def execution(default: Any) -> Any:
+    """A config field that changes how fast something is computed, not what: it stays out of fingerprints."""
+    if isinstance(default, list):
+        return dataclasses.field(default_factory=lambda: list(default), metadata={"execution": True})
+    return dataclasses.field(default=default, metadata={"execution": True})
+
+
+def describe(value: object) -> Any:
+    """The part of a config that decides a result, as plain JSON: class name and fields, execution fields left out."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = [f for f in dataclasses.fields(value) if not f.metadata.get("execution")]
+        return {"kind": type(value).__name__, **{f.name: describe(getattr(value, f.name)) for f in fields}}
+    if isinstance(value, Mapping):
+        return {str(k): describe(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [describe(v) for v in value]
+    if isinstance(value, Enum):
+        return value.value
+    return str(value) if isinstance(value, Path) else value
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished stage.
+
+    Attributes:
+        name: Name of the stage.
+        fingerprint: 16 hexadecimal digits.
+        folder: Where its files lie.
+        manifest: Content of its ``manifest.json``: config, seconds, bytes and what the stage told about itself.
+        reused: Whether it was finished before this run.
+    """
+
+    name: str
+    fingerprint: str
+    folder: Path
+    manifest: dict[str, Any]
+    reused: bool
+
+    @property
+    def seconds(self) -> float:
+        """Wall time that the stage took when it was computed, interrupted attempts included."""
+        return float(self.manifest["seconds"])
+
+    @property
+    def identity(self) -> str:
+        """What later stages depend on: the digest of the result where the stage gives one, else the fingerprint.
+
+        So an index made again of files that only moved leaves everything after it valid.
+        """
+        return str(self.facts.get("digest", self.fingerprint))
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the stage measured about itself."""
+        return dict(self.manifest["facts"])
+
+
+class Store:
+    """A folder ``<root>/<stage>/<fingerprint>/`` for each stage; ``manifest.json``, written last, marks it finished."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def stage(
+        self,
+        name: str,
+        version: int,
+        config: object,
+        after: Sequence[Done],
+        build: Callable[[Path], Mapping[str, object] | None],
+        title: str | None = None,
+        together: bool = False,
+    ) -> Done:
+        """Runs a stage, or skips it if it is finished.
+
+        ``build`` gets the stage's folder, which holds what an interrupted attempt left there: it must go on from that or
+        write over it, and returns facts about the result for the manifest.
+
+        Args:
+            name: Folder name under the root.
+            version: Version of the stage's code: raised whenever the same config gives another result.
+            config: Dataclass, or several in a dict, that decide the result.
+            after: The finished stages it reads.
+            build: Computes the stage.
+            title: What to show; the name if None.
+            together: Whether all ranks build the stage. Otherwise the first rank does, and the others wait for it; the
+                manifest is written by the first in any case.
+        """
+        identity = {"stage": name, "version": version, "config": describe(config)}
+        identity["after"] = {done.name: done.identity for done in after}
+        text = json.dumps(identity, sort_keys=True)
+        fingerprint = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+        folder = self.root / name / fingerprint
+        while rank() > 0 and not together and not (folder / MANIFEST).exists():
+            time.sleep(_POLL)
+        if (folder / MANIFEST).exists():
+            note(f"[dim]{title or name}: done before ({fingerprint})[/dim]")
+            return Done(name, fingerprint, folder, _read_manifest(folder), reused=True)
+        note(f"{title or name} ...")
+        folder.mkdir(parents=True, exist_ok=True)
+        spent = _Clock(folder / "seconds.json")
+        try:
+            facts = build(folder)
+        finally:
+            if rank() == 0 and folder.exists():
+                spent.save()
+        manifest = {
+            **identity,
+            "fingerprint": fingerprint,
+            "seconds": round(spent.total(), 3),
+            "bytes": folder_bytes(folder),
+            "facts": dict(facts or {}),
+        }
+        if rank() == 0:
+            write_json(folder / MANIFEST, manifest)
+            spent.remove()
+        return Done(name, fingerprint, folder, manifest, reused=False)
+
+
+class _Clock:
+    """Seconds spent on a stage over all attempts, as far as interrupted ones could still write them down."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.start = path, time.monotonic()
+        self.before = float(read_json(path)["seconds"]) if path.exists() else 0.0
+
+    def total(self) -> float:
+        return self.before + time.monotonic() - self.start
+
+    def save(self) -> None:
+        try:
+            write_json(self.path, {"seconds": self.total()})
+        except OSError:
+            pass  # a full disk has its own message; the time is not worth hiding that one
+
+    def remove(self) -> None:
+        self.path.unlink(missing_ok=True)
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    try:
+        return read_json(folder / MANIFEST)
+    except ValueError as error:
+        raise UserError(f"{folder / MANIFEST} is damaged ({error}); remove the folder {folder} to compute it again") from None

@@ -1,0 +1,54 @@
+"""Which timesteps and noises an image is judged at: a pure function of the seed and the image's content."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ddselect.runtime.seeds import key64
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Stratified timesteps and keyed normal noise, the same for both conditions of a pair.
+
+    Timesteps are stratified over the band: one in each of as many equal parts as there are different noises, shifted
+    by one offset per image. Noise comes from the counter-based Philox generator (Salmon et al. 2011), so it does not
+    depend on batch, order, process or what was computed before.
+
+    Attributes:
+        count: Draws per image.
+        antithetic: Whether draws come in pairs (t, eps), (t, -eps).
+        band: Lowest and highest timestep as shares of the schedule.
+        shared: Whether all images see the same noises and timesteps.
+        seed: Seed of everything here.
+    """
+
+    count: int
+    antithetic: bool
+    band: tuple[float, float]
+    shared: bool
+    seed: int
+
+    def timesteps(self, hashes: list[str], steps: int) -> Tensor:
+        """(draws, N) int64 timesteps in [0, steps) for images with these content hashes."""
+        strata = self.count // 2 if self.antithetic else self.count
+        keys = [key64(self.seed, "offset", "" if self.shared else h) for h in hashes]
+        offsets = np.array(keys, dtype=np.float64) / 2**63
+        position = (np.arange(strata)[:, None] + offsets[None, :]) / strata
+        low, high = self.band
+        values = ((low + (high - low) * position) * steps).astype(np.int64).clip(0, steps - 1)
+        return torch.from_numpy(np.repeat(values, 2, axis=0) if self.antithetic else values)
+
+    def noise(self, hashes: list[str], draw: int, shape: tuple[int, ...]) -> Tensor:
+        """(N, *shape) float32 standard normal noise of one draw."""
+        number, sign = (draw // 2, 1 - 2 * (draw % 2)) if self.antithetic else (draw, 1)
+        if self.shared:
+            return sign * self._normal("", number, shape).expand(len(hashes), *shape)
+        return sign * torch.stack([self._normal(h, number, shape) for h in hashes])
+
+    def _normal(self, image_hash: str, number: int, shape: tuple[int, ...]) -> Tensor:
+        key = [key64(self.seed, "noise"), key64(image_hash)]
+        philox = np.random.Philox(key=key, counter=[0, 0, 0, number])
+        return torch.from_numpy(np.random.Generator(philox).standard_normal(shape, dtype=np.float32))

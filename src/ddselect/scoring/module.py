@@ -1,0 +1,164 @@
+"""Scoring as Lightning prediction: images in, finished shards out."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from ddselect.backbone.denoiser import Denoiser
+from ddselect.dataset.images import view_to_source
+from ddselect.dataset.index import Index
+from ddselect.prompt.modes import Conditions
+from ddselect.runtime.progress import Counter, counting
+from ddselect.scoring.scorer import best_boxes, difference_maps, image_scores
+from ddselect.scoring.settings import Scoring
+from ddselect.scoring.shards import ShardBatches, ShardPlan
+
+VERSION = 1
+
+
+class ScoringModule(pl.LightningModule):
+    """Wraps the scorer: a predict step turns a batch of images into rows of the score table."""
+
+    def __init__(self, denoiser: Denoiser, conditions: Conditions, settings: Scoring, index: Index, view: int) -> None:
+        super().__init__()
+        self.denoiser, self.conditions, self.settings = denoiser, conditions, settings
+        self.index, self.view = index, view
+        self.hashes = index.table["hash"].to_pylist()
+        self.sizes, self.labels, self.ids = index.sizes(), index.labels, index.ids
+        self.draws = settings.make_draws()
+
+    def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int = 0) -> list[dict[str, object]]:
+        """Rows (:data:`ddselect.scoring.shards.SCHEMA`) for (images (N, 3, S, S) uint8, row numbers (N,))."""
+        images, numbers = batch
+        rows = numbers.tolist()
+        positive = torch.tensor([self.conditions.positive[self.labels[row]] for row in rows], device=self.device)
+        hashes = [self.hashes[row] for row in rows]
+        maps = difference_maps(self.denoiser, images, hashes, positive, self.conditions.reference, self.draws)
+        cell = self.view // maps.difference.shape[-1]
+        side = max(1, round(self.settings.box * maps.difference.shape[-1]))
+        boxes = best_boxes(maps, side, self.settings.boxes, self.settings.sigma * side or None)
+        scores = image_scores(maps).tolist()
+        corners = (torch.cat([boxes.corner, boxes.corner + side], -1) * cell).cpu().numpy()
+        result = []
+        for i, row in enumerate(rows):
+            found = boxes.score[i].isfinite()
+            source = view_to_source(corners[i][found.cpu().numpy()], *self.sizes[row], self.view)
+            result.append(
+                {
+                    "id": self.ids[row],
+                    "label": int(self.labels[row]),
+                    "image_score": scores[i],
+                    "boxes": source.ravel().tolist(),
+                    "scores": boxes.score[i][found].tolist(),
+                    "differences": boxes.difference[i][found].tolist(),
+                    "losses": boxes.loss[i][found].tolist(),
+                    "map": maps.difference[i].half().cpu().numpy().tobytes(),
+                    "map_side": maps.difference.shape[-2],
+                }
+            )
+        return result
+
+
+class _Views(Dataset[tuple[Tensor, int]]):
+    """Square views of the images of an index, with their row numbers."""
+
+    def __init__(self, index: Index, size: int) -> None:
+        self.index, self.size = index, size
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, row: int) -> tuple[Tensor, int]:
+        return self.index.read(row, self.size), row
+
+
+class ScoringData(pl.LightningDataModule):
+    """The images of the missing shards, whole shards for each rank."""
+
+    def __init__(self, index: Index, plan: ShardPlan, shards: list[int], settings: Scoring, view: int) -> None:
+        super().__init__()
+        self.index, self.plan, self.shards, self.settings, self.view = index, plan, shards, settings, view
+
+    def predict_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
+        assert self.trainer is not None
+        rank, ranks = self.trainer.global_rank, self.trainer.world_size
+        batches = ShardBatches(self.plan, self.shards, self.settings.batch_size, rank, ranks)
+        workers = self.settings.workers
+        return DataLoader(_Views(self.index, self.view), batch_sampler=batches, num_workers=workers)
+
+
+class ShardWriter(Callback):
+    """Collects rows and writes each shard as soon as it is whole."""
+
+    def __init__(self, plan: ShardPlan, counter: Counter) -> None:
+        self.plan, self.counter = plan, counter
+        self.rows: list[dict[str, object]] = []
+
+    def on_predict_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: tuple[Tensor, Tensor],
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self.rows += outputs
+        shard = int(batch[1][0]) // self.plan.size
+        if len(self.rows) == len(self.plan.range(shard)):
+            self.plan.write(shard, self.rows)
+            self.rows = []
+        self.counter.advance(len(outputs))
+
+
+def score_images(
+    index: Index,
+    denoiser: Denoiser,
+    conditions: Conditions,
+    settings: Scoring,
+    view: int,
+    make_trainer: Callable[[list[Callback]], pl.Trainer],
+    folder: Path,
+) -> dict[str, object]:
+    """Scores the images whose shards are missing and writes the merged table.
+
+    Args:
+        index: The images.
+        denoiser: The diffusion prior.
+        conditions: Positive and reference condition of each class.
+        settings: How to score.
+        view: Side in pixels of the square view.
+        make_trainer: Makes a trainer with the given callbacks.
+        folder: Where shards are, or will be.
+
+    Raises:
+        UserError: An image cannot be read, or the view does not suit the backbone.
+        NumericalError: A loss is not finite.
+    """
+    denoiser.latent_shape(view)
+    plan = ShardPlan(folder, len(index), settings.shard_size)
+    missing = plan.missing()
+    todo = sum(len(plan.range(shard)) for shard in missing)
+    is_first = True
+    if missing:
+        with counting("scoring", todo, "images") as counter:
+            trainer = make_trainer([ShardWriter(plan, counter)])
+            module = ScoringModule(denoiser, conditions, settings, index, view)
+            data = ScoringData(index, plan, missing, settings, view)
+            trainer.predict(module, datamodule=data, return_predictions=False)
+            trainer.strategy.barrier("scored")
+            is_first = trainer.is_global_zero
+    if is_first:
+        plan.merge()
+    return {"images": len(index), "images_scored_last": todo, "network_evaluations_per_image": evaluations(conditions, settings)}
+
+
+def evaluations(conditions: Conditions, settings: Scoring) -> int:
+    """Network evaluations that one image costs."""
+    return settings.draws * (1 if conditions.reference is None else 2)

@@ -1,0 +1,58 @@
+"""The ``scoring`` group."""
+
+from dataclasses import dataclass, field
+
+from ddselect.runtime.errors import UserError
+from ddselect.runtime.store import execution
+from ddselect.scoring.draws import Draws
+
+
+@dataclass
+class Scoring:
+    """How images are scored; see ``conf/scoring/``.
+
+    Attributes:
+        draws: Paired draws per image.
+        antithetic: Whether draws come in pairs (t, eps), (t, -eps).
+        band: Lowest and highest timestep as shares of the schedule.
+        noise: ``image``: each image has its own noises; ``shared``: all see the same.
+        seed: Seed of the noise.
+        box: Side of a box as a share of the view's side.
+        sigma: Width of the Gaussian search window as a share of the box; 0 for a flat window.
+        boxes: Non-overlapping boxes kept per image.
+        shard_size: Images per shard: what an interruption can cost at most.
+        batch_size: Images per network call (each goes through twice, once for each condition).
+        workers: Image-loading processes; 0 loads in the main one.
+    """
+
+    draws: int = 8
+    antithetic: bool = True
+    band: list[float] = field(default_factory=lambda: [0.2, 0.8])
+    noise: str = "image"
+    seed: int = 0
+    box: float = 0.5
+    sigma: float = 0.375
+    boxes: int = 1
+    shard_size: int = 500
+    batch_size: int = execution(64)
+    workers: int = execution(0)
+
+    def __post_init__(self) -> None:
+        if self.draws < 1 or (self.antithetic and self.draws % 2):
+            raise UserError(f"scoring.draws={self.draws}: a positive number is needed, an even one if antithetic")
+        if len(self.band) != 2 or not 0 <= self.band[0] < self.band[1] <= 1:
+            raise UserError(f"scoring.band={self.band}: two rising shares within 0 and 1 are needed, e.g. [0.2,0.8]")
+        if self.noise not in ("image", "shared"):
+            raise UserError(f"scoring.noise={self.noise}: choose image or shared")
+        if not 0 < self.box <= 1:
+            raise UserError(f"scoring.box={self.box}: a share above 0, up to 1, is needed")
+        if self.sigma < 0:
+            raise UserError(f"scoring.sigma={self.sigma}: 0 or more is needed")
+        for name in ("boxes", "shard_size", "batch_size"):
+            if getattr(self, name) < 1:
+                raise UserError(f"scoring.{name}={getattr(self, name)}: at least 1 is needed")
+
+    def make_draws(self) -> Draws:
+        """The draws that these settings describe."""
+        low, high = self.band
+        return Draws(self.draws, self.antithetic, (low, high), self.noise == "shared", self.seed)

@@ -1,0 +1,187 @@
+"""The ``teacher`` group: the network that labels, and that selections may ask; loaded or trained, then checked."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+
+import timm
+import torch
+from safetensors.torch import load_file
+
+from ddselect.dataset.classes import imagenet_classes
+from ddselect.dataset.index import Index
+from ddselect.evaluation.accuracy import Accuracy
+from ddselect.protocol.recipe import Protocol
+from ddselect.runtime.errors import UserError
+from ddselect.runtime.files import read_json, write_json, write_tensors
+from ddselect.student.models import Classifier, build_network
+from ddselect.student.module import TrainingSet
+from ddselect.student.train import MakeTrainer, Student, train_student
+
+VERSION = 1
+WEIGHTS, CARD = "teacher.safetensors", "teacher.json"
+HALF = [0.5, 0.5, 0.5]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What training and checking a teacher needs.
+
+    Attributes:
+        index: The training images.
+        view: Side in pixels of the square view.
+        test: Measures the accuracy on real test images.
+        make_trainer: Makes a single-device trainer.
+    """
+
+    index: Index
+    view: int
+    test: Callable[[Classifier], Accuracy]
+    make_trainer: MakeTrainer
+
+
+@dataclass
+class Teacher:
+    """A teacher; see ``conf/teacher/``.
+
+    Attributes:
+        name: Name in results and reports.
+    """
+
+    name: str
+
+    def provide(self, bench: Bench, folder: Path) -> None:
+        """Writes ``teacher.safetensors`` and ``teacher.json`` to a folder.
+
+        Raises:
+            UserError: It cannot be had, or does not fit the dataset's classes.
+        """
+        raise UserError(f"teacher {self.name}: class {type(self).__name__} provides no teacher")
+
+
+@dataclass
+class StoredTeacher(Teacher):
+    """A teacher from a folder with ``teacher.safetensors`` and ``teacher.json``, as the teacher stage writes them.
+
+    Attributes:
+        path: The folder; ``embedded`` is the teacher in the package.
+    """
+
+    path: str = "embedded"
+
+    def provide(self, bench: Bench, folder: Path) -> None:
+        source = Path(str(files("ddselect.teacher") / "embedded")) if self.path == "embedded" else Path(self.path)
+        for name in (WEIGHTS, CARD):
+            if not (source / name).exists():
+                raise UserError(f"teacher {self.name}: {source / name} is missing; set teacher.path=<folder>")
+        card = read_json(source / CARD)
+        if card["classes"] != bench.index.class_names:
+            raise UserError(
+                f"teacher {self.name} knows the classes {', '.join(card['classes'][:10])}, in this order, not the dataset's "
+                f"({', '.join(bench.index.class_names[:10])}); use teacher=trained"
+            )
+        write_tensors(folder / WEIGHTS, load_file(source / WEIGHTS))
+        write_json(folder / CARD, card)
+
+
+@dataclass
+class PretrainedTeacher(Teacher):
+    """A timm model pretrained on ImageNet-1K, for datasets whose class folders are ImageNet WordNet IDs.
+
+    Attributes:
+        architecture: timm name with its weights' tag, e.g. ``resnet18.tv_in1k``.
+    """
+
+    architecture: str = "resnet18.tv_in1k"
+
+    def provide(self, bench: Bench, folder: Path) -> None:
+        known = {wnid: i for i, wnid in enumerate(imagenet_classes())}
+        strangers = [f for f in bench.index.class_folders if f not in known]
+        if strangers:
+            raise UserError(
+                f"teacher {self.name} knows ImageNet-1K classes only: class folder '{strangers[0]}' is not one of their "
+                "WordNet IDs; use teacher=trained"
+            )
+        network = build_network(self.architecture, 1000, pretrained=True)
+        data = timm.data.resolve_model_data_config(network)
+        columns = [known[f] for f in bench.index.class_folders]
+        _write(folder, network, self.architecture, data["mean"], data["std"], columns, bench.index.class_names)
+
+
+@dataclass
+class TrainedTeacher(Teacher):
+    """A teacher trained on all training images with their class labels.
+
+    Attributes:
+        student: Architecture and precision.
+        recipe: How it is trained.
+        seed: Seed of weights, order and augmentation.
+    """
+
+    student: Student = field(default_factory=lambda: Student("small_resnet32", "small_resnet32"))
+    recipe: Protocol = field(default_factory=lambda: Protocol("teacher", steps=4000, labels="hard"))
+    seed: int = 0
+
+    def provide(self, bench: Bench, folder: Path) -> None:
+        model = self.student.build(len(bench.index.class_names), HALF, HALF, self.seed)
+        images, labels = bench.index.read_all(bench.view), torch.from_numpy(bench.index.labels)
+        data = TrainingSet(images, labels, torch.zeros(len(labels), dtype=torch.bool), 1, None)
+        train_student(
+            model, data, self.recipe, self.student, self.seed, None, bench.test, bench.make_trainer, folder, "all data"
+        )
+        for name in ("student.safetensors", "metrics.jsonl"):
+            (folder / name).unlink()
+        _write(folder, model.network, self.student.architecture, HALF, HALF, None, bench.index.class_names)
+
+
+def build_teacher(teacher: Teacher, bench: Bench, folder: Path) -> dict[str, object]:
+    """Provides a teacher and measures it on real test images before anything expensive.
+
+    Returns:
+        Its accuracy in percent.
+
+    Raises:
+        UserError: It is near chance: most often its class order is not that of the folders.
+    """
+    teacher.provide(bench, folder)
+    accuracy = bench.test(load_teacher(folder))
+    chance = 1 / len(bench.index.class_names)
+    if accuracy.top1 < 100 * (chance + 0.1 * (1 - chance)):
+        raise UserError(
+            f"teacher {teacher.name} has {accuracy.top1:.1f} % top-1 on the real test images, near chance "
+            f"({100 * chance:.1f} %): check that its class order is that of the class folders"
+        )
+    return {"top1": accuracy.top1, "top5": accuracy.top5, "test_images": accuracy.images}
+
+
+def load_teacher(folder: Path) -> Classifier:
+    """The teacher of a finished stage, frozen and in evaluation mode."""
+    card = read_json(folder / CARD)
+    network = build_network(card["architecture"].split(".")[0], card["outputs"])
+    model = Classifier(network, card["mean"], card["std"], card["columns"])
+    model.load_state_dict({name: t.float() if t.is_floating_point() else t for name, t in load_file(folder / WEIGHTS).items()})
+    return model.eval().requires_grad_(False)
+
+
+def _write(
+    folder: Path,
+    network: torch.nn.Module,
+    architecture: str,
+    mean: list[float],
+    std: list[float],
+    columns: list[int] | None,
+    classes: list[str],
+) -> None:
+    """Writes weights and card in the layout that :func:`load_teacher` reads."""
+    tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
+    card = {
+        "architecture": architecture,
+        "outputs": 1000 if columns is not None else len(classes),
+        "mean": list(mean),
+        "std": list(std),
+        "columns": columns,
+        "classes": classes,
+    }
+    write_tensors(folder / WEIGHTS, tensors)
+    write_json(folder / CARD, card)
