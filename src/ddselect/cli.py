@@ -22,7 +22,7 @@ _failed: list[str] = []
 
 @contextmanager
 def _one_line_errors() -> Iterator[None]:
-    """Ends the process with one line for everything that a user can mend; anything else is a bug and shows its trace."""
+    """Ends the process with one line for everything that a user can mend; the rest are bugs and show a trace."""
     try:
         yield
     except UserError as error:

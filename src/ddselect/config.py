@@ -119,8 +119,7 @@ def build_experiment(cfg: DictConfig) -> Experiment:
     Raises:
         UserError: A key is unknown, or a value has the wrong type or is out of range.
     """
-    outside = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in GROUPS])
-    top = _checked(TopLevel, outside, "")
+    top = _checked(TopLevel, OmegaConf.create({str(key): cfg[key] for key in cfg if key not in GROUPS}), "")
     built = {group: build(cfg, group) for group in GROUPS}
     arms = [Arm(built.pop("selection"), built.pop("composition"))]
     for name in top.compare:

@@ -30,8 +30,8 @@ from ddselect.teacher import choice as teaching
 def run(experiment: Experiment, folder: Path) -> Path | None:
     """Runs an experiment and returns the path of its ``results.json``.
 
-    Stages write to the store and read from it; only results, report and curves lie in the run's own folder. Returns None
-    on the ranks that only help with scoring.
+    Stages write to the store and read from it; only results, report and curves lie in the run's own folder. Returns
+    None on the ranks that only help with scoring.
 
     Raises:
         UserError: Something is missing or wrong that the user can mend.
@@ -160,7 +160,14 @@ class Pipeline:
         selection = self.selection(arm, seed, index, teacher, scores)
         distilled = self.composition(arm, seed, index, selection)
         student = self.student(arm, seed, index, teacher, distilled, loggers)
-        stages = [index, teacher, *([scores] if scores and arm.selection.needs_scores else []), selection, distilled, student]
+        stages = [
+            index,
+            teacher,
+            *([scores] if scores and arm.selection.needs_scores else []),
+            selection,
+            distilled,
+            student,
+        ]
         return Trained(arm, seed, {done.name: done for done in stages})
 
     def report(self, trained: list[Trained], index: Done, teacher: Done, scores: Done | None, folder: Path) -> Path:

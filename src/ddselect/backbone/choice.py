@@ -1,6 +1,5 @@
 """The ``backbone`` group: which diffusion prior to load, from where, in which precision."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import ClassVar
@@ -11,8 +10,8 @@ from ddselect.backbone.class_unet import ClassUNet
 from ddselect.backbone.denoiser import Denoiser
 from ddselect.backbone.dit import DiT
 from ddselect.backbone.loading import ModelSource
-from ddselect.runtime.hardware import computes_in_bf16
 from ddselect.runtime.errors import UserError
+from ddselect.runtime.hardware import computes_in_bf16
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -25,8 +24,8 @@ class Backbone:
         name: Name in results and reports.
         path: Folder in the diffusers layout, or a hub id; ``embedded`` is the prior in the package.
         image_size: Side in pixels of the square view that the prior sees.
-        dtype: Precision of the network: ``fp32``, ``bf16``, ``fp16``, or ``auto`` for bf16 where the machine computes in
-            it and fp32 elsewhere (the choice is made here, so results and fingerprints name it).
+        dtype: Precision of the network: ``fp32``, ``bf16``, ``fp16``, or ``auto``: bf16 where the machine computes
+            in it and fp32 elsewhere (the choice is made here, so results and fingerprints name it).
     """
 
     name: str
@@ -34,7 +33,7 @@ class Backbone:
     image_size: int
     dtype: str = "auto"
 
-    family: ClassVar[Callable[[ModelSource, torch.dtype], Denoiser]]
+    family: ClassVar[type[ClassUNet] | type[DiT]]
 
     def __post_init__(self) -> None:
         if self.dtype == "auto":

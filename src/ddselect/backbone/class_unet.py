@@ -45,8 +45,9 @@ class ClassUNet(Denoiser):
     def class_indices(self, class_names: Sequence[str], class_folders: Sequence[str]) -> list[int]:
         unknown = [name for name in class_names if name not in self.names]
         if unknown:
+            known = ", ".join(self.names[:10])
             raise UserError(
-                f"backbone {self.title} knows the classes {', '.join(self.names[:10])}, not '{unknown[0]}'; use prompt=none, "
+                f"backbone {self.title} knows the classes {known}, not '{unknown[0]}'; use prompt=none, "
                 "backbone=dit_xl_2_256 for ImageNet classes, or a prior trained on these classes (backbone=class_unet)"
             )
         return [self.names.index(name) for name in class_names]

@@ -33,7 +33,9 @@ class DiT(Denoiser):
     def latent_shape(self, image_size: int) -> tuple[int, int, int]:
         if image_size != self.side * self.downsampling:
             wanted = self.side * self.downsampling
-            raise UserError(f"backbone {self.title} takes {wanted} px, not {image_size}: set backbone.image_size={wanted}")
+            raise UserError(
+                f"backbone {self.title} takes {wanted} px, not {image_size}: set backbone.image_size={wanted}"
+            )
         return super().latent_shape(image_size)
 
     def encode(self, images: Tensor) -> Tensor:
@@ -50,7 +52,7 @@ class DiT(Denoiser):
         unknown = [folder for folder in class_folders if folder not in known]
         if unknown:
             raise UserError(
-                f"backbone {self.title} knows the ImageNet-1K classes only: class folder '{unknown[0]}' is not one of their "
-                "WordNet IDs; use prompt=none, or a prior trained on these classes (backbone=class_unet)"
+                f"backbone {self.title} knows the ImageNet-1K classes only: class folder '{unknown[0]}' is not one of "
+                "their WordNet IDs; use prompt=none, or a prior trained on these classes (backbone=class_unet)"
             )
         return [known[folder] for folder in class_folders]

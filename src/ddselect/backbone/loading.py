@@ -33,7 +33,7 @@ class ModelSource:
             UserError: It is missing or damaged, here and on the hub.
         """
         try:
-            model = kind.from_pretrained(self.path, subfolder=subfolder, use_safetensors=True)
+            model = kind.from_pretrained(self.path, subfolder=subfolder, use_safetensors=True, low_cpu_mem_usage=False)
         except (OSError, ValueError, RuntimeError) as error:
             raise self._missing(subfolder, error) from None
         return model.eval().requires_grad_(False)

@@ -22,7 +22,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, IterableDataset
 
 from ddselect.backbone.schedule import NoiseSchedule, stratified_timesteps
-from ddselect.dataset.scenes import CLASS_NAMES, SceneStyle, Scenes, render
+from ddselect.dataset.scenes import CLASS_NAMES, Scenes, SceneStyle, render
 
 
 @dataclass
@@ -33,15 +33,14 @@ class PriorRecipe:
     """
 
     out: str = "prior"  # folder to write
-    steps: int = 6000  # optimiser steps
+    steps: int = 4000  # optimiser steps
     batch_size: int = 64  # scenes per step (twice as many of the small ones)
     learning_rate: float = 2e-3  # AdamW, 100 steps of warm-up, linear decay over the last 40 %
     channels: list[int] = field(default_factory=lambda: [32, 64, 64])  # UNet widths per level
     patch: int = 2  # pixels per side that space-to-depth folds into channels
     label_dropout: float = 0.15  # share of labels replaced by the null class
     scenes_per_style: int = 20000  # for 0, 2 and 4 fragments each
-    small_first: float = 0.2  # share of the steps spent on 16 px single digits at the beginning
-    small_every: int = 4  # afterwards, up to 80 % of the steps, every n-th batch is one of these
+    small_every: int = 4  # up to 80 % of the steps, every n-th batch shows single digits of 16 px
     steps_per_epoch: int = 500  # a checkpoint is written after each epoch; a run that finds one goes on from it
     seed: int = 0
     threads: int = 2
@@ -65,7 +64,7 @@ def class_unet(sample_size: int, latent_channels: int, channels: list[int], clas
 
 
 class _Curriculum(IterableDataset[tuple[Tensor, Tensor]]):
-    """One epoch of (uint8 images, labels): small single digits first, then cluttered scenes with small ones between."""
+    """One epoch of (uint8 images, labels): cluttered scenes, and single digits between."""
 
     def __init__(self, full: Scenes, small: Scenes, recipe: PriorRecipe, epoch: int) -> None:
         self.full, self.small, self.recipe, self.epoch = full, small, recipe, epoch
@@ -76,7 +75,7 @@ class _Curriculum(IterableDataset[tuple[Tensor, Tensor]]):
         first = self.epoch * recipe.steps_per_epoch
         for step in range(first, min(first + recipe.steps_per_epoch, recipe.steps)):
             progress = step / recipe.steps
-            is_small = progress < recipe.small_first or (step % recipe.small_every == 0 and progress < 0.8)
+            is_small = step % recipe.small_every == 0 and progress < 0.8
             scenes, count = (self.small, 2 * recipe.batch_size) if is_small else (self.full, recipe.batch_size)
             picks = torch.randint(len(scenes.labels), (count,), generator=generator)
             yield scenes.images[picks], scenes.labels[picks]
@@ -151,7 +150,9 @@ def train_prior(recipe: PriorRecipe) -> nn.Module:
         max_steps=recipe.steps,
         gradient_clip_val=1.0,
         logger=False,
-        callbacks=[ModelCheckpoint(out / "checkpoint", "last", save_on_train_epoch_end=True, enable_version_counter=False)],
+        callbacks=[
+            ModelCheckpoint(out / "checkpoint", "last", save_on_train_epoch_end=True, enable_version_counter=False)
+        ],
         reload_dataloaders_every_n_epochs=1,
     )
     last = out / "checkpoint" / "last.ckpt"

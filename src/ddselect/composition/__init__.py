@@ -1,0 +1,1 @@
+"""Patches into distilled images."""

@@ -50,7 +50,7 @@ class Composition:
 
     def count_whole(self, ipc: int) -> int:
         """Number of whole images among ``ipc``."""
-        return sum(self.is_whole(slot) for slot in range(ipc))
+        return sum(1 for slot in range(ipc) if self.is_whole(slot))
 
 
 def slots(table: pa.Table, composition: Composition, label: int, name: str, ipc: int | None) -> Iterator[list[dict]]:  # type: ignore[type-arg]
@@ -69,7 +69,14 @@ def slots(table: pa.Table, composition: Composition, label: int, name: str, ipc:
 
 
 def compose(
-    index: Index, table: pa.Table, composition: Composition, ipc: int | None, view: int, seed: int, folder: Path, title: str
+    index: Index,
+    table: pa.Table,
+    composition: Composition,
+    ipc: int | None,
+    view: int,
+    seed: int,
+    folder: Path,
+    title: str,
 ) -> dict[str, object]:
     """Writes ``<folder>/distilled/<class>/<number>.png``, ``metadata.jsonl`` and a dataset card.
 
@@ -116,8 +123,10 @@ def compose(
                 lines.append({"file_name": file, "label": label, "class": name, "patches": provenance})
                 counter.advance()
     write_text(root / METADATA, "".join(json.dumps(line) + "\n" for line in lines))
-    write_text(root / "README.md", dataset_card(title, index, composition.factor, composition.whole, ipc, view, len(lines)))
-    size = sum((root / line["file_name"]).stat().st_size for line in lines)
+    write_text(
+        root / "README.md", dataset_card(title, index, composition.factor, composition.whole, ipc, view, len(lines))
+    )
+    size = sum((root / str(line["file_name"])).stat().st_size for line in lines)
     return {"images": len(lines), "image_bytes": size}
 
 

@@ -1,0 +1,1 @@
+"""Images: class folders, index, the embedded scenes."""

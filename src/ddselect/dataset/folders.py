@@ -33,7 +33,7 @@ class Dataset:
     Attributes:
         name: Name in results and reports.
         image_size: Side in pixels of the square view that is scored, composed and trained on.
-        names: How class folders become class names: ``folder`` (the folder's name) or ``imagenet`` (WordNet ID to name).
+        names: How class folders become class names: ``folder`` (its name) or ``imagenet`` (WordNet ID to name).
         broken: What to do with an unreadable image: ``error``, or ``skip`` it and list it.
         compare: What the config's ``compare`` is unless it is set.
     """
@@ -100,12 +100,16 @@ class ImageFolder(Dataset):
     def provide(self, folder: Path) -> Path:
         root = Path(self.root).expanduser().absolute()
         if not self.root or not root.is_dir():
-            raise UserError(f"dataset {self.name}: no images found in '{self.root or '(no folder given)'}'; {self.hint}")
+            raise UserError(
+                f"dataset {self.name}: no images found in '{self.root or '(no folder given)'}'; {self.hint}"
+            )
         return root
 
     def _class_folders(self, root: Path) -> dict[str, list[Path]]:
         """Class folders of each split."""
-        splits = {"train": root, "test": root} if self.holdout else {"train": root / self.train, "test": root / self.test}
+        splits = (
+            {"train": root, "test": root} if self.holdout else {"train": root / self.train, "test": root / self.test}
+        )
         found = {}
         for split, folder in splits.items():
             if not folder.is_dir():
@@ -123,7 +127,9 @@ class ImageFolder(Dataset):
         classes = {split: [folder.name for folder in folders] for split, folders in splits.items()}
         odd = sorted(set(classes["train"]) ^ set(classes["test"]))
         if odd:
-            raise UserError(f"dataset {self.name}: class folder '{odd[0]}' is in one split only ({len(odd)} such classes)")
+            raise UserError(
+                f"dataset {self.name}: class folder '{odd[0]}' is in one split only ({len(odd)} such classes)"
+            )
         files = []
         for split, folders in splits.items():
             for folder in folders:

@@ -51,7 +51,9 @@ def read_image(path: Path, box: Box | None, size: int) -> Tensor:
             part = box or square_box(*image.size)
             rgb = image.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: unreadable image ({error}); repair or remove it, or set dataset.broken=skip") from None
+        raise UserError(
+            f"{path}: unreadable image ({error}); repair or remove it, or set dataset.broken=skip"
+        ) from None
     if (part[2] - part[0], part[3] - part[1]) == (size, size):
         resized = rgb.crop(part)
     else:

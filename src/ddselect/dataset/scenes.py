@@ -75,7 +75,7 @@ def render(count: int, seed: int, train: bool = True, style: SceneStyle | None =
     generator = torch.Generator().manual_seed(seed)
     labels = (torch.arange(count) % 10)[torch.randperm(count, generator=generator)]
     parts = []
-    for chunk in labels.split(_CHUNK):
+    for chunk in torch.split(labels, _CHUNK):
         picks = [by_class[c][torch.randint(len(by_class[c]), (1,), generator=generator)] for c in chunk.tolist()]
         parts.append(_draw(ink, torch.cat(picks), style, generator))
     return Scenes(torch.cat([p[0] for p in parts]), labels, torch.cat([p[1] for p in parts]))
@@ -127,7 +127,7 @@ def _place(
 def _fragment(
     ink: Tensor, digit_x: Tensor, digit_y: Tensor, clearance: Tensor, style: SceneStyle, generator: torch.Generator
 ) -> Tensor:
-    """Coverage (N, 1, S, S) of a 4 x 4 piece of some digit, placed clear of the whole one (left out if it cannot be)."""
+    """Coverage (N, 1, S, S) of a 4 x 4 piece of some digit, placed clear of the whole one, or left out."""
     count = len(digit_x)
     pieces = ink[torch.randint(len(ink), (count,), generator=generator)]
     left = torch.randint(1, 4, (count, 1), generator=generator)

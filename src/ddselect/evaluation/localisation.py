@@ -65,7 +65,9 @@ def measure_localisation(index: Index, scores: Path, view: int) -> dict[str, flo
         return None
     maps = read_maps(scores)
     best = np.array([boxes[:4] for boxes in read_scores(scores)["boxes"].to_pylist()])
-    in_view = np.stack([source_to_view(t, *s, view) for t, s in zip(truth, index.sizes(), strict=True)])
+    in_view = np.stack(
+        [source_to_view(t, int(s[0]), int(s[1]), view) for t, s in zip(truth, index.sizes(), strict=True)]
+    )
     hits = pointing_game(np.stack([maps[image] for image in index.ids]), in_view, view)
     area = (in_view[:, 2] - in_view[:, 0]) * (in_view[:, 3] - in_view[:, 1])
     return {

@@ -108,7 +108,11 @@ def comparison(entries: list[dict[str, Any]]) -> list[Row]:
 
 
 def write_results(
-    experiment: Experiment, trained: list[Trained], teacher: dict[str, Any], localisation: dict[str, Any] | None, path: Path
+    experiment: Experiment,
+    trained: list[Trained],
+    teacher: dict[str, Any],
+    localisation: dict[str, Any] | None,
+    path: Path,
 ) -> dict[str, Any]:
     """Writes ``results.json`` (see ``docs/results.md``) and returns its content."""
     content = {

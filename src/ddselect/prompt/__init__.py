@@ -1,0 +1,1 @@
+"""Which two conditions are compared."""

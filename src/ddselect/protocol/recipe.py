@@ -21,7 +21,7 @@ class Protocol:
         labels: ``soft``: the teacher labels every mixed batch; ``hard``: class labels.
         epochs: Passes over the distilled set; 0 if ``steps`` is given.
         steps: Optimiser steps, whatever the size of the set; 0 if ``epochs`` is given.
-        batch_size: Images per step, never more than the set has; 0 for the rule of RDED: 10, 50, 100 from IPC 1, 10, 50,
+        batch_size: Images per step, never more than the set has; 0 for RDED's rule: 10, 50, 100 from IPC 1, 10, 50,
             doubled for 100 classes or more.
         learning_rate: AdamW; 0 takes the student's own.
         betas: AdamW.
@@ -106,7 +106,5 @@ class Protocol:
     def evaluation_steps(self, total: int) -> list[int]:
         """Numbers of finished steps after which the student is tested, rising, the last one being ``total``."""
         count = min(self.evaluations, total)
-        marks = {
-            round(total * (self.evaluate_from + (1 - self.evaluate_from) * (k + 1) / count)) for k in range(count)
-        }
+        marks = {round(total * (self.evaluate_from + (1 - self.evaluate_from) * (k + 1) / count)) for k in range(count)}
         return sorted(max(1, mark) for mark in marks)

@@ -1,3 +1,81 @@
+"""``report.html``: everything a run found, as one page that needs no other file and no network."""
+
+import json
 from pathlib import Path
-def write_report(settings, results, trained, index, scores, path: Path) -> None:
-    pass
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from ddselect.dataset.index import Index
+from ddselect.evaluation.results import Trained
+from ddselect.report.comparison import compare
+from ddselect.report.figures import draw_curves, read_curves
+from ddselect.report.gallery import galleries
+from ddselect.report.maps import build_maps
+from ddselect.report.pictures import SHARP, shown_classes
+from ddselect.report.settings import Report
+from ddselect.report.stages import duration, environment_lines, size, stage_lines, stage_sums
+from ddselect.runtime.files import write_text
+from ddselect.runtime.store import Done
+
+
+def write_report(
+    settings: Report, results: dict[str, Any], trained: list[Trained], index: Index, scores: Done | None, path: Path
+) -> None:
+    """Writes the page.
+
+    Args:
+        settings: How many pictures it shows.
+        results: Content of ``results.json``.
+        trained: The students with their stages.
+        index: The training images.
+        scores: The finished scoring stage, if a selection needed one.
+        path: Where the page goes.
+    """
+    entries, config = results["results"], results["config"]
+    view = int(config["dataset"]["image_size"])
+    compared = compare(entries, len(index.class_names))
+    curves = read_curves(trained, {line.row.selection: line.look for line in compared.lines})
+    lines = stage_lines(trained)
+    page = (
+        _templates()
+        .get_template("report.html.jinja")
+        .render(
+            first=entries[0],
+            ipc=config["ipc"],
+            seeds=sorted({entry["seed"] for entry in entries}),
+            teacher=results["teacher"],
+            compared=compared,
+            classes=len(index.class_names),
+            shown=len(shown_classes(len(index.class_names))),
+            galleries=galleries(trained, index.class_names, settings.images_per_class),
+            view=view,
+            sharp=view <= SHARP,
+            scored=scores is not None,
+            maps=build_maps(index, scores.folder, view, settings.maps_per_class) if scores else None,
+            localisation=results["localisation"],
+            curves=curves,
+            top1_curves=Markup(draw_curves(curves, "top1", "top-1 on test images, %")),
+            loss_curves=Markup(draw_curves(curves, "loss", "training loss", log=True)),
+            stages=lines,
+            sums=stage_sums(lines),
+            environment=environment_lines(results["environment"]),
+            config=json.dumps(config, indent=2, ensure_ascii=False),
+        )
+    )
+    write_text(path, page)
+
+
+def _breakable(name: str) -> Markup:
+    """A name that a narrow page can break after its underscores."""
+    return escape(name).replace("_", Markup("_<wbr>"))
+
+
+def _templates() -> Environment:
+    loader = PackageLoader("ddselect", "report")
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"duration": duration, "size": size, "breakable": _breakable}
+    return environment

@@ -57,7 +57,13 @@ def counting(name: str, total: int, unit: str) -> Iterator[Counter]:
     if rank() > 0 or not console.is_terminal:
         yield Counter(name, total, unit, None)
         return
-    columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), _RateColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("  {task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _RateColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console, transient=True) as bar:
         yield Counter(name, total, unit, bar)
 

@@ -5,6 +5,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -95,8 +96,8 @@ class Store:
     ) -> Done:
         """Runs a stage, or skips it if it is finished.
 
-        ``build`` gets the stage's folder, which holds what an interrupted attempt left there: it must go on from that or
-        write over it, and returns facts about the result for the manifest.
+        ``build`` gets the stage's folder, which holds what an interrupted attempt left there: it must go on from that
+        or write over it, and returns facts about the result for the manifest.
 
         Args:
             name: Folder name under the root.
@@ -150,10 +151,8 @@ class _Clock:
         return self.before + time.monotonic() - self.start
 
     def save(self) -> None:
-        try:
+        with suppress(OSError):  # a full disk has its own message; the time is not worth hiding that one
             write_json(self.path, {"seconds": self.total()})
-        except OSError:
-            pass  # a full disk has its own message; the time is not worth hiding that one
 
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)
@@ -163,4 +162,6 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     try:
         return read_json(folder / MANIFEST)
     except ValueError as error:
-        raise UserError(f"{folder / MANIFEST} is damaged ({error}); remove the folder {folder} to compute it again") from None
+        raise UserError(
+            f"{folder / MANIFEST} is damaged ({error}); remove the folder {folder} to compute it again"
+        ) from None

@@ -1,0 +1,1 @@
+"""Difference maps and boxes."""

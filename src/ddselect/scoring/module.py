@@ -30,7 +30,7 @@ class ScoringModule(pl.LightningModule):
         self.denoiser, self.conditions, self.settings = denoiser, conditions, settings
         self.index, self.view = index, view
         self.hashes = index.table["hash"].to_pylist()
-        self.sizes, self.labels, self.ids = index.sizes(), index.labels, index.ids
+        self.labels, self.ids = index.labels, index.ids
         self.draws = settings.make_draws()
 
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int = 0) -> list[dict[str, object]]:
@@ -48,7 +48,7 @@ class ScoringModule(pl.LightningModule):
         result = []
         for i, row in enumerate(rows):
             found = boxes.score[i].isfinite()
-            source = view_to_source(corners[i][found.cpu().numpy()], *self.sizes[row], self.view)
+            source = view_to_source(corners[i][found.cpu().numpy()], *self.index.sizes_at(row), self.view)
             result.append(
                 {
                     "id": self.ids[row],
@@ -156,7 +156,11 @@ def score_images(
             is_first = trainer.is_global_zero
     if is_first:
         plan.merge()
-    return {"images": len(index), "images_scored_last": todo, "network_evaluations_per_image": evaluations(conditions, settings)}
+    return {
+        "images": len(index),
+        "images_scored_last": todo,
+        "network_evaluations_per_image": evaluations(conditions, settings),
+    }
 
 
 def evaluations(conditions: Conditions, settings: Scoring) -> int:

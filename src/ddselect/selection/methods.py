@@ -82,7 +82,8 @@ class DiffusionSelection(Selection):
 
     Attributes:
         keep: Share of a class's candidates that stay: those with the lowest scores go first.
-        crop_pick: Which crop a cluster gives: ``best`` score, ``nearest`` to the centroid, or ``top``: no clusters, by score.
+        crop_pick: Which crop a cluster gives: ``best`` score, ``nearest`` to the centroid, or ``top``: by score alone,
+            without clusters.
         image_pick: The same for whole images.
         depth: Number of candidates per class and kind ordered by clusters; the rest follows by score.
     """
@@ -138,9 +139,7 @@ class DiffusionSelection(Selection):
                 tables.append(ranked(candidates.take(everything), clusters, index.ids, label, kind))
         return tables
 
-    def _order(
-        self, scores: np.ndarray, features: np.ndarray, pick: str, seed: int
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _order(self, scores: np.ndarray, features: np.ndarray, pick: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
         if pick == "top":
             return np.arange(len(scores)), np.full(len(scores), -1, dtype=np.int32)
         return nested_order(scores, features, pick, self.depth, key64(seed, "k-means"))
@@ -238,16 +237,16 @@ class AllImages(RandomSelection):
     limit: ClassVar[bool] = False
 
 
-def random_boxes(
-    index: Index, area: list[float], view: int, random: np.random.Generator
-) -> np.ndarray:
+def random_boxes(index: Index, area: list[float], view: int, random: np.random.Generator) -> np.ndarray:
     """One random square box in the view of each image: (N, 4) int32 in the files' pixels.
 
     The area is uniform between two shares of the view's, the place uniform among whole pixels of the view.
     """
-    share = random.uniform(*area, size=len(index)) if area[1] > area[0] else np.full(len(index), area[0])
+    share = random.uniform(area[0], area[1], len(index)) if area[1] > area[0] else np.full(len(index), area[0])
     sides = np.clip(np.rint(np.sqrt(share) * view), 1, view).astype(np.int64)
     corners = random.integers(0, view - sides[:, None] + 1, size=(len(index), 2))
     boxes = np.concatenate([corners, corners + sides[:, None]], 1)
     sizes = index.sizes()
-    return np.stack([view_to_source(box[None], *size, view)[0] for box, size in zip(boxes, sizes, strict=True)])
+    return np.stack(
+        [view_to_source(box[None], int(size[0]), int(size[1]), view)[0] for box, size in zip(boxes, sizes, strict=True)]
+    )

@@ -19,9 +19,9 @@ def nested_order(
     """Orders candidates by k-means with a growing number of clusters.
 
     At every level k of the 1-2-5 series the candidates are clustered into k clusters; those clusters that hold nothing
-    chosen before give one member each, clusters with better members first, until k are chosen. So each prefix covers the
-    class about as well as a clustering of its own size, and a larger IPC extends a smaller one. Beyond ``depth``, the
-    order is by score.
+    chosen before give one member each, clusters with better members first, until k are chosen. So each prefix covers
+    the class about as well as a clustering of its own size, and a larger IPC extends a smaller one. Beyond ``depth``,
+    the order is by score.
 
     Args:
         scores: (N,) larger is better.
@@ -46,8 +46,8 @@ def nested_order(
         if len(chosen) < level:  # empty clusters, as with duplicates: fill by score
             rest = [i for i in np.argsort(-scores, kind="stable").tolist() if i not in set(chosen)]
             chosen += rest[: level - len(chosen)]
-    rest = np.setdiff1d(np.argsort(-scores, kind="stable"), chosen, assume_unique=True)
-    order = np.concatenate([np.array(chosen, dtype=np.int64), rest])
+    late = np.setdiff1d(np.argsort(-scores, kind="stable"), chosen, assume_unique=True)
+    order = np.concatenate([np.array(chosen, dtype=np.int64), late])
     return order, clusters[order]
 
 

@@ -17,7 +17,13 @@ _BATCH = 256
 
 @torch.inference_mode()
 def look(
-    teacher: Classifier, index: Index, rows: np.ndarray, boxes: np.ndarray, size: int, padded_to: int = 0, name: str = ""
+    teacher: Classifier,
+    index: Index,
+    rows: np.ndarray,
+    boxes: np.ndarray,
+    size: int,
+    padded_to: int = 0,
+    name: str = "",
 ) -> tuple[np.ndarray, np.ndarray]:
     """Shows candidates to a teacher.
 

@@ -1,0 +1,1 @@
+"""Students: models, augmentation, training."""

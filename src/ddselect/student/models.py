@@ -90,7 +90,7 @@ class Classifier(nn.Module):
         return self.head(self.features(images))
 
     def pad_black(self, images: Tensor, padding: tuple[int, int, int, int]) -> Tensor:
-        """Pads with what is 0 after normalisation (left, right, top, bottom), as zero-padding a normalised image does."""
+        """Pads (left, right, top, bottom) with what is 0 after normalisation, as padding a normalised image does."""
         return F.pad(images - self.mean, padding) + self.mean
 
 

@@ -143,9 +143,7 @@ class StudentModule(pl.LightningModule):
             {"params": vectors, "weight_decay": protocol.weight_decay if protocol.decay_vectors else 0.0},
         ]
         low, high = protocol.betas
-        optimizer = torch.optim.AdamW(groups, lr=self.learning_rate, betas=(low, high))
+        optimizer = torch.optim.AdamW(groups, lr=self.learning_rate, betas=(low, high), fused=True)
         per_epoch = len(self.data.labels) // self.batch_size
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: protocol.rate(step, self.total, per_epoch)
-        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: protocol.rate(step, self.total, per_epoch))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

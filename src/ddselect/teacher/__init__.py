@@ -1,0 +1,1 @@
+"""Teachers: loaded or trained, then checked."""

@@ -78,8 +78,8 @@ class StoredTeacher(Teacher):
         card = read_json(source / CARD)
         if card["classes"] != bench.index.class_names:
             raise UserError(
-                f"teacher {self.name} knows the classes {', '.join(card['classes'][:10])}, in this order, not the dataset's "
-                f"({', '.join(bench.index.class_names[:10])}); use teacher=trained"
+                f"teacher {self.name} knows the classes {', '.join(card['classes'][:10])}, in this order, not the "
+                f"dataset's ({', '.join(bench.index.class_names[:10])}); use teacher=trained"
             )
         write_tensors(folder / WEIGHTS, load_file(source / WEIGHTS))
         write_json(folder / CARD, card)
@@ -100,8 +100,8 @@ class PretrainedTeacher(Teacher):
         strangers = [f for f in bench.index.class_folders if f not in known]
         if strangers:
             raise UserError(
-                f"teacher {self.name} knows ImageNet-1K classes only: class folder '{strangers[0]}' is not one of their "
-                "WordNet IDs; use teacher=trained"
+                f"teacher {self.name} knows ImageNet-1K classes only: class folder '{strangers[0]}' is not one of "
+                "their WordNet IDs; use teacher=trained"
             )
         network = build_network(self.architecture, 1000, pretrained=True)
         data = timm.data.resolve_model_data_config(network)
@@ -120,7 +120,7 @@ class TrainedTeacher(Teacher):
     """
 
     student: Student = field(default_factory=lambda: Student("small_resnet32", "small_resnet32"))
-    recipe: Protocol = field(default_factory=lambda: Protocol("teacher", steps=4000, labels="hard"))
+    recipe: Protocol = field(default_factory=lambda: Protocol("teacher", steps=1500, labels="hard"))
     seed: int = 0
 
     def provide(self, bench: Bench, folder: Path) -> None:
@@ -160,7 +160,9 @@ def load_teacher(folder: Path) -> Classifier:
     card = read_json(folder / CARD)
     network = build_network(card["architecture"].split(".")[0], card["outputs"])
     model = Classifier(network, card["mean"], card["std"], card["columns"])
-    model.load_state_dict({name: t.float() if t.is_floating_point() else t for name, t in load_file(folder / WEIGHTS).items()})
+    model.load_state_dict(
+        {name: t.float() if t.is_floating_point() else t for name, t in load_file(folder / WEIGHTS).items()}
+    )
     return model.eval().requires_grad_(False)
 
 

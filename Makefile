@@ -1,0 +1,37 @@
+# Every target makes its .venv first. PYTHON chooses the interpreter that makes it (3.11 or later).
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint bench clean
+.DELETE_ON_ERROR:
+
+demo: .venv/.installed ## the whole pipeline on the embedded default; results and report in outputs/
+	$(BIN)/python run.py
+
+test: .venv/.installed-test ## all tests, offline
+	$(BIN)/pytest
+
+lint: .venv/.installed-lint ## ruff and types
+	$(BIN)/ruff check src tests run.py
+	$(BIN)/ruff format --check src tests run.py
+	$(BIN)/mypy
+
+bench: .venv/.installed ## speed, as ratios within one run
+	$(BIN)/python experiments/scoring_speed/bench.py
+
+clean: ## removes the environment and what runs left behind
+	rm -rf .venv outputs store
+
+.venv/.installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed: make PYTHON=python3.12 ..."; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+.venv/.installed-test: .venv/.installed
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	touch $@
+
+.venv/.installed-lint: .venv/.installed-test
+	$(BIN)/python -m pip install --quiet --editable '.[test,lint]'
+	touch $@

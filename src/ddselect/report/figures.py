@@ -1,0 +1,109 @@
+"""Training curves as SVG that takes its colours and its font from the page."""
+
+import json
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+from io import StringIO
+from typing import Any
+
+import numpy as np
+
+from ddselect.evaluation.results import Trained
+from ddselect.report.palette import Look
+
+_INK = "#fd0000"  # stand-ins that matplotlib can draw with, replaced by the page's colours in the finished SVG
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The tests of one selection's students during training.
+
+    Attributes:
+        name: The selection.
+        look: How it is drawn.
+        steps: (T,) steps at which all seeds were tested.
+        values: Per quantity (``top1`` in percent, ``loss``) the values (seeds, T).
+    """
+
+    name: str
+    look: Look
+    steps: np.ndarray
+    values: dict[str, np.ndarray]
+
+
+def read_curves(trained: list[Trained], looks: dict[str, Look]) -> list[Curve]:
+    """Curves from the ``metrics.jsonl`` of all students."""
+    histories: dict[str, list[dict[float, dict[str, float]]]] = defaultdict(list)
+    for item in trained:
+        lines = (item.student.folder / "metrics.jsonl").read_text().splitlines()
+        tests = [json.loads(line) for line in lines]
+        histories[item.arm.selection.name].append({test["step"]: test for test in tests})
+    curves = []
+    for name, seeds in histories.items():
+        steps = sorted(set.intersection(*(set(seed) for seed in seeds)))
+        values = {key: np.array([[seed[step][key] for step in steps] for seed in seeds]) for key in ("top1", "loss")}
+        curves.append(Curve(name, looks[name], np.array(steps), values))
+    return curves
+
+
+def draw_curves(curves: list[Curve], key: str, label: str, log: bool = False) -> str:
+    """SVG of one quantity over steps: the mean over seeds, and each seed faintly.
+
+    Args:
+        curves: The selections.
+        key: ``top1`` or ``loss``.
+        label: What the vertical axis says, and the figure for a screen reader.
+        log: Whether that axis is logarithmic; it is only where all values are positive.
+    """
+    # matplotlib takes half a second to import: only a run that gets to its report pays for it.
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    settings: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": key, "font.size": 10, "axes.edgecolor": _INK}
+    settings |= {"text.color": _INK, "axes.labelcolor": _INK, "xtick.color": _INK, "ytick.color": _INK}
+    with rc_context(settings):
+        figure = Figure(figsize=(5.2, 3.2), layout="constrained")
+        axes = figure.subplots()
+        for number, curve in enumerate(curves):
+            style: dict[str, Any] = {
+                "color": _stand_in(number),
+                "linestyle": (0, curve.look.dash) if curve.look.dash else "-",
+            }
+            values = curve.values[key]
+            if len(values) > 1:
+                for seed in values:
+                    axes.plot(curve.steps, seed, color=style["color"], linewidth=0.8, alpha=0.35)
+            axes.plot(curve.steps, values.mean(0), linewidth=2, marker="o", markersize=3, **style)
+        if log and all((curve.values[key] > 0).all() for curve in curves):
+            axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.set_xlabel("step")
+        axes.set_ylabel(label)
+        axes.grid(color=_INK, alpha=0.15, linewidth=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+        buffer = StringIO()
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    return _themed(buffer.getvalue(), curves, label)
+
+
+def _stand_in(number: int) -> str:
+    return f"#fe{number:04x}"
+
+
+def _themed(svg: str, curves: list[Curve], label: str) -> str:
+    """The SVG element alone, without what belongs to a file of its own, in the page's colours and font."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>|<defs>\s*<style.*?</defs>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"<g id=\"[^\"]*\">", "<g>", svg)  # two figures on a page would share these ids
+    svg = re.sub(r" font-family: [^;\"]*;?", "", svg)
+    view = re.search(r"viewBox=\"[^\"]*\"", svg)
+    svg = re.sub(
+        r"<svg[^>]*>", f'<svg {view[0] if view else ""} role="img" aria-label="{label} over steps">', svg, count=1
+    )
+    for number, curve in enumerate(curves):
+        svg = svg.replace(_stand_in(number), curve.look.colour)
+    return svg.replace(_INK, "currentColor")

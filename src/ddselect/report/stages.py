@@ -1,0 +1,105 @@
+"""What the stages cost, and what made the results: for the last part of the page."""
+
+import shlex
+from dataclasses import dataclass
+from typing import Any
+
+from ddselect.evaluation.results import Trained
+from ddselect.runtime.store import Done
+
+
+@dataclass(frozen=True)
+class StageLine:
+    """A finished stage.
+
+    Attributes:
+        done: The stage.
+        users: Which selections and seeds it served, in words.
+    """
+
+    done: Done
+    users: str
+
+
+@dataclass(frozen=True)
+class StageSum:
+    """All finished stages of one name.
+
+    Attributes:
+        name: Their name.
+        count: How many there are.
+        reused: How many of them were finished before this run.
+        seconds: Wall time in all.
+        bytes: Size in all.
+    """
+
+    name: str
+    count: int
+    reused: int
+    seconds: float
+    bytes: int
+
+
+def stage_lines(trained: list[Trained]) -> list[StageLine]:
+    """Every stage once, in order of name and first use."""
+    found: dict[tuple[str, str], Done] = {}
+    users: dict[tuple[str, str], list[str]] = {}
+    for item in trained:
+        for done in item.stages.values():
+            key = (done.name, done.fingerprint)
+            found.setdefault(key, done)
+            users.setdefault(key, []).append(f"{item.arm.selection.name}, seed {item.seed}")
+    names = list(dict.fromkeys(name for name, _ in found))
+    keys = sorted(found, key=lambda key: names.index(key[0]))
+
+    def words(key: tuple[str, str]) -> str:
+        if len(users[key]) == len(trained) > 1:
+            return "every student"
+        return "; ".join(users[key])
+
+    return [StageLine(found[key], words(key)) for key in keys]
+
+
+def stage_sums(lines: list[StageLine]) -> list[StageSum]:
+    """What the stages of each name took together."""
+    sums = []
+    for name in dict.fromkeys(line.done.name for line in lines):
+        mine = [line.done for line in lines if line.done.name == name]
+        seconds, size = sum(done.seconds for done in mine), sum(int(done.manifest["bytes"]) for done in mine)
+        sums.append(StageSum(name, len(mine), sum(done.reused for done in mine), seconds, size))
+    return sums
+
+
+def environment_lines(environment: dict[str, Any]) -> list[tuple[str, str]]:
+    """What made the results, as names and values."""
+    state = {True: ", with changes that are not committed", False: "", None: ""}[environment["modified"]]
+    commit = environment["commit"]
+    packages = [f"{name} {version}" for name, version in environment["packages"].items() if version]
+    return [
+        ("command", shlex.join(["python", "run.py", *environment["command"]])),
+        ("ddselect", environment["ddselect"]),
+        ("commit", f"{commit}{state}" if commit else "unknown: not run from a git checkout with a commit"),
+        ("Python", environment["python"]),
+        ("packages", ", ".join(packages)),
+        ("platform", environment["platform"]),
+        ("processor", f"{environment['cpu']}; CPUs: {environment['cpus']}; threads: {environment['threads']}"),
+        ("GPUs", ", ".join(environment["gpus"]) or "none"),
+    ]
+
+
+def duration(seconds: float) -> str:
+    """A time for people: ``0.07 s``, ``8.1 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    if seconds < 59.95:
+        return f"{seconds:.2f} s" if seconds < 0.995 else f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def size(count: int) -> str:
+    """A number of bytes for people, in decimal units."""
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 999.5:
+            return f"{value:.0f} {unit}" if value >= 9.95 or unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"

@@ -1,0 +1,65 @@
+"""Small image datasets on disk, made in milliseconds."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ddselect.dataset.folders import ClutteredDigits, ImageFolder
+from ddselect.dataset.index import Index, build_index, read_index
+
+CLASSES = ("ant", "bee", "cow")
+
+
+def picture(width: int, height: int, mode: str = "RGB", seed: int = 0) -> Image.Image:
+    """Smooth random colours: every box of it differs from every other, and JPEG keeps it roughly."""
+    random = np.random.default_rng(seed)
+    colours = Image.fromarray(random.integers(0, 256, (5, 5, 3), dtype=np.uint8))
+    rgb = colours.resize((width, height), Image.Resampling.BICUBIC)
+    if mode == "RGBA":
+        rgb.putalpha(Image.fromarray(random.integers(0, 256, (height, width), dtype=np.uint8)))
+        return rgb
+    return rgb.quantize(16) if mode == "P" else rgb.convert(mode)
+
+
+def write_folder(
+    root: Path,
+    splits: Sequence[str] = ("train", "val"),
+    classes: Sequence[str] = CLASSES,
+    per_class: int = 4,
+    sizes: Sequence[tuple[int, int]] = ((32, 32), (40, 28), (25, 36)),
+    kinds: Sequence[tuple[str, str]] = ((".png", "RGB"), (".jpg", "RGB")),
+) -> Path:
+    """Writes ``<root>/<split>/<class>/<number><suffix>``, going round the sizes and the (suffix, mode) kinds.
+
+    A split called "" puts the class folders into the root itself.
+    """
+    number = 0
+    for split in splits:
+        for name in classes:
+            folder = root / split / name
+            folder.mkdir(parents=True, exist_ok=True)
+            for _ in range(per_class):
+                suffix, mode = kinds[number % len(kinds)]
+                image = picture(*sizes[number % len(sizes)], mode, seed=number)
+                image.save(folder / f"{number:03d}{suffix}")
+                number += 1
+    return root
+
+
+def folder_dataset(root: Path, **options: object) -> ImageFolder:
+    """An ``imagefolder`` dataset of 16-pixel views."""
+    return ImageFolder(**{"name": "folder", "image_size": 16, "root": str(root), **options})  # type: ignore[arg-type]
+
+
+def folder_index(root: Path, work: Path, **options: object) -> Index:
+    """The whole index of a folder of images; ``work`` takes the index's files."""
+    build_index(folder_dataset(root, **options), work)
+    return read_index(work)
+
+
+def scene_index(work: Path, train: int = 60, val: int = 10, test: int = 20) -> Index:
+    """The whole index of a small embedded dataset."""
+    build_index(ClutteredDigits("digits", 32, sizes={"train": train, "val": val, "test": test}), work)
+    return read_index(work)

@@ -1,0 +1,78 @@
+"""Tiny random models: diffusers folders with the real classes and layout, and a teacher."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, DDPMScheduler, DiTTransformer2DModel
+
+from ddselect.backbone.choice import ClassUNetBackbone, DiTBackbone
+from ddselect.backbone.denoiser import Denoiser
+from ddselect.backbone.schedule import NoiseSchedule
+from ddselect.backbone.train import class_unet
+from ddselect.student.models import Classifier, build_network
+
+CPU = torch.device("cpu")
+
+
+def write_class_unet(
+    folder: Path, classes: Sequence[str] = ("ant", "bee", "cow"), image_size: int = 16, patch: int = 2
+) -> Path:
+    """A random class-conditional UNet as ``ddselect.backbone.train`` writes one."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        unet = class_unet(image_size // patch, 3 * patch**2, [8, 16], len(classes))
+    unet.half().save_pretrained(folder / "unet", safe_serialization=True)
+    DDPMScheduler.from_config(NoiseSchedule.cosine()).save_pretrained(folder / "scheduler")
+    index = {"id2label": dict(enumerate(classes)), "patch": patch}
+    (folder / "model_index.json").write_text(json.dumps(index))
+    return folder
+
+
+def load_class_unet(folder: Path, image_size: int = 16) -> Denoiser:
+    """The prior of a folder, fp32 on the processor."""
+    return ClassUNetBackbone("tiny", str(folder), image_size, "fp32").load(CPU)
+
+
+def write_dit(folder: Path, latent_side: int = 4) -> Path:
+    """A random DiT of two layers with learned sigma, 1000 classes and a VAE of 2 x 2 pixels per position."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        transformer = DiTTransformer2DModel(
+            num_attention_heads=2,
+            attention_head_dim=8,
+            in_channels=4,
+            out_channels=8,
+            num_layers=2,
+            sample_size=latent_side,
+            patch_size=2,
+            num_embeds_ada_norm=1000,
+            norm_num_groups=4,
+        )
+        vae = AutoencoderKL(
+            down_block_types=("DownEncoderBlock2D",) * 2,
+            up_block_types=("UpDecoderBlock2D",) * 2,
+            block_out_channels=(8, 8),
+            norm_num_groups=4,
+            latent_channels=4,
+            sample_size=2 * latent_side,
+            scaling_factor=0.18215,
+        )
+    transformer.save_pretrained(folder / "transformer", safe_serialization=True)
+    vae.save_pretrained(folder / "vae", safe_serialization=True)
+    DDPMScheduler(num_train_timesteps=1000, beta_schedule="linear").save_pretrained(folder / "scheduler")
+    return folder
+
+
+def load_dit(folder: Path, image_size: int = 8) -> Denoiser:
+    """The DiT of a folder, fp32 on the processor."""
+    return DiTBackbone("tiny DiT", str(folder), image_size, "fp32").load(CPU)
+
+
+def tiny_teacher(classes: int, seed: int = 0) -> Classifier:
+    """An untrained but deterministic classifier in evaluation mode."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = build_network("small_resnet16", classes)
+    return Classifier(network, [0.5] * 3, [0.5] * 3).eval().requires_grad_(False)

@@ -1,0 +1,144 @@
+"""Distilled images: nested over IPC, every pixel from where the provenance says."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from PIL import Image
+
+from ddselect.composition.compose import Composition, Distilled, compose, read_distilled
+from ddselect.dataset.index import Index
+from ddselect.runtime.errors import UserError
+from ddselect.selection.methods import Material, RandomSelection
+from tests.helpers.models import tiny_teacher
+
+VIEW = 16
+
+
+@pytest.fixture(scope="module")
+def table(animals: Index) -> pa.Table:
+    material = Material(animals, VIEW, 0, lambda: tiny_teacher(3), None)
+    return pa.concat_tables(RandomSelection("random", 0.0, area=[0.1, 0.5]).rank(material))
+
+
+def make(index: Index, table: pa.Table, folder: Path, whole: float, ipc: int | None, factor: int = 2, seed: int = 0) -> Distilled:
+    facts = compose(index, table, Composition(factor, whole), ipc, VIEW, seed, folder, "test")
+    distilled = read_distilled(folder)
+    assert facts["images"] == len(distilled.labels)
+    return distilled
+
+
+@pytest.mark.parametrize("whole", [0.0, 0.3, 0.5, 1.0])
+def test_a_larger_ipc_extends_a_smaller_one(animals: Index, table: pa.Table, tmp_path: Path, whole: float) -> None:
+    largest = 7
+    big = make(animals, table, tmp_path / "big", whole, largest)
+    for ipc in (1, 2, 4):
+        small = make(animals, table, tmp_path / str(ipc), whole, ipc)
+        assert small.labels.tolist() == [label for label in range(3) for _ in range(ipc)]
+        for label in range(3):
+            first = big.images[largest * label : largest * label + ipc]
+            assert torch.equal(small.images[ipc * label : ipc * (label + 1)], first)
+
+
+@pytest.mark.parametrize(
+    ("whole", "expected"), [(0.0, "......"), (0.5, ".X.X.X"), (1.0, "XXXXXX"), (0.34, "..X..X"), (0.3, "...X..")]
+)
+def test_whole_images_are_evenly_spread(whole: float, expected: str) -> None:
+    composition = Composition(2, whole)
+    assert "".join("X" if composition.is_whole(slot) else "." for slot in range(6)) == expected
+    assert composition.count_whole(6) == expected.count("X")
+    assert composition.count_whole(100) == round(100 * whole)
+
+
+@pytest.mark.parametrize("factor", [1, 2, 4])
+def test_every_patch_can_be_cut_again_from_its_source(
+    animals: Index, table: pa.Table, tmp_path: Path, factor: int
+) -> None:
+    distilled = make(animals, table, tmp_path, 0.5, 2 if factor == 4 else 6, factor) if factor < 4 else make(
+        animals, table, tmp_path, 0.5, 2, factor
+    )  # fmt: skip
+    labels = dict(zip(animals.ids, animals.labels.tolist(), strict=True))
+    kinds = Counter()
+    for image, label, entry in zip(distilled.images, distilled.labels.tolist(), distilled.metadata, strict=True):
+        patches = entry["patches"]
+        side = VIEW if patches[0]["kind"] == "image" else VIEW // factor
+        assert len(patches) == (VIEW // side) ** 2
+        assert len({tuple(p["cell"]) for p in patches}) == len(patches)
+        for patch in patches:
+            kinds[patch["kind"]] += 1
+            assert labels[patch["source"]] == label
+            with Image.open(animals.root / patch["source"]) as source:
+                again = source.convert("RGB").resize(
+                    (side, side), Image.Resampling.BICUBIC, box=tuple(patch["box"]), reducing_gap=3.0
+                )
+            row, column = (side * cell for cell in patch["cell"])
+            cell = image[:, row : row + side, column : column + side].permute(1, 2, 0).numpy()
+            assert np.array_equal(cell, np.array(again))
+    assert set(kinds) == {"crop", "image"}
+
+
+def test_no_patch_is_used_twice_and_ranks_go_in_order(animals: Index, table: pa.Table, tmp_path: Path) -> None:
+    distilled = make(animals, table, tmp_path, 0.5, 6)
+    for label in range(3):
+        for kind, count in (("crop", 12), ("image", 3)):
+            entries = [e for e in distilled.metadata if e["label"] == label]
+            ranks = [sorted(p["rank"] for p in e["patches"]) for e in entries if e["patches"][0]["kind"] == kind]
+            assert sum(ranks, []) == list(range(count))
+
+
+def test_the_best_crop_lands_in_every_quadrant(animals: Index, table: pa.Table, tmp_path: Path) -> None:
+    distilled = make(animals, table, tmp_path, 0.0, 7)
+    cells = Counter(tuple(min(e["patches"], key=lambda p: p["rank"])["cell"]) for e in distilled.metadata)
+    assert set(cells) == {(0, 0), (0, 1), (1, 0), (1, 1)}
+    assert max(cells.values()) < len(distilled.metadata) / 2
+
+
+def test_seed_deals_the_cells(animals: Index, table: pa.Table, tmp_path: Path) -> None:
+    first, again, other = (make(animals, table, tmp_path / n, 0.0, 3, seed=s) for n, s in (("a", 0), ("b", 0), ("c", 1)))
+    assert torch.equal(first.images, again.images)
+    assert not torch.equal(first.images, other.images)
+    sources = [[sorted(p["source"] for p in e["patches"]) for e in d.metadata] for d in (first, other)]
+    assert sources[0] == sources[1]
+
+
+def test_all_images_whatever_the_ipc(animals: Index, table: pa.Table, tmp_path: Path) -> None:
+    distilled = make(animals, table, tmp_path, 1.0, None)
+    assert len(distilled.images) == len(animals)
+    assert {e["patches"][0]["source"] for e in distilled.metadata} == set(animals.ids)
+    assert not distilled.stitched.any()
+
+
+def test_files_are_a_lossless_image_folder_with_a_card(animals: Index, table: pa.Table, tmp_path: Path) -> None:
+    distilled = make(animals, table, tmp_path, 0.5, 2)
+    root = tmp_path / "distilled"
+    assert sorted(p.relative_to(root).as_posix() for p in root.rglob("*.png")) == sorted(
+        f"{name}/{slot:05d}.png" for name in ("ant", "bee", "cow") for slot in range(2)
+    )
+    lines = [json.loads(line) for line in (root / "metadata.jsonl").read_text().splitlines()]
+    assert [line["class"] for line in lines] == ["ant", "ant", "bee", "bee", "cow", "cow"]
+    assert distilled.stitched.tolist() == [True, False] * 3
+    card = (root / "README.md").read_text()
+    assert "6 images of 16 x 16 pixels, 2 per class, 3 classes; 50% of them stitched from 2 x 2 crops" in card
+
+
+def test_too_few_candidates(animals: Index, table: pa.Table, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="class 'ant' has 30 candidates of kind crop, 32 are needed: lower ipc"):
+        make(animals, table, tmp_path, 0.0, 8)
+    with pytest.raises(UserError, match="class 'ant' has 30 candidates of kind image, 31 are needed"):
+        make(animals, table, tmp_path, 1.0, 31)
+
+
+def test_factor_must_divide_the_size(animals: Index, table: pa.Table, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="composition.factor=3 does not divide the image size 16"):
+        make(animals, table, tmp_path, 0.0, 1, factor=3)
+    assert not (tmp_path / "distilled").exists()
+
+
+@pytest.mark.parametrize(("factor", "whole", "words"), [(0, 0.5, "factor=0"), (2, 1.1, "whole=1.1"), (2, -0.1, "whole=-0.1")])
+def test_values_out_of_range(factor: int, whole: float, words: str) -> None:
+    with pytest.raises(UserError, match=f"composition.{words}"):
+        Composition(factor, whole)

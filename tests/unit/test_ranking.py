@@ -1,0 +1,96 @@
+"""Orders that are diverse at every length."""
+
+import numpy as np
+import pytest
+
+from ddselect.selection.ranking import levels, nested_order
+
+BLOBS, EACH = 10, 12
+
+
+def blobs(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scores, features and true blob of points in ten far-apart blobs."""
+    random = np.random.default_rng(seed)
+    truth = np.repeat(np.arange(BLOBS), EACH)
+    centres = 100 * np.stack([np.cos(np.arange(BLOBS)), np.sin(2.3 * np.arange(BLOBS)), np.arange(BLOBS) / 3], 1)
+    order = random.permutation(len(truth))
+    features = centres[truth] + random.normal(size=(len(truth), 3)) * 0.1
+    return random.random(len(truth)).astype(np.float32), features[order], truth[order]
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [(1, [1]), (2, [1, 2]), (3, [1, 2, 3]), (10, [1, 2, 5, 10]), (64, [1, 2, 5, 10, 20, 50, 64]), (200, [1, 2, 5, 10, 20, 50, 100, 200])],
+)  # fmt: skip
+def test_levels(limit: int, expected: list[int]) -> None:
+    assert levels(limit) == expected
+
+
+@pytest.mark.parametrize("pick", ["best", "nearest"])
+@pytest.mark.parametrize("depth", [1, 7, 50, 400])
+def test_order_is_a_permutation_and_beyond_the_depth_by_score(pick: str, depth: int) -> None:
+    scores, features, _ = blobs()
+    order, clusters = nested_order(scores, features, pick, depth, 0)
+    assert sorted(order.tolist()) == list(range(len(scores)))
+    assert clusters.shape == order.shape
+    tail = scores[order[depth:]]
+    assert (np.diff(tail) <= 0).all()
+
+
+@pytest.mark.parametrize("pick", ["best", "nearest"])
+def test_every_prefix_is_the_selection_for_a_smaller_ipc(pick: str) -> None:
+    scores, features, _ = blobs()
+    whole, _ = nested_order(scores, features, pick, 50, 0)
+    for depth in (1, 2, 5, 10, 20):
+        assert nested_order(scores, features, pick, depth, 0)[0][:depth].tolist() == whole[:depth].tolist()
+
+
+@pytest.mark.parametrize("pick", ["best", "nearest"])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_prefix_of_k_covers_k_blobs(pick: str, seed: int) -> None:
+    scores, features, truth = blobs(seed)
+    order, clusters = nested_order(scores, features, pick, 10, seed)
+    for level in (1, 2, 5, 10):
+        assert len(set(truth[order[:level]].tolist())) == level
+    pairs = set(zip(truth[order].tolist(), clusters.tolist(), strict=True))
+    assert len(pairs) == len(set(clusters.tolist())) == BLOBS  # the clusters are the blobs
+
+
+def test_best_takes_the_highest_score_and_nearest_the_middle() -> None:
+    """Two clusters on a line: 0, 1, 5 and 100, 101, 105; the outer members have the best scores."""
+    features = np.array([[0.0], [1.0], [5.0], [100.0], [101.0], [105.0]])
+    scores = np.array([0.1, 0.2, 0.9, 0.3, 0.2, 0.8], dtype=np.float32)
+    best, _ = nested_order(scores, features, "best", 2, 0)
+    assert best[:2].tolist() == [2, 5]
+    nearest, _ = nested_order(scores, features, "nearest", 2, 0)
+    # level 1 has its centroid at 52; 5 (index 2) is nearest. Then the other cluster gives its middle, 101 (index 4)
+    assert nearest[:2].tolist() == [2, 4]
+
+
+def test_features_of_any_scale_and_offset_count_alike() -> None:
+    scores, features, _ = blobs()
+    order, _ = nested_order(scores, features, "best", 10, 0)
+    again, _ = nested_order(scores, features * [1e3, 1, 10] + [5, -7, 0], "best", 10, 0)
+    assert again.tolist() == order.tolist()
+
+
+@pytest.mark.parametrize("pick", ["best", "nearest"])
+def test_duplicates_are_filled_by_score(pick: str) -> None:
+    features = np.repeat(np.array([[0.0, 0.0], [1.0, 1.0]]), 5, axis=0)
+    scores = np.array([0.5, 0.1, 0.2, 0.3, 0.4, 0.6, 0.0, 0.7, 0.9, 0.8], dtype=np.float32)
+    order, _ = nested_order(scores, features, pick, 10, 0)
+    assert sorted(order.tolist()) == list(range(10))
+    assert len({int(i) // 5 for i in order[:2]}) == 2  # both distinct points first
+
+
+def test_one_candidate_and_all_equal() -> None:
+    assert nested_order(np.ones(1, np.float32), np.ones((1, 4)), "best", 400, 0)[0].tolist() == [0]
+    order, _ = nested_order(np.arange(6, dtype=np.float32), np.zeros((6, 4)), "nearest", 6, 0)
+    assert sorted(order.tolist()) == list(range(6))
+
+
+def test_same_seed_same_order() -> None:
+    scores, features, _ = blobs()
+    features += np.random.default_rng(1).normal(size=features.shape) * 100  # no clear clusters
+    orders = [nested_order(scores, features, "best", 50, seed)[0].tolist() for seed in (0, 0, 1)]
+    assert orders[0] == orders[1] != orders[2]

@@ -1,0 +1,187 @@
+"""Every method ranks every class with boxes inside the images; each does what its name says."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from ddselect.dataset.images import read_image
+from ddselect.dataset.index import Index
+from ddselect.runtime.errors import UserError
+from ddselect.runtime.files import write_table
+from ddselect.runtime.seeds import numpy_generator
+from ddselect.scoring.shards import MERGED
+from ddselect.selection.methods import (
+    AllImages,
+    DiffusionSelection,
+    Material,
+    RandomSelection,
+    RDEDSelection,
+    Selection,
+    random_boxes,
+)
+from tests.helpers.models import tiny_teacher
+
+VIEW = 16
+METHODS = [
+    DiffusionSelection("diffusion", 0.5),
+    DiffusionSelection("top", 0.5, crop_pick="top", image_pick="top"),
+    RDEDSelection("rded", 0.0),
+    RDEDSelection("rded_published", 0.0, area=[0.08, 1.0], padded=True),
+    RandomSelection("random", 0.0, area=[0.1, 0.9]),
+    AllImages("all", 1.0),
+]
+
+
+@pytest.fixture(scope="module")
+def scores(animals: Index, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A score table with two boxes for every image but the first, which has room for one."""
+    folder, random = tmp_path_factory.mktemp("scores"), np.random.default_rng(0)
+    rows = []
+    for i, (image, (width, height)) in enumerate(zip(animals.ids, animals.sizes().tolist(), strict=True)):
+        x, y = (width - 12) // 2, (height - 12) // 2
+        boxes = [x, y, x + 12, y + 12] + ([0, 0, 12, 12] if i else [])
+        values = sorted(random.random(len(boxes) // 4).tolist(), reverse=True)
+        rows.append({"id": image, "label": int(animals.labels[i]), "image_score": random.random(), "boxes": boxes,
+                     "scores": values})  # fmt: skip
+    types = {"boxes": pa.list_(pa.int32()), "scores": pa.list_(pa.float32()), "image_score": pa.float32()}
+    fields = [(name, types.get(name, pa.string() if name == "id" else pa.int64())) for name in rows[0]]
+    write_table(folder / MERGED, pa.Table.from_pylist(rows, schema=pa.schema(fields)))
+    return folder
+
+
+@pytest.fixture
+def material(animals: Index, scores: Path) -> Callable[[int], Material]:
+    return lambda seed: Material(animals, VIEW, seed, lambda: tiny_teacher(3), scores)
+
+
+def rows_of(method: Selection, material: Material) -> list[dict]:
+    return pa.concat_tables(method.rank(material)).to_pylist()
+
+
+def box(row: dict) -> tuple[int, int, int, int]:
+    return row["x0"], row["y0"], row["x1"], row["y1"]
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda m: m.name)
+def test_every_class_is_ranked_with_boxes_inside(
+    method: Selection, material: Callable[[int], Material], animals: Index
+) -> None:
+    rows = rows_of(method, material(0))
+    sizes = dict(zip(animals.ids, animals.sizes().tolist(), strict=True))
+    labels = dict(zip(animals.ids, animals.labels.tolist(), strict=True))
+    for row in rows:
+        width, height = sizes[row["id"]]
+        assert 0 <= row["x0"] < row["x1"] <= width
+        assert 0 <= row["y0"] < row["y1"] <= height
+        assert row["label"] == labels[row["id"]]
+        if row["kind"] == "image":
+            assert row["x1"] - row["x0"] == row["y1"] - row["y0"] == min(width, height)
+    for label in range(3):
+        for kind in ("crop", "image"):
+            mine = [row for row in rows if (row["label"], row["kind"]) == (label, kind)]
+            assert [row["rank"] for row in mine] == list(range(len(mine)))
+            assert {row["id"] for row in mine} == {i for i in animals.ids if labels[i] == label}
+            assert len(mine) == len({(row["id"], box(row)) for row in mine})
+    assert rows_of(method, material(0)) == rows
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if m.name != "top"], ids=lambda m: m.name)
+def test_another_seed_selects_otherwise(method: Selection, material: Callable[[int], Material]) -> None:
+    first, other = rows_of(method, material(0)), rows_of(method, material(1))
+    assert [(r["id"], box(r)) for r in first if r["kind"] == "crop"] != [
+        (r["id"], box(r)) for r in other if r["kind"] == "crop"
+    ]
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_rded_keeps_the_crop_of_lowest_teacher_loss(animals: Index, padded: bool) -> None:
+    method, teacher = RDEDSelection("rded", 0.0, crops=4, size=0.5, area=[0.2, 0.6], padded=padded), tiny_teacher(3)
+    material = Material(animals, VIEW, 3, lambda: teacher, None)
+    boxes = [random_boxes(animals, [0.2, 0.6], VIEW, numpy_generator(3, "rded", k)) for k in range(4)]
+
+    def loss(row: int, place: np.ndarray) -> float:
+        image = read_image(animals.root / animals.ids[row], tuple(place.tolist()), 8)[None] / 255
+        x = (image - 0.5) / 0.5
+        if padded:
+            x = F.pad(x, (4, 4, 4, 4))  # zeros after normalisation, to the full view
+        with torch.no_grad():
+            logits = teacher.network.fc(teacher.network.body(teacher.network.stem(x)).mean((2, 3)))[0]
+        return float(logits.logsumexp(0) - logits[animals.labels[row]])
+
+    crops = {r["id"]: r for r in rows_of(method, material) if r["kind"] == "crop"}
+    for row in range(0, len(animals), 4):
+        losses = [loss(row, boxes[k][row]) for k in range(4)]
+        found = crops[animals.ids[row]]
+        assert list(box(found)) == boxes[int(np.argmin(losses))][row].tolist()
+        assert found["score"] == pytest.approx(-min(losses), abs=1e-4)
+    for label in range(3):
+        ranked = sorted((r for r in crops.values() if r["label"] == label), key=lambda r: r["rank"])
+        assert [r["score"] for r in ranked] == sorted((r["score"] for r in ranked), reverse=True)
+
+
+@pytest.mark.parametrize("keep", [0.5, 0.8, 1.0])
+def test_keep_moves_the_lowest_scores_to_the_end(material: Callable[[int], Material], keep: float) -> None:
+    method = DiffusionSelection("diffusion", 0.5, keep=keep)
+    rows = rows_of(method, material(0))
+    for label in range(3):
+        for kind in ("crop", "image"):
+            mine = [r for r in rows if (r["label"], r["kind"]) == (label, kind)]
+            stay = round(keep * len(mine))
+            scores = [r["score"] for r in mine]
+            assert set(scores[:stay]) == set(sorted(scores, reverse=True)[:stay])
+            assert scores[stay:] == sorted(scores, reverse=True)[stay:]
+            assert {r["cluster"] for r in mine[stay:]} <= {-1}
+            assert -1 not in {r["cluster"] for r in mine[:stay]}
+
+
+def test_diffusion_by_clusters_is_more_than_the_top(material: Callable[[int], Material]) -> None:
+    top = rows_of(METHODS[1], material(0))
+    clustered = rows_of(METHODS[0], material(0))
+    for label in range(3):
+        scores = [r["score"] for r in top if (r["label"], r["kind"]) == (label, "image")]
+        assert scores == sorted(scores, reverse=True)
+    images = [[r["id"] for r in rows if r["kind"] == "image"][:10] for rows in (top, clustered)]
+    assert images[0] != images[1]
+
+
+def test_random_crops_have_the_area_and_go_everywhere(animals: Index) -> None:
+    random, corners = np.random.default_rng(0), []
+    square = [row for row in range(len(animals)) if animals.sizes_at(row) == (32, 32)]
+    for _ in range(100):
+        boxes = random_boxes(animals, [0.25, 0.25], VIEW, random)[square]
+        assert ((boxes[:, 2:] - boxes[:, :2]) == 16).all()
+        corners += boxes[:, :2].ravel().tolist()
+    assert set(corners) == set(range(0, 17, 2))  # every pixel of the 16-pixel view, both ends included
+    sides = np.concatenate([np.diff(random_boxes(animals, [0.1, 0.9], VIEW, random)[square][:, ::2]) for _ in range(50)])
+    assert sides.min() == 2 * 5  # sqrt(.1) * 16 = 5.06 view pixels
+    assert sides.max() == 2 * 15
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: DiffusionSelection("d", 1.5), "selection.whole=1.5"),
+        (lambda: DiffusionSelection("d", 0.5, keep=0.0), "selection.keep=0.0"),
+        (lambda: DiffusionSelection("d", 0.5, crop_pick="x"), "selection.crop_pick=x: choose best, nearest or top"),
+        (lambda: DiffusionSelection("d", 0.5, depth=0), "selection.depth=0"),
+        (lambda: RDEDSelection("r", 0.0, crops=0), "selection.crops=0"),
+        (lambda: RDEDSelection("r", 0.0, size=1.5), "selection.size=1.5"),
+        (lambda: RDEDSelection("r", 0.0, area=[0.5, 0.2]), "selection.area="),
+        (lambda: RandomSelection("r", 0.0, area=[0.0, 0.2]), "selection.area="),
+    ],
+)
+def test_values_out_of_range(make: Callable[[], Selection], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        make()
+
+
+def test_images_of_a_selection_are_files_of_the_dataset(material: Callable[[int], Material], animals: Index) -> None:
+    for row in rows_of(METHODS[2], material(0))[:5]:
+        with Image.open(animals.root / row["id"]) as image:
+            assert image.size == animals.sizes_at(animals.ids.index(row["id"]))

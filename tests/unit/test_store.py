@@ -1,0 +1,132 @@
+"""A stage is computed once for each thing that decides it, and an interrupted one goes on."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from ddselect.runtime.errors import UserError
+from ddselect.runtime.store import MANIFEST, Done, Store, execution
+
+
+@dataclasses.dataclass
+class Settings:
+    draws: int = 8
+    batch: int = execution(64)
+    names: list[str] = execution([])
+
+
+class Build:
+    """Counts its calls and notes what it finds in the folder."""
+
+    def __init__(self, fail: bool = False) -> None:
+        self.fail = fail
+        self.found: list[list[str]] = []
+
+    def __call__(self, folder: Path) -> dict[str, object]:
+        self.found.append(sorted(f.name for f in folder.iterdir() if f.name != "seconds.json"))
+        (folder / f"part{len(self.found)}.txt").write_text("12345")
+        if self.fail:
+            self.fail = False
+            raise RuntimeError("killed")
+        return {"images": 3}
+
+
+def stage(root: Path, build: Callable[[Path], dict[str, object]], **changes: object) -> Done:
+    arguments = {"name": "index", "version": 1, "config": Settings(), "after": [], **changes}
+    return Store(root).stage(build=build, **arguments)  # type: ignore[arg-type]
+
+
+def test_finished_stage_is_skipped(tmp_path: Path) -> None:
+    build = Build()
+    first, second = stage(tmp_path, build), stage(tmp_path, build)
+    assert len(build.found) == 1
+    assert (first.reused, second.reused) == (False, True)
+    assert first.folder == second.folder == tmp_path / "index" / first.fingerprint
+    assert second.facts == {"images": 3}
+    assert second.manifest == first.manifest
+    assert second.manifest["config"] == {"kind": "Settings", "draws": 8}
+
+
+def test_interrupted_stage_has_no_manifest_and_goes_on(tmp_path: Path) -> None:
+    build = Build(fail=True)
+    with pytest.raises(RuntimeError, match="killed"):
+        stage(tmp_path, build)
+    assert not list(tmp_path.rglob(MANIFEST))
+    done = stage(tmp_path, build)
+    assert build.found == [[], ["part1.txt"]]
+    assert not done.reused
+    assert {f.name for f in done.folder.iterdir()} == {"part1.txt", "part2.txt", MANIFEST}
+
+
+def test_time_of_interrupted_attempts_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 40.0, 100.0, 105.0, 105.0, 105.0])
+    monkeypatch.setattr("ddselect.runtime.store.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    build = Build(fail=True)
+    with pytest.raises(RuntimeError, match="killed"):
+        stage(tmp_path, build)
+    assert stage(tmp_path, build).seconds == 45.0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"version": 2},
+        {"name": "scoring"},
+        {"config": Settings(draws=16)},
+        {"config": {"settings": Settings()}},
+        {"after": [Done("index", "aa", Path(), {"facts": {}}, False)]},
+        {"after": [Done("index", "bb", Path(), {"facts": {}}, False)]},
+        {"after": [Done("index", "aa", Path(), {"facts": {"digest": "cc"}}, False)]},
+    ],
+)
+def test_whatever_decides_the_result_changes_the_fingerprint(tmp_path: Path, change: dict[str, object]) -> None:
+    plain = stage(tmp_path, Build()).fingerprint
+    others = {stage(tmp_path, Build(), after=[Done("index", x, Path(), {"facts": {}}, False)]).fingerprint for x in "xy"}
+    changed = stage(tmp_path, Build(), **change).fingerprint
+    assert len({plain, changed} | others) == 4
+
+
+def test_execution_fields_do_not(tmp_path: Path) -> None:
+    plain = stage(tmp_path, Build())
+    assert stage(tmp_path, Build(), config=Settings(batch=1, names=["x"])).fingerprint == plain.fingerprint
+    assert stage(tmp_path, Build(), config=Settings(batch=1), title="other").reused
+
+
+def test_same_digest_upstream_keeps_what_follows(tmp_path: Path) -> None:
+    def upstream(fingerprint: str) -> list[Done]:
+        return [Done("index", fingerprint, Path(), {"facts": {"digest": "same"}}, False)]
+
+    first = stage(tmp_path, Build(), name="scoring", after=upstream("aa"))
+    assert stage(tmp_path, Build(), name="scoring", after=upstream("bb")).fingerprint == first.fingerprint
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]"])
+def test_damaged_manifest_is_one_line_that_says_what_to_do(tmp_path: Path, content: str) -> None:
+    done = stage(tmp_path, Build())
+    (done.folder / MANIFEST).write_text(content)
+    with pytest.raises(UserError, match=f"{MANIFEST} is damaged.*remove the folder {done.folder}") as caught:
+        stage(tmp_path, Build())
+    assert "\n" not in str(caught.value)
+
+
+def test_helping_rank_waits_for_the_first_and_never_builds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = stage(tmp_path, Build())
+    manifest = (done.folder / MANIFEST).read_text()
+    (done.folder / MANIFEST).unlink()
+    monkeypatch.setenv("RANK", "1")
+    finish = SimpleNamespace(sleep=lambda _: (done.folder / MANIFEST).write_text(manifest))
+    monkeypatch.setattr("ddselect.runtime.store.time", finish)
+    build = Build()
+    assert stage(tmp_path, build).reused
+    assert build.found == []
+
+
+def test_helping_rank_builds_together_but_writes_no_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    build = Build()
+    done = stage(tmp_path, build, together=True)
+    assert len(build.found) == 1
+    assert not (done.folder / MANIFEST).exists()
