@@ -9,13 +9,14 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from ddselect.config import build_experiment, conf_dir
+from ddselect.config import build_experiment, conf_dir, unknown_key
 from ddselect.runtime.errors import UserError, disk_full, one_line
+from ddselect.runtime.ranks import rank
 
 _failed: list[str] = []
 
@@ -29,8 +30,16 @@ def _one_line_errors() -> Iterator[None]:
         _leave(str(error), 2)
     except (HydraException, OmegaConfBaseException) as error:
         _leave(_hydra_message(error), 2)
+    except ValueError as error:
+        if "Config group override" not in str(error):  # Hydra's only mistake of a user without a type of its own
+            raise
+        _leave(f"a group takes the name of one of its options: {error}", 2)
     except KeyboardInterrupt:
-        _leave("interrupted; finished stages and shards are kept, the same command goes on from them", 130)
+        _interrupted()
+    except SystemExit as end:
+        if end.code == 1 and isinstance(end.__context__, KeyboardInterrupt):  # Lightning's own way to end on Ctrl-C
+            _interrupted()
+        raise
     except OSError as error:
         if not disk_full(error):
             raise
@@ -39,8 +48,24 @@ def _one_line_errors() -> Iterator[None]:
 
 
 def _hydra_message(error: Exception) -> str:
-    """Hydra's message without its advice on syntax that would not help here."""
-    return one_line(error.__cause__ or error)
+    """What Hydra or OmegaConf found wrong, where, and what there is to choose from."""
+    cause = error.__cause__ or error
+    if isinstance(cause, MissingConfigException) and cause.missing_cfg_file and cause.options:
+        group, _, option = cause.missing_cfg_file.rpartition("/")
+        return f"no option '{option}' in group '{group}'; choose from {', '.join(sorted(cause.options))}"
+    if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.parent_node is not None:
+        return unknown_key(cause)
+    if isinstance(cause, OverrideParseException):
+        return f"cannot read '{cause.override}'; settings are written key=value"
+    if isinstance(cause, OmegaConfBaseException) and cause.full_key:
+        return f"{cause.full_key}: {one_line(str(cause).splitlines()[0])}"
+    return one_line(cause)
+
+
+def _interrupted() -> None:
+    if rank() > 0:
+        sys.exit(130)  # the first rank says it
+    _leave("interrupted; finished stages and shards are kept, the same command goes on from them", 130)
 
 
 def _leave(message: str, code: int) -> None:
@@ -77,6 +102,7 @@ def _start_process(overrides: list[str], folder: Path) -> None:
 def main() -> None:
     """Entry point. Exit codes: 0 done, 1 jobs of a sweep failed, 2 a user's mistake, 130 interrupted."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors while composing reach this function instead of being printed by Hydra
+    _failed.clear()
     with _one_line_errors():
         _job()
     if _failed:

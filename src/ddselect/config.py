@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from ddselect.backbone.choice import Backbone
 from ddselect.composition.compose import Composition
@@ -127,12 +127,20 @@ def build_experiment(cfg: DictConfig) -> Experiment:
             raise UserError(f"compare={name}: no such selection; choose from {', '.join(options('selection'))}")
         rival = cfg.copy()
         OmegaConf.set_struct(rival, False)
-        rival.selection = OmegaConf.load(conf_dir() / "selection" / f"{name}.yaml")
+        rival.selection = _option("selection", name)
         arm = Arm(build(rival, "selection"), build(rival, "composition"))
         if arm.selection.name not in [a.selection.name for a in arms]:
             arms.append(arm)
     config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
     return Experiment(ipc=top.ipc, seeds=top.seeds, store=Path(top.store), arms=arms, config=config, **built)
+
+
+def _option(group: str, name: str) -> DictConfig:
+    """An option as its file says it, on top of the options of the same group that it builds on."""
+    node = cast(DictConfig, OmegaConf.load(conf_dir() / group / f"{name}.yaml"))
+    for base in reversed([str(entry) for entry in node.pop("defaults", []) if entry != "_self_"]):
+        node = cast(DictConfig, OmegaConf.merge(_option(group, base), node))
+    return node
 
 
 def build(cfg: DictConfig, group: str) -> Any:
@@ -147,7 +155,12 @@ def build(cfg: DictConfig, group: str) -> Any:
     module, _, name = target.rpartition(".")
     if not module.startswith("ddselect."):
         raise UserError(f"{group}._target_={target}: only classes of ddselect are built")
-    kind = getattr(importlib.import_module(module), name, None)
+    try:
+        kind = getattr(importlib.import_module(module), name, None)
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
+        kind = None
     if not (isinstance(kind, type) and issubclass(kind, GROUPS[group])):
         raise UserError(f"{group}._target_={target}: a {GROUPS[group].__name__} is needed")
     try:
@@ -158,9 +171,17 @@ def build(cfg: DictConfig, group: str) -> Any:
     return _checked(kind, node, f"{group}.")
 
 
+def unknown_key(error: OmegaConfBaseException, prefix: str = "") -> str:
+    """What to say about a key that is not there: its full name, and those that are."""
+    known = ", ".join(str(key) for key in error.parent_node if key != "_target_")
+    return f"unknown key '{prefix}{error.full_key}'; choose from {known}"
+
+
 def _checked(kind: type[T], node: DictConfig, prefix: str) -> T:
     try:
         return cast(T, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), node)))
+    except ConfigKeyError as error:
+        raise UserError(unknown_key(error, prefix)) from None
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None) or ""
         raise UserError(f"{prefix}{key}: {one_line(str(error).splitlines()[0])}") from None

@@ -1,15 +1,14 @@
 """The story of a run: every stage in order, each skipped if it is done. The file to read first."""
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from ddselect.composition import compose as composing
 from ddselect.config import Arm, Experiment
 from ddselect.dataset import index as indexing
 from ddselect.dataset.index import Index
-from ddselect.evaluation.accuracy import TestSet, measure
+from ddselect.evaluation.accuracy import Accuracy, TestSet, measure
 from ddselect.evaluation.localisation import measure_localisation
 from ddselect.evaluation.results import Trained, write_results
 from ddselect.report.html import write_report
@@ -51,13 +50,12 @@ def run(experiment: Experiment, folder: Path) -> Path | None:
     return pipeline.report(trained, index, teacher, scores, folder)
 
 
-@dataclass(frozen=True)
 class Pipeline:
     """The stages of an experiment: what each reads, what decides it, and who computes it."""
 
-    experiment: Experiment
-    store: Store
-    test_sets: dict[tuple[str, str], TestSet] = field(default_factory=dict)
+    def __init__(self, experiment: Experiment, store: Store) -> None:
+        self.experiment, self.store = experiment, store
+        self._test_set: TestSet | None = None
 
     def index(self) -> Done:
         """Every readable image of the dataset, with its content hash."""
@@ -69,7 +67,12 @@ class Pipeline:
         """The teacher, loaded or trained, and checked on real images before anything expensive."""
         e = self.experiment
         bench = teaching.Bench(self._images(index, "train"), e.dataset.image_size, self._test(index), e.trainer.single)
-        config = {"teacher": e.teacher, "split": e.evaluation.split, "test_margin": e.protocol.test_margin}
+        config = {
+            "teacher": e.teacher,
+            "weights": e.teacher.signature(),
+            "split": e.evaluation.split,
+            "test_margin": e.protocol.test_margin,
+        }
         build = partial(teaching.build_teacher, e.teacher, bench)
         return self.store.stage("teacher", teaching.VERSION, config, [index], build)
 
@@ -86,7 +89,7 @@ class Pipeline:
             view = e.backbone.image_size
             return scoring.score_images(images, denoiser, conditions, e.scoring, view, e.trainer.parallel, folder)
 
-        config = {"scoring": e.scoring, "backbone": e.backbone, "prompt": e.prompt}
+        config = {"scoring": e.scoring, "backbone": e.backbone, "weights": e.backbone.signature(), "prompt": e.prompt}
         return self.store.stage("scoring", scoring.VERSION, config, [index], build, together=True)
 
     def selection(self, arm: Arm, seed: int, index: Done, teacher: Done, scores: Done | None) -> Done:
@@ -188,15 +191,14 @@ class Pipeline:
     def _load_teacher(self, teacher: Done) -> Classifier:
         return teaching.load_teacher(teacher.folder).to(self.experiment.trainer.device)
 
-    def _test(self, index: Done) -> Any:
+    def _test(self, index: Done) -> Callable[[Classifier], Accuracy]:
         """Measures a model's accuracy on the test images, which are read when first needed and kept."""
         e = self.experiment
-        return lambda model: measure(model, self._test_set(index), e.evaluation, e.trainer.device)
 
-    def _test_set(self, index: Done) -> TestSet:
-        e = self.experiment
-        key = (index.fingerprint, e.evaluation.split)
-        if key not in self.test_sets:
-            images = self._images(index, e.evaluation.split)
-            self.test_sets[key] = TestSet(images, e.dataset.image_size, e.protocol.test_margin)
-        return self.test_sets[key]
+        def test(model: Classifier) -> Accuracy:
+            if self._test_set is None:
+                images = self._images(index, e.evaluation.split)
+                self._test_set = TestSet(images, e.dataset.image_size, e.protocol.test_margin)
+            return measure(model, self._test_set, e.evaluation, e.trainer.device)
+
+        return test

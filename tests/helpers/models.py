@@ -9,7 +9,7 @@ from diffusers import AutoencoderKL, DDPMScheduler, DiTTransformer2DModel
 
 from ddselect.backbone.choice import ClassUNetBackbone, DiTBackbone
 from ddselect.backbone.denoiser import Denoiser
-from ddselect.backbone.schedule import NoiseSchedule
+from ddselect.backbone.schedule import COSINE
 from ddselect.backbone.train import class_unet
 from ddselect.student.models import Classifier, build_network
 
@@ -24,7 +24,7 @@ def write_class_unet(
         torch.manual_seed(0)
         unet = class_unet(image_size // patch, 3 * patch**2, [8, 16], len(classes))
     unet.half().save_pretrained(folder / "unet", safe_serialization=True)
-    DDPMScheduler.from_config(NoiseSchedule.cosine()).save_pretrained(folder / "scheduler")
+    DDPMScheduler.from_config(COSINE).save_pretrained(folder / "scheduler")
     index = {"id2label": dict(enumerate(classes)), "patch": patch}
     (folder / "model_index.json").write_text(json.dumps(index))
     return folder

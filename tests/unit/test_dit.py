@@ -88,7 +88,7 @@ def test_classes_are_imagenets_by_wordnet_id(dit: Denoiser) -> None:
     conditions = LabelPrompt().conditions(dit, ["a", "b", "c"], folders)
     assert conditions.positive == [0, 999, 217]
     assert conditions.reference == 1000
-    with pytest.raises(UserError, match="ImageNet-1K classes only: class folder 'cat' .*use prompt=none"):
+    with pytest.raises(UserError, match=r"ImageNet-1K classes only: class folder 'cat' .*use prompt=none"):
         dit.class_indices(["cat"], ["cat"])
 
 
@@ -110,11 +110,11 @@ def test_truncated_weights_are_one_line(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "m")
     file = tmp_path / "m" / "transformer" / "diffusion_pytorch_model.safetensors"
     file.write_bytes(file.read_bytes()[:1000])
-    with pytest.raises(UserError, match="backbone tiny DiT: cannot load folder .*transformer") as caught:
+    with pytest.raises(UserError, match=r"backbone tiny DiT: cannot load folder .*transformer") as caught:
         load_dit(tmp_path / "m")
     assert "\n" not in str(caught.value)
 
 
 def test_an_unknown_model_says_how_to_get_it() -> None:
-    with pytest.raises(UserError, match="huggingface-cli download nobody/nothing.*backbone.path=<folder>"):
+    with pytest.raises(UserError, match=r"huggingface-cli download nobody/nothing.*backbone.path=<folder>"):
         load_dit(Path("nobody/nothing"))

@@ -91,6 +91,15 @@ def test_signature_follows_the_files(tmp_path: Path) -> None:
     assert folder_dataset(root).signature() != before
 
 
+@pytest.mark.xfail(reason="only class folders' times are looked at, but files are found at any depth", strict=True)
+def test_signature_follows_nested_files(tmp_path: Path) -> None:
+    root = write_folder(tmp_path)
+    (root / "train" / "ant" / "sub").mkdir()
+    before = folder_dataset(root).signature()
+    picture(8, 8).save(root / "train" / "ant" / "sub" / "x.png")
+    assert folder_dataset(root).signature() != before
+
+
 @pytest.mark.parametrize(
     ("bad", "words"),
     [({"image_size": 4}, "image_size=4"), ({"names": "x"}, "names=x: choose folder or imagenet"),
@@ -114,7 +123,9 @@ def test_class_names_from_wordnet_ids() -> None:
     folders = ["n02102040", "n01440764"]
     assert class_names(folders, "folder") == folders
     assert class_names(folders, "imagenet") == ["English springer", "tench"]
-    with pytest.raises(UserError, match="class folder 'cat' is not an ImageNet-1K WordNet ID; use dataset.names=folder"):
+    with pytest.raises(
+        UserError, match=r"class folder 'cat' is not an ImageNet-1K WordNet ID; use dataset.names=folder"
+    ):
         class_names(["n01440764", "cat"], "imagenet")
 
 

@@ -20,7 +20,8 @@ def blobs(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize(
     ("limit", "expected"),
-    [(1, [1]), (2, [1, 2]), (3, [1, 2, 3]), (10, [1, 2, 5, 10]), (64, [1, 2, 5, 10, 20, 50, 64]), (200, [1, 2, 5, 10, 20, 50, 100, 200])],
+    [(1, [1]), (2, [1, 2]), (3, [1, 2, 3]), (10, [1, 2, 5, 10]), (64, [1, 2, 5, 10, 20, 50, 64]),
+     (200, [1, 2, 5, 10, 20, 50, 100, 200])],
 )  # fmt: skip
 def test_levels(limit: int, expected: list[int]) -> None:
     assert levels(limit) == expected

@@ -78,7 +78,10 @@ def test_scenes_on_disk(scenes: Index) -> None:
     assert {name: len(scenes.split(name)) for name in ("train", "val", "test")} == {"train": 60, "val": 10, "test": 20}
     assert scenes.class_names == [str(d) for d in range(10)]
     rendered, test = render(20, 2, train=False), scenes.split("test")
-    boxes = {row["path"]: [row[k] for k in ("x0", "y0", "x1", "y1")] for row in pq.read_table(scenes.root / BOXES).to_pylist()}
+    boxes = {
+        row["path"]: [row[k] for k in ("x0", "y0", "x1", "y1")]
+        for row in pq.read_table(scenes.root / BOXES).to_pylist()
+    }
     assert set(boxes) == set(scenes.ids)
     for row, image_id in enumerate(test.ids):
         number = int(Path(image_id).stem)

@@ -112,9 +112,7 @@ def test_scores_follow_content_hash_and_seed(unet: Denoiser) -> None:
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 @pytest.mark.parametrize("half", ["positive", "reference"])
-def test_a_loss_that_is_not_finite_names_image_timestep_and_backbone(
-    unet_folder: Path, bad: float, half: str
-) -> None:
+def test_a_loss_that_is_not_finite_names_image_timestep_and_backbone(unet_folder: Path, bad: float, half: str) -> None:
     class Poisoned:
         """Breaks image 1 of 3 at the third draw, under one of the two conditions."""
 
@@ -131,7 +129,9 @@ def test_a_loss_that_is_not_finite_names_image_timestep_and_backbone(
     denoiser = load_class_unet(unet_folder)
     denoiser.predict = Poisoned()  # type: ignore[method-assign]
     timestep = int(DRAWS.timesteps(["1b"], 1000)[2, 0])
-    with pytest.raises(NumericalError, match=rf"backbone tiny .*hash 1b\) at timestep {timestep} is not finite") as caught:
+    with pytest.raises(
+        NumericalError, match=rf"backbone tiny .*hash 1b\) at timestep {timestep} is not finite"
+    ) as caught:
         difference_maps(denoiser, random_images(3), HASHES[:3], torch.tensor([0, 1, 2]), NULL, DRAWS)
     assert "\n" not in str(caught.value)
 

@@ -158,7 +158,9 @@ def test_random_crops_have_the_area_and_go_everywhere(animals: Index) -> None:
         assert ((boxes[:, 2:] - boxes[:, :2]) == 16).all()
         corners += boxes[:, :2].ravel().tolist()
     assert set(corners) == set(range(0, 17, 2))  # every pixel of the 16-pixel view, both ends included
-    sides = np.concatenate([np.diff(random_boxes(animals, [0.1, 0.9], VIEW, random)[square][:, ::2]) for _ in range(50)])
+    sides = np.concatenate(
+        [np.diff(random_boxes(animals, [0.1, 0.9], VIEW, random)[square][:, ::2]) for _ in range(50)]
+    )
     assert sides.min() == 2 * 5  # sqrt(.1) * 16 = 5.06 view pixels
     assert sides.max() == 2 * 15
 
@@ -179,6 +181,12 @@ def test_random_crops_have_the_area_and_go_everywhere(animals: Index) -> None:
 def test_values_out_of_range(make: Callable[[], Selection], words: str) -> None:
     with pytest.raises(UserError, match=words):
         make()
+
+
+@pytest.mark.parametrize("kind", [RDEDSelection, RandomSelection])
+def test_area_needs_two_shares(kind: type[RDEDSelection]) -> None:
+    with pytest.raises(UserError, match=r"selection.area="):
+        kind("x", 0.0, area=[0.5])
 
 
 def test_images_of_a_selection_are_files_of_the_dataset(material: Callable[[int], Material], animals: Index) -> None:

@@ -44,5 +44,7 @@ def test_first_rows_of_a_class_and_kind(tmp_path: Path) -> None:
 
 
 def test_too_few_candidates_say_what_to_do() -> None:
-    with pytest.raises(UserError, match="class 'ant' has 3 candidates of kind crop, 4 are needed: lower ipc, or change"):
+    with pytest.raises(
+        UserError, match="class 'ant' has 3 candidates of kind crop, 4 are needed: lower ipc, or change"
+    ):
         first(part([3, 0, 4], 0, "crop"), 0, "crop", 4, "ant")

@@ -1,16 +1,16 @@
 """The ``backbone`` group: which diffusion prior to load, from where, in which precision."""
 
+import importlib
 from dataclasses import dataclass
 from importlib.resources import files
+from pathlib import Path
 from typing import ClassVar
 
 import torch
 
-from ddselect.backbone.class_unet import ClassUNet
 from ddselect.backbone.denoiser import Denoiser
-from ddselect.backbone.dit import DiT
-from ddselect.backbone.loading import ModelSource
 from ddselect.runtime.errors import UserError
+from ddselect.runtime.files import folder_signature
 from ddselect.runtime.hardware import computes_in_bf16
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -33,7 +33,7 @@ class Backbone:
     image_size: int
     dtype: str = "auto"
 
-    family: ClassVar[type[ClassUNet] | type[DiT]]
+    family: ClassVar[str] = ""  # module:class, imported when it is loaded: diffusers takes seconds to import
 
     def __post_init__(self) -> None:
         if self.dtype == "auto":
@@ -41,25 +41,38 @@ class Backbone:
         if self.dtype not in _DTYPES:
             raise UserError(f"backbone.dtype={self.dtype}: choose one of auto, {', '.join(_DTYPES)}")
 
+    @property
+    def source(self) -> str:
+        """Folder or hub id of the model."""
+        return str(files("ddselect.backbone") / "embedded") if self.path == "embedded" else self.path
+
+    def signature(self) -> str:
+        """Changes when the weights in a local folder do."""
+        return folder_signature(Path(self.source))
+
     def load(self, device: torch.device) -> Denoiser:
         """The prior, frozen, on a device.
 
         Raises:
             UserError: Its files are missing.
         """
-        path = str(files("ddselect.backbone") / "embedded") if self.path == "embedded" else self.path
-        return type(self).family(ModelSource(path, self.name), _DTYPES[self.dtype]).to(device).eval()
+        from ddselect.backbone.loading import ModelSource
+
+        module, _, name = self.family.partition(":")
+        kind = getattr(importlib.import_module(module), name)
+        denoiser: Denoiser = kind(ModelSource(self.source, self.name), _DTYPES[self.dtype])
+        return denoiser.to(device).eval()
 
 
 @dataclass
 class ClassUNetBackbone(Backbone):
     """A class-conditional ``UNet2DModel`` in pixel space, as ``python -m ddselect.backbone.train`` makes one."""
 
-    family = ClassUNet
+    family: ClassVar[str] = "ddselect.backbone.class_unet:ClassUNet"
 
 
 @dataclass
 class DiTBackbone(Backbone):
     """A DiT with its VAE."""
 
-    family = DiT
+    family: ClassVar[str] = "ddselect.backbone.dit:DiT"

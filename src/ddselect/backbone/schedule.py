@@ -3,7 +3,6 @@
 from typing import Any
 
 import torch
-from diffusers import DDPMScheduler
 from torch import Tensor, nn
 
 
@@ -21,6 +20,8 @@ class NoiseSchedule(nn.Module):
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
+        from diffusers import DDPMScheduler  # takes seconds to import
+
         scheduler = DDPMScheduler.from_config(config)
         self.prediction_type: str = scheduler.config["prediction_type"]
         if self.prediction_type not in ("epsilon", "v_prediction", "sample"):
@@ -48,12 +49,9 @@ class NoiseSchedule(nn.Module):
         alphas = self.alphas_cumprod[timesteps].view(-1, *([1] * (like.dim() - 1)))
         return alphas.sqrt(), (1 - alphas).sqrt()
 
-    @staticmethod
-    def cosine() -> dict[str, Any]:
-        """Config of the schedule that the embedded prior uses (Nichol and Dhariwal 2021)."""
-        return dict(
-            DDPMScheduler(num_train_timesteps=1000, beta_schedule="squaredcos_cap_v2", prediction_type="epsilon").config
-        )
+
+# Config of the schedule that the embedded prior uses (Nichol and Dhariwal 2021).
+COSINE = {"num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2", "prediction_type": "epsilon"}
 
 
 def stratified_timesteps(count: int, steps: int, generator: torch.Generator | None = None) -> Tensor:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, IterableDataset
 
-from ddselect.backbone.schedule import NoiseSchedule, stratified_timesteps
+from ddselect.backbone.schedule import COSINE, NoiseSchedule, stratified_timesteps
 from ddselect.dataset.scenes import CLASS_NAMES, Scenes, SceneStyle, render
 
 
@@ -144,7 +144,7 @@ def train_prior(recipe: PriorRecipe) -> nn.Module:
     out = Path(recipe.out)
     latent_channels = 3 * recipe.patch**2
     unet = class_unet(SceneStyle().size // recipe.patch, latent_channels, recipe.channels, len(CLASS_NAMES))
-    module = PriorModule(unet, NoiseSchedule(NoiseSchedule.cosine()), recipe, len(CLASS_NAMES))
+    module = PriorModule(unet, NoiseSchedule(COSINE), recipe, len(CLASS_NAMES))
     trainer = pl.Trainer(
         accelerator="cpu",
         max_steps=recipe.steps,
@@ -159,7 +159,7 @@ def train_prior(recipe: PriorRecipe) -> nn.Module:
     trainer.fit(module, ckpt_path=last if last.exists() else None, weights_only=True)
     averaged: UNet2DModel = module.average.module
     averaged.half().save_pretrained(out / "unet", safe_serialization=True)
-    DDPMScheduler.from_config(NoiseSchedule.cosine()).save_pretrained(out / "scheduler")
+    DDPMScheduler.from_config(COSINE).save_pretrained(out / "scheduler")
     index = {"id2label": dict(enumerate(CLASS_NAMES)), "patch": recipe.patch}
     (out / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
     return averaged

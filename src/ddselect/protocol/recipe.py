@@ -76,12 +76,21 @@ class Protocol:
                 raise UserError(f"protocol.{name}={getattr(self, name)}: choose one of {', '.join(choices)}")
         if (self.epochs > 0) == (self.steps > 0):
             raise UserError(f"protocol: give either epochs or steps, not epochs={self.epochs} and steps={self.steps}")
-        if self.batch_size < 0 or self.learning_rate < 0 or self.temperature <= 0 or self.zeta < 1:
-            raise UserError("protocol: batch_size and learning_rate must be 0 or more, temperature above 0, zeta >= 1")
+        for name in ("epochs", "steps", "batch_size", "learning_rate", "weight_decay", "warmup", "shift"):
+            if getattr(self, name) < 0:
+                raise UserError(f"protocol.{name}={getattr(self, name)}: 0 or more is needed")
+        for name in ("temperature", "alpha"):
+            if getattr(self, name) <= 0:
+                raise UserError(f"protocol.{name}={getattr(self, name)}: a number above 0 is needed")
+        for name in ("zeta", "test_margin"):
+            if getattr(self, name) < 1:
+                raise UserError(f"protocol.{name}={getattr(self, name)}: at least 1 is needed")
         for name in ("area", "ratio"):
-            low, high = getattr(self, name)
-            if not 0 < low <= high:
-                raise UserError(f"protocol.{name}={[low, high]}: two rising numbers above 0 are needed")
+            value = list(getattr(self, name))
+            if len(value) != 2 or not 0 < value[0] <= value[1]:
+                raise UserError(f"protocol.{name}={value}: two rising numbers above 0 are needed")
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise UserError(f"protocol.betas={list(self.betas)}: two numbers from 0 up to, not including, 1 are needed")
         if self.evaluations < 1 or not 0 <= self.evaluate_from < 1:
             raise UserError("protocol: evaluations must be at least 1, evaluate_from from 0 up to, not including, 1")
 

@@ -59,7 +59,7 @@ def draw_curves(curves: list[Curve], key: str, label: str, log: bool = False) ->
     # matplotlib takes half a second to import: only a run that gets to its report pays for it.
     from matplotlib import rc_context
     from matplotlib.figure import Figure
-    from matplotlib.ticker import LogLocator, NullFormatter
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
     settings: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": key, "font.size": 10, "axes.edgecolor": _INK}
     settings |= {"text.color": _INK, "axes.labelcolor": _INK, "xtick.color": _INK, "ytick.color": _INK}
@@ -81,6 +81,7 @@ def draw_curves(curves: list[Curve], key: str, label: str, log: bool = False) ->
             axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.yaxis.set_major_formatter("{x:g}")
             axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
         axes.set_xlabel("step")
         axes.set_ylabel(label)
         axes.grid(color=_INK, alpha=0.15, linewidth=0.6)

@@ -137,13 +137,13 @@ def _coloured(values: np.ndarray) -> np.ndarray:
 
 
 def _overlay(pixels: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """The map over the image in grey: the colour covers the more, the further a value is from 0."""
+    """The map over the image in grey: red above 0, blue below, covering the more, the further a value is from it."""
     from PIL import Image
 
     size = (pixels.shape[1], pixels.shape[0])
     plane = Image.fromarray(values.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
     larger = np.asarray(plane).clip(-1, 1)
     grey = (pixels @ np.array([0.299, 0.587, 0.114]))[..., None]
-    cover = 0.75 * np.sqrt(np.abs(larger))[..., None]
-    mixed: np.ndarray = (cover * _coloured(larger) + (1 - cover) * grey).round().astype(np.uint8)
+    cover = 0.85 * np.abs(larger)[..., None]
+    mixed: np.ndarray = (cover * _coloured(0.8 * np.sign(larger)) + (1 - cover) * grey).round().astype(np.uint8)
     return mixed

@@ -1,5 +1,6 @@
 """Files that are either whole or absent: written beside their place, flushed to disk, then renamed."""
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -11,6 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from safetensors.torch import save_file
 from torch import Tensor
+
+_HASHED = 64 * 2**20  # bytes
 
 
 @contextmanager
@@ -77,3 +80,17 @@ def write_with(path: Path, writer: Callable[[Path], object]) -> None:
 def folder_bytes(folder: Path) -> int:
     """Bytes of all files below a folder."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def folder_signature(folder: Path) -> str:
+    """A key of a model's files in a folder: of their content, or beyond 64 MiB of sizes and times; empty if none."""
+    paths = sorted(file for file in folder.rglob("*") if file.suffix in (".json", ".safetensors"))
+    if not paths:
+        return ""
+    digest = hashlib.blake2b(digest_size=8)
+    is_small = sum(file.stat().st_size for file in paths) <= _HASHED
+    for file in paths:
+        digest.update(file.relative_to(folder).as_posix().encode())
+        state = file.stat()
+        digest.update(file.read_bytes() if is_small else f"{state.st_size} {state.st_mtime_ns}".encode())
+    return digest.hexdigest()

@@ -36,12 +36,16 @@ class TrainerSettings:
             raise UserError(f"trainer.accelerator={self.accelerator}: choose cpu or gpu")
         if self.devices < 1 or self.nodes < 1 or self.threads < 0:
             raise UserError("trainer: devices and nodes must be at least 1, threads 0 or more")
-        if self.accelerator == "gpu" and not torch.cuda.is_available():
-            raise UserError(f"trainer.accelerator=gpu: torch {torch.__version__} sees no GPU here; use trainer=cpu")
 
     @property
     def device(self) -> torch.device:
-        """The device of work outside a trainer."""
+        """The device of work outside a trainer.
+
+        Raises:
+            UserError: A GPU is wanted and there is none.
+        """
+        if self.accelerator == "gpu" and not torch.cuda.is_available():
+            raise UserError(f"trainer.accelerator=gpu: torch {torch.__version__} sees no GPU here; use trainer=cpu")
         return torch.device("cuda" if self.accelerator == "gpu" else "cpu")
 
     def parallel(self, callbacks: list[Callback]) -> pl.Trainer:

@@ -154,6 +154,8 @@ def score_images(
             trainer.predict(module, datamodule=data, return_predictions=False)
             trainer.strategy.barrier("scored")
             is_first = trainer.is_global_zero
+            if torch.distributed.is_initialized():
+                torch.distributed.destroy_process_group()  # no later metric may wait for the other ranks
     if is_first:
         plan.merge()
     return {

@@ -48,6 +48,8 @@ class Scoring:
             raise UserError(f"scoring.box={self.box}: a share above 0, up to 1, is needed")
         if self.sigma < 0:
             raise UserError(f"scoring.sigma={self.sigma}: 0 or more is needed")
+        if self.workers < 0:
+            raise UserError(f"scoring.workers={self.workers}: 0 or more is needed")
         for name in ("boxes", "shard_size", "batch_size"):
             if getattr(self, name) < 1:
                 raise UserError(f"scoring.{name}={getattr(self, name)}: at least 1 is needed")

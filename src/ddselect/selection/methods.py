@@ -176,7 +176,7 @@ class RDEDSelection(Selection):
             raise UserError(f"selection.crops={self.crops}: at least 1 is needed")
         if not 0 < self.size <= 1:
             raise UserError(f"selection.size={self.size}: a share above 0, up to 1, is needed")
-        if not 0 < self.area[0] <= self.area[1] <= 1:
+        if len(self.area) != 2 or not 0 < self.area[0] <= self.area[1] <= 1:
             raise UserError(f"selection.area={list(self.area)}: two rising shares within 0 and 1 are needed")
 
     def rank(self, material: Material) -> list[pa.Table]:
@@ -213,7 +213,7 @@ class RandomSelection(Selection):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.area[0] <= self.area[1] <= 1:
+        if len(self.area) != 2 or not 0 < self.area[0] <= self.area[1] <= 1:
             raise UserError(f"selection.area={list(self.area)}: two rising shares within 0 and 1 are needed")
 
     def rank(self, material: Material) -> list[pa.Table]:

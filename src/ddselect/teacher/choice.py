@@ -14,7 +14,7 @@ from ddselect.dataset.index import Index
 from ddselect.evaluation.accuracy import Accuracy
 from ddselect.protocol.recipe import Protocol
 from ddselect.runtime.errors import UserError
-from ddselect.runtime.files import read_json, write_json, write_tensors
+from ddselect.runtime.files import folder_signature, read_json, write_json, write_tensors
 from ddselect.student.models import Classifier, build_network
 from ddselect.student.module import TrainingSet
 from ddselect.student.train import MakeTrainer, Student, train_student
@@ -59,6 +59,10 @@ class Teacher:
         """
         raise UserError(f"teacher {self.name}: class {type(self).__name__} provides no teacher")
 
+    def signature(self) -> str:
+        """Changes when weights in a local folder do."""
+        return ""
+
 
 @dataclass
 class StoredTeacher(Teacher):
@@ -70,8 +74,16 @@ class StoredTeacher(Teacher):
 
     path: str = "embedded"
 
+    @property
+    def source(self) -> Path:
+        """Where the teacher lies."""
+        return Path(str(files("ddselect.teacher") / "embedded")) if self.path == "embedded" else Path(self.path)
+
+    def signature(self) -> str:
+        return folder_signature(self.source)
+
     def provide(self, bench: Bench, folder: Path) -> None:
-        source = Path(str(files("ddselect.teacher") / "embedded")) if self.path == "embedded" else Path(self.path)
+        source = self.source
         for name in (WEIGHTS, CARD):
             if not (source / name).exists():
                 raise UserError(f"teacher {self.name}: {source / name} is missing; set teacher.path=<folder>")

@@ -1,0 +1,185 @@
+"""Mistakes in values: one line that names the key."""
+
+from collections.abc import Iterator
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from ddselect.config import GROUPS, build, build_experiment, conf_dir
+from ddselect.runtime.errors import UserError
+
+# option that has the key, key, a value of a wrong type, values out of range
+VALUES: list[tuple[str, str, object, list[object]]] = [
+    ("dataset=cluttered_digits", "image_size", "big", [4, 64]),
+    ("dataset=cluttered_digits", "sizes", 5, [{"train": 5, "val": 10, "test": 10}, {"train": 50, "test": 50}]),
+    ("dataset=imagefolder", "image_size", [32], [0, 7]),
+    ("dataset=imagefolder", "holdout", "some", [-0.1, 1.0]),
+    ("dataset=imagefolder", "names", ["folder"], ["wordnet"]),
+    ("dataset=imagefolder", "broken", {"a": 1}, ["ignore"]),
+    ("backbone=embedded", "image_size", "32px", []),
+    ("backbone=dit_xl_2_256", "dtype", [16], ["int8"]),
+    ("scoring=default", "draws", "many", [0, -2, 3]),
+    ("scoring=default", "antithetic", "perhaps", []),
+    ("scoring=default", "band", 0.5, [[0.2], [0.8, 0.2], [0.2, 1.2], [-0.1, 0.5]]),
+    ("scoring=default", "noise", [1], ["pink"]),
+    ("scoring=default", "box", "half", [0.0, 1.5]),
+    ("scoring=default", "sigma", "wide", [-1.0]),
+    ("scoring=default", "boxes", 1.5, [0]),
+    ("scoring=default", "shard_size", "all", [0]),
+    ("scoring=default", "batch_size", None, [0]),
+    ("scoring=default", "workers", "two", [-1]),
+    ("selection=diffusion", "whole", "half", [-0.1, 1.1]),
+    ("selection=diffusion", "keep", "most", [0.0, 1.1]),
+    ("selection=diffusion", "crop_pick", [0], ["worst"]),
+    ("selection=diffusion", "image_pick", [0], ["worst"]),
+    ("selection=diffusion", "depth", "deep", [0]),
+    ("selection=rded", "crops", "five", [0]),
+    ("selection=rded", "size", "half", [0.0, 2.0]),
+    ("selection=rded", "area", 0.25, [[0.25], [0.5, 0.25], [0.0, 1.0], [0.5, 1.5]]),
+    ("selection=random_crop", "area", "small", [[0.25], [0.5, 0.25]]),
+    ("composition=stitched", "factor", "two", [0]),
+    ("composition=stitched", "whole", "half", [-0.1, 1.1]),
+    ("teacher=trained", "recipe", 5, []),
+    ("teacher=trained", "seed", "none", []),
+    ("student=small_resnet16", "learning_rate", "fast", [0.0, -1.0]),
+    ("student=small_resnet16", "precision", [16], ["fp8"]),
+    ("protocol=digits", "labels", [1], ["fuzzy"]),
+    ("protocol=digits", "steps", "few", [0, -1]),
+    ("protocol=rded", "epochs", "few", [0, -1]),
+    ("protocol=digits", "batch_size", 1.5, [-1]),
+    ("protocol=digits", "learning_rate", "fast", [-0.1]),
+    ("protocol=digits", "betas", 0.9, [[0.9], [0.9, 1.0], [-0.1, 0.9]]),
+    ("protocol=digits", "weight_decay", "some", [-0.1]),
+    ("protocol=digits", "decay_vectors", "some", []),
+    ("protocol=digits", "warmup", "long", [-1]),
+    ("protocol=digits", "zeta", "two", [0.5]),
+    ("protocol=digits", "loss", [1], ["hinge"]),
+    ("protocol=digits", "temperature", "hot", [0.0]),
+    ("protocol=digits", "mixing", [1], ["blend"]),
+    ("protocol=digits", "alpha", "one", [0.0]),
+    ("protocol=digits", "area", 1.0, [[1.0], [1.0, 0.5], [0.0, 1.0]]),
+    ("protocol=digits", "ratio", 1.0, [[1.0], [1.0, 0.5], [-1.0, 1.0]]),
+    ("protocol=digits", "shift", "far", [-0.1]),
+    ("protocol=digits", "test_margin", "wide", [0.9]),
+    ("protocol=digits", "evaluate_from", "late", [-0.1, 1.0]),
+    ("protocol=digits", "evaluations", "often", [0]),
+    ("evaluation=default", "split", [1], ["train"]),
+    ("evaluation=default", "batch_size", "all", [0]),
+    ("evaluation=default", "workers", "two", [-1]),
+    ("report=default", "images_per_class", "all", [0]),
+    ("report=default", "maps_per_class", "all", [-1]),
+    ("trainer=cpu", "accelerator", [1], ["tpu"]),
+    ("trainer=cpu", "devices", "all", [0]),
+    ("trainer=cpu", "nodes", "all", [0]),
+    ("trainer=cpu", "threads", "all", [-1]),
+    ("logger=csv", "kind", [1], ["paper"]),
+    ("logger=wandb", "mode", [1], ["later"]),
+]
+TOP: list[tuple[str, object]] = [
+    ("ipc", 0),
+    ("ipc", "ten"),
+    ("ipc", 1.5),
+    ("seeds", []),
+    ("seeds", 3),
+    ("seeds", [0, 0]),
+    ("seeds", ["a"]),
+    ("compare", "rded"),
+    ("compare", ["best"]),
+    ("store", ["a"]),
+]
+FOREIGN = [
+    "os.system",
+    "subprocess.Popen",
+    "builtins.eval",
+    "system",
+    "",
+    "ddselect_evil.Thing",
+    "ddselect.pipeline.os.system",
+    "ddselect.cli.main",
+    "ddselect.selection.methods.np",
+    "ddselect.student.train.Student",
+]
+
+
+@pytest.fixture(scope="module")
+def configs() -> Iterator[dict[str, DictConfig]]:
+    """Composed configs by the option that was chosen."""
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        yield {override: compose("config", [override]) for override in sorted({value[0] for value in VALUES})}
+
+
+def changed(cfg: DictConfig, key: str, value: object) -> DictConfig:
+    """A copy with one value set, whether or not there is such a key."""
+    copy = cfg.copy()
+    with open_dict(copy):
+        OmegaConf.update(copy, key, value, merge=False)
+    return copy
+
+
+def one_line(cfg: DictConfig, key: str, group: str | None = None) -> str:
+    """The message of the UserError that building must raise."""
+    with pytest.raises(UserError) as caught:
+        build(cfg, group) if group else build_experiment(cfg)
+    message = str(caught.value)
+    assert message
+    assert "\n" not in message
+    assert key in message
+    return message
+
+
+@pytest.mark.parametrize(("override", "key", "wrong"), [value[:3] for value in VALUES])
+def test_wrong_type(configs: dict[str, DictConfig], override: str, key: str, wrong: object) -> None:
+    group = override.partition("=")[0]
+    message = one_line(changed(configs[override], f"{group}.{key}", wrong), key, group)
+    assert message.startswith(f"{group}.{key}")
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "value"), [(override, key, value) for override, key, _, bad in VALUES for value in bad]
+)
+def test_value_out_of_range(configs: dict[str, DictConfig], override: str, key: str, value: object) -> None:
+    group = override.partition("=")[0]
+    assert one_line(changed(configs[override], f"{group}.{key}", value), key, group).startswith(group)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_unknown_key(configs: dict[str, DictConfig], group: str) -> None:
+    message = one_line(changed(configs["trainer=cpu"], f"{group}.nonsense", 1), "nonsense", group)
+    assert message.startswith(f"unknown key '{group}.nonsense'; choose from ")
+
+
+def test_unknown_key_in_a_nested_schema(configs: dict[str, DictConfig]) -> None:
+    cfg = changed(configs["teacher=trained"], "teacher.recipe.stepz", 1)
+    assert "'teacher.recipe.stepz'" in one_line(cfg, "stepz", "teacher")
+
+
+def test_unknown_key_outside_the_groups(configs: dict[str, DictConfig]) -> None:
+    message = one_line(changed(configs["trainer=cpu"], "ipcs", 3), "ipcs")
+    assert message == "unknown key 'ipcs'; choose from ipc, seeds, compare, store"
+
+
+@pytest.mark.parametrize(("key", "value"), TOP)
+def test_mistakes_outside_the_groups(configs: dict[str, DictConfig], key: str, value: object) -> None:
+    assert one_line(changed(configs["trainer=cpu"], key, value), key).startswith(key)
+
+
+def test_comparing_with_an_unknown_selection_names_the_known(configs: dict[str, DictConfig]) -> None:
+    message = one_line(changed(configs["trainer=cpu"], "compare", ["rded", "best"]), "best")
+    assert "rded_published" in message
+
+
+@pytest.mark.parametrize("target", FOREIGN)
+def test_only_own_classes_of_the_right_kind_are_built(configs: dict[str, DictConfig], target: str) -> None:
+    one_line(changed(configs["trainer=cpu"], "selection._target_", target), "selection._target_", "selection")
+
+
+def test_a_group_without_option(configs: dict[str, DictConfig]) -> None:
+    cfg = configs["trainer=cpu"].copy()
+    with open_dict(cfg):
+        del cfg["selection"]
+    assert "choose one of" in one_line(cfg, "selection")
+
+
+def test_an_interpolation_that_leads_nowhere(configs: dict[str, DictConfig]) -> None:
+    one_line(changed(configs["trainer=cpu"], "backbone.image_size", "${nowhere}"), "backbone", "backbone")

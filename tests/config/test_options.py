@@ -1,0 +1,119 @@
+"""The configuration: groups and packages, every option of every group, every key documented."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+
+import ddselect
+from ddselect.config import GROUPS, build, build_experiment, conf_dir, options
+from ddselect.runtime.errors import UserError
+from ddselect.runtime.trainer import TrainerSettings
+
+CONF = conf_dir()
+FILES = sorted(CONF.rglob("*.yaml"))
+WITHOUT_PACKAGE = {"trainer", "logger", "experiment", "hydra"}
+WITHOUT_GROUP = {"runtime"}
+OPTIONS = [(group, option) for group in GROUPS for option in options(group)]
+
+
+@pytest.fixture(autouse=True)
+def _conf() -> Iterator[None]:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        yield
+
+
+def test_groups_are_packages() -> None:
+    packages = {file.parent.name for file in Path(ddselect.__file__).parent.glob("*/__init__.py")}
+    groups = {folder.name for folder in CONF.iterdir() if folder.is_dir()}
+    assert groups - WITHOUT_PACKAGE == packages - WITHOUT_GROUP
+    assert groups - {"experiment", "hydra"} == set(GROUPS)
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_option_composes_and_is_built(group: str, option: str) -> None:
+    built = build(compose("config", [f"{group}={option}"]), group)
+    assert isinstance(built, GROUPS[group])
+    package = "runtime" if group in WITHOUT_PACKAGE else group
+    assert type(built).__module__.startswith(f"ddselect.{package}.")
+
+
+@pytest.mark.parametrize("option", options("dataset"))
+def test_what_a_dataset_chooses_makes_an_experiment(option: str) -> None:
+    experiment = build_experiment(compose("config", [f"dataset={option}"]))
+    assert experiment.dataset.name == option
+    assert [arm.selection.name for arm in experiment.arms] == ["diffusion", *experiment.dataset.compare]
+
+
+@pytest.mark.parametrize("option", options("selection"))
+def test_a_selection_is_the_same_chosen_and_compared_with(option: str) -> None:
+    chosen = build_experiment(compose("config", [f"selection={option}", "compare=[]"]))
+    other = "random_image" if option == "diffusion" else "diffusion"
+    compared = build_experiment(compose("config", [f"selection={other}", f"compare=[{option}]"]))
+    assert compared.arms[1] == chosen.arms[0]
+    assert chosen.arms[0].selection.name == option
+
+
+@pytest.mark.parametrize("option", ["gpu", "ddp"])
+def test_gpu_options_say_where_there_is_no_gpu(option: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings: TrainerSettings = build(compose("config", [f"trainer={option}"]), "trainer")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert settings.device.type == "cuda"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match=r"^trainer\.accelerator=gpu: [^\n]+ use trainer=cpu$"):
+        _ = settings.device
+
+
+def test_imagenet_takes_fitting_options() -> None:
+    experiment = build_experiment(compose("config", ["dataset=imagenet1k", "student=resnet101", "ipc=50"]))
+    assert experiment.ipc == 50
+    assert (type(experiment.backbone).__name__, experiment.backbone.path) == ("DiTBackbone", "facebook/DiT-XL-2-256")
+    assert (experiment.backbone.image_size, experiment.dataset.image_size) == (256, 224)
+    assert (experiment.protocol.name, experiment.protocol.epochs) == ("rded", 300)
+    assert (experiment.teacher.name, experiment.student.name) == ("resnet18", "resnet101")
+    assert experiment.trainer.accelerator == "gpu"
+
+
+def test_the_command_line_has_the_last_word() -> None:
+    chosen = ["trainer=cpu", "scoring=default", "protocol=digits", "compare=[rded]"]
+    experiment = build_experiment(compose("config", [*chosen, "dataset=imagenet1k"]))
+    assert (experiment.trainer.accelerator, experiment.scoring.batch_size) == ("cpu", 64)
+    assert (experiment.protocol.name, len(experiment.arms)) == ("digits", 2)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(CONF).as_posix())
+def test_every_key_has_a_comment(file: Path) -> None:
+    lines = file.read_text().splitlines()
+    assert lines[0].startswith("# ")
+    inherited = _bases(file)
+    documented = True
+    for line in lines:
+        key = re.match(r"\s*(\w+):", line)
+        if line.strip().startswith("#"):
+            documented = True
+        elif not line.strip():
+            documented = False
+        elif key and key[1] not in ("defaults", "_target_", *inherited):
+            assert documented or " #" in line, f"{key[1]}: no comment above it"
+
+
+def _bases(file: Path) -> set[str]:
+    """Keys of the options that a file builds on; they are documented there."""
+    found = set()
+    for base in re.findall(r"^  - (\w+)$", file.read_text(), re.MULTILINE):
+        if base != "_self_":
+            text = (file.parent / f"{base}.yaml").read_text()
+            found |= set(re.findall(r"^(\w+):", text, re.MULTILINE))
+    return found
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_field_is_described_in_its_class(group: str, option: str) -> None:
+    kind = type(build(compose("config", [f"{group}={option}"]), group))
+    described = "\n".join(base.__doc__ or "" for base in kind.__mro__)
+    for field in fields(kind):
+        assert re.search(rf"^ +{field.name}: \S", described, re.MULTILINE), field.name

@@ -1,0 +1,117 @@
+"""Small runs of the whole program: in this process, or in one that a test may kill."""
+
+import io
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from contextlib import chdir, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from ddselect import cli
+
+SMALL = (
+    "dataset.sizes.train=100",
+    "dataset.sizes.val=10",
+    "dataset.sizes.test=50",
+    "scoring.draws=2",
+    "scoring.shard_size=20",
+    "ipc=2",
+    "compare=[]",
+    "protocol.steps=8",
+    "protocol.evaluations=2",
+    "report.images_per_class=1",
+    "report.maps_per_class=0",
+)
+_PATIENCE = 120.0  # seconds after which something that should have happened will not
+_PRELOADED = multiprocessing.get_context("forkserver")
+_PRELOADED.set_forkserver_preload(["ddselect.pipeline"])
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def messages(self) -> list[str]:
+        """What it told the user, without progress."""
+        return [line for line in self.err.splitlines() if line.startswith("ddselect: ")]
+
+    def assert_one_line(self, code: int) -> str:
+        """The only message, after which nothing follows; no traceback, no other noise than progress."""
+        assert self.code == code, self.err
+        assert len(self.messages) == 1, self.err
+        assert self.err.splitlines()[-1] == self.messages[0], self.err
+        noise = [line for line in self.err.splitlines()[:-1] if not _is_progress(line)]
+        assert not noise, self.err
+        return self.messages[0]
+
+
+def _is_progress(line: str) -> bool:
+    """``scoring ...``, ``index: done before (0123456789abcdef)``, ``  scoring: 5/10 images, ...``."""
+    return line.endswith(" ...") or ": done before (" in line or line.startswith("  ")
+
+
+def run_here(folder: Path, *arguments: str) -> Ended:
+    """Runs the command line in this process, in ``folder``; a bug's exception passes through."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with chdir(folder), mock.patch.object(sys, "argv", ["ddselect", *arguments]), mock.patch.dict(os.environ):
+        with redirect_stdout(out), redirect_stderr(err):
+            try:
+                cli.main()
+            except SystemExit as end:
+                code = int(end.code or 0)
+    return Ended(code, out.getvalue(), err.getvalue())
+
+
+class Started:
+    """A run in a process of its own, forked from one that has the imports behind it."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self._log = folder, folder / f"log-{len(list(folder.glob('log-*')))}"
+        self._process = _PRELOADED.Process(target=_main, args=(folder, arguments, self._log))
+        self._process.start()
+
+    def wait_for(self, pattern: str) -> Path:
+        """The first file that matches, as soon as there is one."""
+        start = time.monotonic()
+        while not (found := sorted(self.folder.glob(pattern))):
+            if not self._process.is_alive() or time.monotonic() - start > _PATIENCE:
+                pytest.fail(f"{pattern} did not appear: {self._log.read_text()}")
+            time.sleep(0.005)
+        return found[0]
+
+    def end(self, number: signal.Signals) -> Ended:
+        """Sends a signal and waits for the end; the code of a killed process is negative."""
+        assert self._process.pid is not None
+        os.kill(self._process.pid, number)
+        self._process.join(_PATIENCE)
+        if self._process.exitcode is None:
+            self._process.kill()
+            pytest.fail(f"{number.name} did not end the run: {self._log.read_text()}")
+        return Ended(self._process.exitcode, "", self._log.read_text())
+
+
+def _main(folder: Path, arguments: tuple[str, ...], log: Path) -> None:
+    os.chdir(folder)
+    file = os.open(log, os.O_WRONLY | os.O_CREAT)
+    os.dup2(file, 2)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    sys.argv = ["ddselect", *arguments]
+    cli.main()
+
+
+def only(folder: Path) -> Path:
+    """The one folder in a folder."""
+    (found,) = folder.iterdir()
+    return found

@@ -1,0 +1,101 @@
+"""A killed run goes on where it was, and ends with exactly what it would have given."""
+
+import json
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ddselect.scoring.shards import read_maps, read_scores
+from tests.fault.runs import Ended, Started, only, run_here
+
+pytestmark = pytest.mark.slow
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """A run that was killed twice and then left alone.
+
+    Attributes:
+        shards: Shards that were there after the first kill, with their times of writing.
+        marks: Number of tests that the student had behind it at the second kill.
+        last: The end of the third attempt.
+    """
+
+    folder: Path
+    shards: dict[Path, int]
+    marks: int
+    last: Ended
+
+
+@pytest.fixture(scope="module")
+def resumed(longer: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Resumed:
+    folder = tmp_path_factory.mktemp("resumed")
+    scoring = Started(folder, *longer)
+    scoring.wait_for("store/scoring/*/shard-*.parquet")
+    assert scoring.end(signal.SIGKILL).code == -signal.SIGKILL
+    shards = {path: path.stat().st_mtime_ns for path in folder.glob("store/scoring/*/shard-*.parquet")}
+    torn = only(folder / "store" / "scoring") / ".shard-00009-of-00010.parquet.1.tmp"
+    torn.write_bytes(b"what a kill in the middle of writing leaves")
+    training = Started(folder, *longer)
+    training.wait_for("store/student/*/last.ckpt")
+    assert training.end(signal.SIGKILL).code == -signal.SIGKILL
+    curve = next(folder.glob("outputs/*/logs/*/metrics.csv"), None)
+    marks = len(curve.read_text().splitlines()) - 1 if curve else 0
+    return Resumed(folder, shards, marks, run_here(folder, *longer, "hydra.run.dir=run"))
+
+
+def test_the_kills_fell_in_the_middle(resumed: Resumed) -> None:
+    assert 1 <= len(resumed.shards) < 10
+    assert resumed.marks < 9
+
+
+def test_the_last_attempt_finishes(resumed: Resumed) -> None:
+    assert resumed.last.code == 0, resumed.last.err
+    assert "scoring: done before" in resumed.last.err
+    assert "student on diffusion, seed 0 ..." in resumed.last.err
+
+
+def test_scores_equal_those_of_an_undisturbed_run(resumed: Resumed, undisturbed: Path) -> None:
+    mine, other = (only(folder / "store" / "scoring") for folder in (resumed.folder, undisturbed))
+    assert mine.name == other.name
+    assert read_scores(mine).equals(read_scores(other))
+    maps, others = read_maps(mine), read_maps(other)
+    assert maps.keys() == others.keys()
+    assert all((maps[name] == others[name]).all() for name in maps)
+
+
+def test_finished_shards_are_not_written_again(resumed: Resumed) -> None:
+    assert {path: path.stat().st_mtime_ns for path in resumed.shards} == resumed.shards
+
+
+def test_training_ends_exactly_as_an_undisturbed_one(resumed: Resumed, undisturbed: Path) -> None:
+    mine, other = (only(folder / "store" / "student") for folder in (resumed.folder, undisturbed))
+    assert (mine / "metrics.jsonl").read_text() == (other / "metrics.jsonl").read_text()
+    assert (mine / "student.safetensors").read_bytes() == (other / "student.safetensors").read_bytes()
+
+
+def test_nothing_of_the_killed_attempts_is_left(resumed: Resumed) -> None:
+    stages = [path.parent for path in resumed.folder.glob("store/*/*/manifest.json")]
+    assert len(stages) == 6
+    left = [path.name for stage in stages for path in stage.rglob("*")]
+    assert not [name for name in left if name.endswith((".tmp", ".ckpt")) or name == "seconds.json"]
+
+
+def test_the_same_command_again_skips_every_stage(undisturbed: Path, longer: tuple[str, ...]) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (undisturbed / "store").rglob("*") if path.is_file()}
+    ended = run_here(undisturbed, *longer, "hydra.run.dir=again")
+    assert ended.code == 0, ended.err
+    assert ended.err.count("done before") == 6
+    assert " ..." not in ended.err
+    assert {path: path.stat().st_mtime_ns for path in (undisturbed / "store").rglob("*") if path.is_file()} == before
+    assert _numbers(undisturbed / "again") == _numbers(undisturbed / "run")
+
+
+def _numbers(folder: Path) -> dict[str, Any]:
+    """What a run found, without what tells the runs apart."""
+    content = json.loads((folder / "results.json").read_text())
+    del content["environment"]
+    return content

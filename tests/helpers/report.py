@@ -1,0 +1,185 @@
+"""A finished run made up by hand, and a reader of the page that reports it."""
+
+import json
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from ddselect.composition.compose import Composition
+from ddselect.config import Arm
+from ddselect.dataset.images import square_box
+from ddselect.dataset.index import Index
+from ddselect.dataset.rendering import BOXES
+from ddselect.evaluation.results import Trained
+from ddselect.report.html import write_report
+from ddselect.report.settings import Report
+from ddselect.runtime.files import write_table
+from ddselect.runtime.store import Done
+from ddselect.scoring.shards import ShardPlan
+from ddselect.selection.methods import AllImages, DiffusionSelection, RandomSelection
+
+NAMES = ["ant", "<b>x", "cow"]
+IPC = 2
+ARMS = {
+    "diffusion": Arm(DiffusionSelection("diffusion", 0.5), Composition(2, 0.5)),
+    "random_crop": Arm(RandomSelection("random_crop", 0.0), Composition(2, 0.0)),
+    "all": Arm(AllImages("all", 1.0), Composition(2, 1.0)),
+}
+TOP1 = {"diffusion": (60.0, 64.0), "random_crop": (50.0, 51.0), "all": (90.0, 91.0)}
+
+
+@dataclass
+class Element:
+    tag: str
+    attributes: dict[str, str]
+    inside: list[str]  # classes of the elements around it
+    text: str = ""
+
+
+@dataclass
+class Page(HTMLParser):
+    """The elements of a page, with their text."""
+
+    source: str
+    elements: list[Element] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        self.open: list[Element] = []
+        self.feed(self.source)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        inside = [c for element in self.open for c in element.attributes.get("class", "").split()]
+        self.elements.append(Element(tag, {name: value or "" for name, value in attrs}, inside))
+        if tag not in ("meta", "img", "br", "wbr"):
+            self.open.append(self.elements[-1])
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        self.handle_endtag(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop().tag == tag, f"</{tag}> closes another element"
+
+    def handle_data(self, data: str) -> None:
+        for element in self.open:
+            element.text += data
+
+    def all(self, tag: str, kind: str | None = None) -> list[Element]:
+        found = [element for element in self.elements if element.tag == tag]
+        return [e for e in found if kind is None or kind in e.attributes.get("class", "").split()]
+
+    def row(self, name: str) -> tuple[Element, list[str]]:
+        """The table row that starts with this word, and the text of its cells."""
+        rows = [i for i, e in enumerate(self.elements) if e.tag == "tr"]
+        at = next(i for i in rows if self.elements[i + 1].text.split()[:1] == [name])
+        cells = []
+        for element in self.elements[at + 1 :]:
+            if element.tag == "tr":
+                break
+            if element.tag in ("th", "td"):
+                cells.append(" ".join(element.text.split()))
+        return self.elements[at], cells
+
+
+def done(name: str, folder: Path, fingerprint: str, seconds: float = 1.0, reused: bool = False) -> Done:
+    folder.mkdir(parents=True, exist_ok=True)
+    return Done(name, fingerprint, folder, {"seconds": seconds, "bytes": 1500, "facts": {}}, reused)
+
+
+def write_distilled(folder: Path, per_class: int) -> None:
+    lines = []
+    for label in range(len(NAMES)):
+        for slot in range(per_class):
+            file = f"{label}/{slot:05d}.png"
+            (folder / "distilled" / str(label)).mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (16, 16), (80 * label, 60 * slot, 0)).save(folder / "distilled" / file)
+            patch = {"source": f"train/{label}-{slot}.png", "box": [1, 2, 9, 10], "cell": [0, 1], "kind": "crop"}
+            patches = [{**patch, "score": 0.125, "cluster": 3, "rank": slot}]
+            lines.append(json.dumps({"file_name": file, "label": label, "class": NAMES[label], "patches": patches}))
+    (folder / "distilled" / "metadata.jsonl").write_text("\n".join(lines) + "\n")
+
+
+@dataclass
+class Run:
+    """A run of three selections, whose stages lie in ``root``."""
+
+    root: Path
+    index: Index
+    seeds: tuple[int, ...] = (0, 1)
+
+    def trained(self) -> list[Trained]:
+        shared = done("index", self.root / "index", "1dex", seconds=5, reused=True)
+        return [self._trained(name, seed, shared) for name in ARMS for seed in self.seeds]
+
+    def _trained(self, name: str, seed: int, shared: Done) -> Trained:
+        key = f"{name}-{seed}"
+        composition = done("composition", self.root / "composition" / key, f"c-{key}")
+        if name != "all":  # the page must not look for the images of the full data
+            write_distilled(composition.folder, IPC)
+        student = done("student", self.root / "student" / key, f"s-{key}", seconds=70)
+        tests = [{"step": step, "loss": 0.5 / step, "top1": TOP1[name][seed] * step / 20} for step in (10.0, 20.0)]
+        (student.folder / "metrics.jsonl").write_text("".join(json.dumps(test) + "\n" for test in tests))
+        return Trained(ARMS[name], seed, {"index": shared, "composition": composition, "student": student})
+
+    def entries(self) -> list[dict[str, Any]]:
+        common = {"dataset": "animals", "backbone": "tiny", "prompt": "label", "protocol": "quick", "student": "net"}
+        return [
+            {
+                **common,
+                "selection": name,
+                "composition": {"factor": arm.composition.factor, "whole": arm.composition.whole},
+                "ipc": IPC if arm.selection.limit else None,
+                "seed": seed,
+                "top1_last": TOP1[name][seed],
+                "top1_best": TOP1[name][seed] + 3.25,
+                "top5_last": 97.5,
+                "top5_best": 98.0,
+                "test_images": 400,
+                "training_images": IPC * len(NAMES) if arm.selection.limit else len(self.index),
+            }
+            for name, arm in ARMS.items()
+            for seed in self.seeds
+        ]
+
+    def results(self, localisation: dict[str, float] | None = None) -> dict[str, Any]:
+        environment = {"ddselect": "0.0.1", "commit": None, "modified": None, "command": ["ipc=2", "seeds=[0,1]"]}
+        environment |= {"python": "3", "packages": {"torch": "2"}, "platform": "here", "cpu": "fast", "cpus": 1}
+        return {
+            "results": self.entries(),
+            "teacher": {"name": "wise", "top1": 95.04, "top5": 99.0},
+            "localisation": localisation,
+            "environment": {**environment, "threads": 1, "gpus": []},
+            "config": {"ipc": IPC, "dataset": {"image_size": 16}, "note": "</pre><script>alert(1)</script>"},
+        }
+
+    def page(self, scores: Done | None = None, settings: Report | None = None, **results: Any) -> Page:
+        path = self.root / "report.html"
+        write_report(settings or Report(), self.results(**results), self.trained(), self.index, scores, path)
+        return Page(path.read_text())
+
+
+def write_scores(run: Run, truth: bool = True) -> Done:
+    """Scores that rise with the row; the map of row r is r + 1 in its upper left quarter, else -(r + 1)."""
+    scores = done("scoring", run.root / "scoring", "5c0re")
+    plan, rows = ShardPlan(scores.folder, len(run.index), 5), []
+    for row, (image, label) in enumerate(zip(run.index.ids, run.index.labels, strict=True)):
+        plane = np.full((4, 4), -(row + 1), dtype=np.float16)
+        plane[:2, :2] = row + 1
+        x0, y0, x1, y1 = square_box(*run.index.sizes_at(row))
+        box = [x0, y0, (x0 + x1) // 2, (y0 + y1) // 2]
+        common = {"id": image, "label": int(label), "image_score": float(row), "boxes": box}
+        common |= {"scores": [1.0], "differences": [1.0], "losses": [1.0]}
+        rows.append({**common, "map": plane.tobytes(), "map_side": 4})
+    for shard in range(len(plan)):
+        plan.write(shard, [rows[i] for i in plan.range(shard)])
+    plan.merge()
+    if truth:
+        sides = {c: [v] * len(rows) for c, v in {"x0": 4, "y0": 4, "x1": 12, "y1": 20}.items()}
+        write_table(run.index.root / BOXES, pa.table({"path": run.index.ids, **sides}))
+    return scores

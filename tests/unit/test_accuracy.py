@@ -1,0 +1,92 @@
+"""Accuracy counts every test image once."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from ddselect.dataset.index import Index
+from ddselect.evaluation import accuracy
+from ddselect.evaluation.accuracy import Evaluation, central_box, measure
+from ddselect.runtime.errors import UserError
+from tests.helpers.data import folder_index
+from tests.helpers.models import CPU
+
+
+class Lookup(nn.Module):
+    """Reads the number that a one-coloured image shows and gives that row of a table of logits."""
+
+    def __init__(self, logits: Tensor) -> None:
+        super().__init__()
+        self.logits = logits
+
+    def forward(self, images: Tensor) -> Tensor:
+        assert not self.training
+        return self.logits[(images[:, 0, 0, 0] * 255).round().long()]
+
+
+def numbered_images(tmp_path: Path, labels: list[int]) -> Index:
+    """Test image i of class labels[i] shows the number i."""
+    for split in ("train", "val"):
+        for number, label in enumerate(labels):
+            folder = tmp_path / "data" / split / f"c{label}"
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full((8, 8, 3), number, np.uint8)).save(folder / f"{number:02d}.png")
+    return folder_index(tmp_path / "data", tmp_path / "work").split("test")
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 7, 500])
+@pytest.mark.parametrize("classes", [3, 7])
+def test_exact_whatever_the_batch(tmp_path: Path, batch_size: int, classes: int) -> None:
+    count = 22  # no multiple of 3 or 7
+    labels = [i % classes for i in range(count)]
+    logits = torch.randn(count, classes, generator=torch.Generator().manual_seed(classes))
+    index = numbered_images(tmp_path, labels)
+    place = (logits > logits[torch.arange(count), labels][:, None]).sum(1)  # how many classes were thought likelier
+    result = measure(Lookup(logits), accuracy.TestSet(index, 8, 1.0), Evaluation(batch_size=batch_size), CPU)
+    assert result.images == count
+    assert result.top1 == pytest.approx(100 * (place == 0).sum().item() / count, abs=1e-4)
+    assert result.top5 == pytest.approx(100 * (place < 5).sum().item() / count, abs=1e-4)
+    assert 0 < result.top1 < 100
+    assert (result.top5 == 100) == (classes == 3)
+
+
+def test_one_wrong_of_seven(tmp_path: Path) -> None:
+    labels = [0, 0, 0, 1, 1, 2, 2]
+    said = torch.tensor([0, 0, 0, 1, 1, 2, 0])
+    index = numbered_images(tmp_path, labels)
+    result = measure(Lookup(torch.eye(3)[said]), accuracy.TestSet(index, 8, 1.0), Evaluation(batch_size=4), CPU)
+    assert result.top1 == pytest.approx(600 / 7, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "margin", "box"),
+    [(256, 256, 256 / 224, (16, 16, 240, 240)), (512, 256, 8 / 7, (144, 16, 368, 240)), (32, 32, 1.0, (0, 0, 32, 32))],
+)
+def test_central_box(width: int, height: int, margin: float, box: tuple[int, ...]) -> None:
+    """Resize to 256 and centre-crop 224 leaves the middle seven eighths."""
+    assert central_box(width, height, margin) == box
+
+
+def test_test_views_are_cut_with_the_margin_and_kept(tmp_path: Path) -> None:
+    index = numbered_images(tmp_path, [0, 1])
+    pixels = np.zeros((16, 16, 3), np.uint8)
+    pixels[1:15, 1:15] = 200
+    Image.fromarray(pixels).save(index.root / index.ids[0])
+    index = folder_index(tmp_path / "data", tmp_path / "again").split("test")
+    tests = accuracy.TestSet(index, 14, 8 / 7)
+    image, label = tests[0]
+    assert image.shape == (3, 14, 14)
+    assert (image == 200).all()
+    assert label == 0
+    assert tests[0][0] is image
+
+
+def test_values_out_of_range() -> None:
+    with pytest.raises(UserError, match=r"evaluation.split=train: choose one of test, val"):
+        Evaluation("train")
+    with pytest.raises(UserError, match="batch_size"):
+        Evaluation(batch_size=0)

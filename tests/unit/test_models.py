@@ -1,0 +1,73 @@
+"""Classifiers: normalisation inside, a choice of outputs, features and head that make the whole."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from ddselect.runtime.errors import UserError
+from ddselect.student.models import Classifier, build_network
+from ddselect.student.train import Student
+from tests.helpers.models import tiny_teacher
+
+MEAN, STD = [0.4, 0.5, 0.6], [0.2, 0.3, 0.25]
+
+
+@pytest.mark.parametrize("architecture", ["small_resnet16", "resnet18", "test_vit", "test_efficientnet"])
+def test_features_and_head_are_the_network_on_normalised_images(architecture: str) -> None:
+    torch.manual_seed(0)
+    network = build_network(architecture, 7).eval()
+    side = 160 if "test" in architecture else 32
+    images = torch.rand(2, 3, side, side)
+    normalised = (images - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+    with torch.no_grad():
+        if architecture == "small_resnet16":
+            expected = network.forward_head(network.forward_features(normalised))
+        else:
+            expected = network(normalised)
+        logits = Classifier(network, MEAN, STD)(images)
+    assert logits.shape == (2, 7)
+    torch.testing.assert_close(logits, expected)
+
+
+def test_columns_choose_outputs_in_class_order() -> None:
+    whole = tiny_teacher(5)
+    part = Classifier(whole.network, [0.5] * 3, [0.5] * 3, [4, 0])
+    images = torch.rand(2, 3, 16, 16)
+    assert torch.equal(part(images), whole(images)[:, [4, 0]])
+    assert torch.equal(part.features(images), whole.features(images))
+
+
+def test_padding_is_zero_after_normalisation() -> None:
+    model, images = Classifier(build_network("small_resnet16", 2), MEAN, STD), torch.rand(1, 3, 4, 4)
+    padded = model.pad_black(images, (1, 2, 3, 0))
+    expected = F.pad((images - model.mean) / model.std, (1, 2, 3, 0))
+    torch.testing.assert_close((padded - model.mean) / model.std, expected)
+
+
+def test_weights_of_a_student_depend_on_the_seed_alone() -> None:
+    student = Student("s", "small_resnet16")
+    torch.manual_seed(1)
+    first = student.build(3, MEAN, STD, 0).state_dict()
+    torch.manual_seed(2)
+    state = torch.random.get_rng_state()
+    again, other = student.build(3, MEAN, STD, 0).state_dict(), student.build(3, MEAN, STD, 1).state_dict()
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["network.fc.weight"], other["network.fc.weight"])
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_unknown_architectures_are_refused_with_a_hint() -> None:
+    with pytest.raises(UserError, match=r"unknown architecture 'resnet19'; did you mean one of .*resnet"):
+        build_network("resnet19", 2)
+    with pytest.raises(UserError, match=r"student.precision=int8"):
+        Student("s", "small_resnet16", precision="int8")
+    with pytest.raises(UserError, match=r"student.learning_rate=0"):
+        Student("s", "small_resnet16", learning_rate=0)
+
+
+def test_pretrained_weights_that_cannot_be_had() -> None:
+    with pytest.raises(
+        UserError, match=r"pretrained weights of 'test_resnet.r160_in1k' are not in the local cache"
+    ) as caught:
+        build_network("test_resnet.r160_in1k", 1000, pretrained=True)
+    assert "\n" not in str(caught.value)

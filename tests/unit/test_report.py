@@ -1,0 +1,241 @@
+"""The report of a run made up by hand: what it says, what it shows, and that it is one safe file."""
+
+import base64
+import dataclasses
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ddselect.report.comparison import compare
+from ddselect.report.figures import read_curves
+from ddselect.report.maps import build_maps, pick
+from ddselect.report.palette import looks
+from ddselect.report.pictures import inline_file, shown_classes
+from ddselect.report.settings import Report
+from ddselect.report.stages import duration, size, stage_lines, stage_sums
+from tests.helpers.data import folder_index, write_folder
+from tests.helpers.report import ARMS, IPC, NAMES, Run, write_scores
+
+
+@pytest.fixture(autouse=True)
+def _figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes most of the time: only tests that look at the curves do it."""
+    if "drawn" not in request.fixturenames:
+        monkeypatch.setattr("ddselect.report.html.draw_curves", lambda *_, **__: "")
+
+
+@pytest.fixture
+def drawn() -> None:
+    """Asks for the curves."""
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    index = folder_index(write_folder(tmp_path / "data"), tmp_path / "index").split("train")
+    return Run(tmp_path, dataclasses.replace(index, class_names=NAMES))
+
+
+def test_table_has_means_and_spreads(run: Run) -> None:
+    page = run.page()
+    assert page.row("diffusion")[1][1:] == ["50% 2 x 2 crops, 50% whole", "6", "2", "62.0 ± 2.8", "65.2", "97.5"]
+    assert page.row("random_crop")[1][1:] == ["2 x 2 crops", "6", "2", "50.5 ± 0.7", "53.8", "97.5"]
+    assert page.row("all")[1][1:] == ["whole images", "12", "2", "90.5 ± 0.7", "93.8", "97.5"]
+    assert "sample standard deviation over 2 seeds" in page.source
+    assert "One seed" not in page.source
+    dots = [dot.attributes["title"] for dot in page.all("div", "dot")]
+    assert dots[:3] == ["seed 0: 60.0 %", "seed 1: 64.0 %", "seed 0: 50.0 %"]
+
+
+def test_one_seed_has_no_spread(run: Run) -> None:
+    run.seeds = (0,)
+    page = run.page()
+    assert page.row("diffusion")[1][3:5] == ["1", "60.0"]
+    assert "One seed: no spread, differences of a few points may be chance" in page.source
+    assert "standard error of up to 2.5 points" in page.source  # 100 sqrt(0.25 / 400)
+    assert "±" not in page.source
+    assert not page.all("div", "spread")
+
+
+def test_reference_is_apart_and_cannot_win(run: Run) -> None:
+    page = run.page()
+    assert "reference" in page.row("all")[0].inside
+    assert "reference" not in page.row("diffusion")[0].inside
+    assert [row.text.split()[0] for row in page.all("tr", "highest")] == ["diffusion"]
+    assert [bar.text.split()[0] for bar in page.all("div", "bar")][:3] == ["diffusion", "random_crop", "all"]
+    assert len(page.all("div", "reference")) == 1
+
+
+def test_alone_nothing_is_highest(run: Run) -> None:
+    entries = [entry for entry in run.entries() if entry["selection"] in ("diffusion", "all")]
+    compared = compare(entries, 3)
+    assert [line.highest for line in compared.lines] == [False, False]
+    assert compared.contender is None
+    assert compared.chance == pytest.approx(100 / 3)
+
+
+def test_full_data_alone(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.helpers.report.ARMS", {"all": ARMS["all"]})
+    page = run.page()
+    assert "not distilled: the full data" in page.all("h1")[0].text
+    assert not page.all("img")
+
+
+def test_axis_has_room_for_all(run: Run) -> None:
+    entries = [{**entry, "top1_last": entry["top1_last"] / 4} for entry in run.entries()]
+    assert (compare(entries, 10).top, compare(entries, 10).ticks) == (30, [0, 5, 10, 15, 20, 25, 30])
+    assert compare(entries, 2).top == 60  # chance, 50 %, is on it too
+    assert compare(run.entries(), 10).top == 100
+
+
+def test_one_picture_for_each_distilled_image(run: Run) -> None:
+    pictures = run.page().all("img", "distilled")
+    assert len(pictures) == 2 * len(NAMES) * IPC  # of one seed, and none of `all`
+    assert [picture.attributes["alt"] for picture in pictures[:3]] == ["ant, image 1", "ant, image 2", "<b>x, image 1"]
+    data = base64.b64decode(pictures[3].attributes["src"].removeprefix("data:image/png;base64,"))
+    assert Image.open(io.BytesIO(data)).getpixel((0, 0)) == (80, 60, 0)
+    title = pictures[3].attributes["title"]
+    assert title.splitlines()[1] == "row 1, column 2: train/1-1.png [1, 2, 9, 10], rank 2, score 0.125, cluster 3"
+    fewer = run.page(settings=Report(images_per_class=1))
+    assert len(fewer.all("img", "distilled")) == 2 * len(NAMES)
+    assert "the first 1 of 2 per class" in fewer.source
+
+
+@pytest.mark.usefixtures("drawn")
+def test_page_is_one_safe_file(run: Run) -> None:
+    page = run.page(write_scores(run))
+    assert "http:" not in page.source
+    assert "https:" not in page.source
+    assert not page.all("link")
+    assert not page.all("script")
+    links = [e.attributes[k] for e in page.elements for k in ("src", "href", "xlink:href") if k in e.attributes]
+    assert links
+    assert all(link.startswith(("data:image/", "#")) for link in links)
+    assert not page.open  # every element is closed
+    assert not page.all("b")
+    assert "&lt;b&gt;x" in page.source
+    assert "</pre><script>alert(1)</script>" in page.all("pre")[0].text
+
+
+def test_summary_and_environment(run: Run) -> None:
+    page = run.page()
+    text = " ".join(page.all("header")[0].text.split())
+    assert text.startswith("animals distilled to 2 images per class Students (net) were trained from scratch")
+    assert "chosen by diffusion and random_crop (and on the full data, for reference), under the protocol quick" in text
+    assert "with seeds 0, 1; the teacher (wise) has 95.0 % top-1 on the 400 test images." in text
+    assert "python run.py ipc=2 'seeds=[0,1]'" in page.all("main")[0].text
+
+
+def test_maps_show_high_ordinary_and_low(run: Run) -> None:
+    maps = build_maps(run.index, write_scores(run).folder, 16, 3)
+    assert maps is not None
+    assert [name for name, _ in maps.rows] == NAMES
+    cows = maps.rows[2][1]  # rows 8 to 11
+    assert [(e.place, e.score) for e in cows] == [("highest", 11.0), ("median", 10.0), ("lowest", 8.0)]
+    assert cows[0].path == run.index.ids[11]
+    assert cows[0].boxes == [pytest.approx((0, 0, 0.5, 0.5), abs=0.05)]
+    assert maps.has_truth
+    x0 = (40 - 28) // 2  # row 10 is 40 x 28 pixels: its view starts at x = 6
+    assert run.index.sizes_at(10) == (40, 28)
+    assert cows[1].truth == pytest.approx(((4 - x0) / 28, 4 / 28, 8 / 28, 16 / 28))
+    assert maps.scale == 12.0  # row 11 fills more than 1 % of the positions
+    data = base64.b64decode(cows[0].heat.partition(",")[2])
+    heat = Image.open(io.BytesIO(data))
+    assert heat.size == (4, 4)
+    red, _, blue = heat.getpixel((0, 0))  # type: ignore[misc]
+    low_red, _, low_blue = heat.getpixel((3, 3))  # type: ignore[misc]
+    assert red > 2 * blue
+    assert low_blue > 2 * low_red
+
+
+def test_maps_on_the_page(run: Run) -> None:
+    found = {"images": 12, "pointing_game": 41.27, "pointing_game_chance": 15.5}
+    found |= {"coverage": 0.6543, "coverage_chance": 0.4}
+    page = run.page(write_scores(run), Report(maps_per_class=2), localisation=found)
+    trios = [e for e in page.all("rect") if "trio" in e.inside]
+    assert sum(e.attributes["class"] == "box" for e in trios) == 2 * len(NAMES)
+    assert sum(e.attributes["class"] == "truth" for e in trios) == 2 * len(NAMES)
+    assert page.row("pointing")[1][1:] == ["41.3 %", "15.5 %"]
+    assert page.row("share")[1][1:] == ["65.4 %", "40.0 %"]
+    assert "backbone tiny with the prompt mode label" in " ".join(page.all("header")[0].text.split())
+
+
+def test_without_truth_maps_or_scores(run: Run) -> None:
+    page = run.page(write_scores(run, truth=False), Report(maps_per_class=1))
+    assert not page.all("rect", "truth")
+    assert len(page.all("img", "heat")) == len(NAMES)
+    assert "median" in page.all("figcaption")[0].text
+    assert not run.page(write_scores(run, truth=False), Report(maps_per_class=0)).all("img", "heat")
+    assert "none were made" in run.page().source
+
+
+@pytest.mark.parametrize(
+    ("count", "places"), [(1, [(2, 0.5)]), (2, [(4, 1.0), (2, 0.5)]), (3, [(4, 1.0), (2, 0.5), (0, 0.0)])]
+)
+def test_pick(count: int, places: list[tuple[int, float]]) -> None:
+    assert pick(np.array([0.1, 0.2, 0.3, 0.4, 0.5]), count) == places
+
+
+def test_pick_takes_no_image_twice() -> None:
+    assert [place for place, _ in pick(np.array([3.0, 1.0]), 5)] == [0, 1]
+
+
+@pytest.mark.usefixtures("drawn")
+def test_curves_are_means_over_seeds(run: Run) -> None:
+    trained = run.trained()
+    look = looks(list(ARMS), {"all"})
+    curve = read_curves(trained, look)[0]
+    assert curve.steps.tolist() == [10, 20]
+    assert curve.values["top1"].tolist() == [[30, 60], [32, 64]]
+    source = run.page().source
+    assert "#fe0" not in source  # the stand-ins that matplotlib drew with
+    assert "#fd0" not in source
+    assert all(f"stroke: {look[name].colour}" in source for name in ARMS)
+
+
+def test_looks_differ() -> None:
+    names = [f"selection {i}" for i in range(30)]
+    found = looks([*names, "all"], {"all"})
+    assert len({(look.colour, look.dash) for look in found.values()}) == 31
+    assert found["all"].colour == "var(--reference)"
+
+
+def test_stages_are_counted_once(run: Run) -> None:
+    lines = stage_lines(run.trained())
+    assert [(line.done.name, line.users) for line in lines[:2]] == [
+        ("index", "every student"),
+        ("composition", "diffusion, seed 0"),
+    ]
+    sums = {s.name: (s.count, s.reused, s.seconds, s.bytes) for s in stage_sums(lines)}
+    assert sums == {"index": (1, 1, 5, 1500), "composition": (6, 0, 6, 9000), "student": (6, 0, 420, 9000)}
+    page = run.page()
+    assert page.row("student")[1] == ["student", "6", "", "7 min 00 s", "9.0 kB"]
+    assert "s-random_crop-1" in page.source
+
+
+def test_large_images_become_thumbnails(tmp_path: Path) -> None:
+    Image.new("RGB", (224, 224), (200, 10, 10)).save(tmp_path / "large.png")
+    kind, _, data = inline_file(tmp_path / "large.png").partition(";base64,")
+    assert kind == "data:image/jpeg"
+    assert Image.open(io.BytesIO(base64.b64decode(data))).size == (160, 160)
+
+
+def test_many_classes_are_sampled() -> None:
+    assert shown_classes(10) == list(range(10))
+    assert len(set(shown_classes(1000))) == 20
+    assert max(shown_classes(1000)) < 1000
+
+
+def test_units() -> None:
+    assert [duration(s) for s in (0.067, 8.079, 59.94, 59.96, 200, 7500)] == [
+        "0.07 s", "8.1 s", "59.9 s", "1 min 00 s", "3 min 20 s", "2 h 05 min"
+    ]  # fmt: skip
+    assert [size(n) for n in (12, 1500, 166742, 999_600, 2_500_000_000)] == [
+        "12 B",
+        "1.5 kB",
+        "167 kB",
+        "1.0 MB",
+        "2.5 GB",
+    ]

@@ -1,0 +1,35 @@
+"""The comparison over seeds."""
+
+from typing import Any
+
+import pytest
+
+from ddselect.evaluation.results import comparison, composition_text
+
+
+def entry(selection: str, last: float, best: float = 50.0, whole: float = 0.5) -> dict[str, Any]:
+    return {
+        "selection": selection,
+        "composition": {"factor": 2, "whole": whole},
+        "training_images": 100,
+        "top1_last": last,
+        "top1_best": best,
+        "top5_last": 90.0,
+    }
+
+
+def test_mean_and_sample_standard_deviation_over_seeds() -> None:
+    rows = comparison([entry("b", 40, 41), entry("a", 10), entry("b", 44, 45), entry("b", 48, 52)])
+    assert [row.selection for row in rows] == ["b", "a"]
+    b, a = rows
+    assert (b.seeds, b.top1, b.top1_std, b.top1_best, b.top5) == (3, 44, pytest.approx(4), 46, 90)
+    assert (a.seeds, a.top1, a.top1_std) == (1, 10, None)
+    assert b.images == 100
+
+
+@pytest.mark.parametrize(
+    ("factor", "whole", "text"),
+    [(2, 1.0, "whole images"), (2, 0.0, "2 x 2 crops"), (1, 0.0, "crops"), (3, 0.25, "75% 3 x 3 crops, 25% whole")],
+)
+def test_what_images_consist_of(factor: int, whole: float, text: str) -> None:
+    assert composition_text(factor, whole) == text

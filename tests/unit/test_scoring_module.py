@@ -1,0 +1,135 @@
+"""Scoring whole indices: shards, the merged table, and going on after an interruption."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from ddselect.backbone.denoiser import Denoiser
+from ddselect.dataset.images import view_to_source
+from ddselect.dataset.index import Index
+from ddselect.prompt.modes import LabelPrompt
+from ddselect.runtime.errors import NumericalError, UserError
+from ddselect.runtime.trainer import TrainerSettings
+from ddselect.scoring.module import score_images
+from ddselect.scoring.settings import Scoring
+from ddselect.scoring.shards import ShardBatches, ShardPlan, read_maps, read_scores
+
+
+def score(index: Index, denoiser: Denoiser, folder: Path, **options: object) -> dict[str, object]:
+    settings = Scoring(**{"draws": 2, "shard_size": 40, "batch_size": 16, "boxes": 2, **options})  # type: ignore[arg-type]
+    conditions = LabelPrompt().conditions(denoiser, index.class_names, index.class_folders)
+    return score_images(index, denoiser, conditions, settings, 16, TrainerSettings().parallel, folder)
+
+
+def rows(folder: Path) -> dict[str, dict]:
+    return {row["id"]: row for row in read_scores(folder).to_pylist()}
+
+
+def test_the_merged_table(animals: Index, unet: Denoiser, tmp_path: Path) -> None:
+    facts = score(animals, unet, tmp_path)
+    assert facts == {"images": 90, "images_scored_last": 90, "network_evaluations_per_image": 4}
+    assert read_scores(tmp_path)["id"].to_pylist() == animals.ids
+    maps = read_maps(tmp_path)
+    for number, (image, row) in enumerate(rows(tmp_path).items()):
+        width, height = animals.sizes_at(number)
+        plane = maps[image]
+        assert plane.shape == (8, 8)
+        assert row["label"] == animals.labels[number]
+        assert row["image_score"] == pytest.approx(plane.clip(0).mean(), abs=1e-3)
+        boxes = np.array(row["boxes"]).reshape(-1, 4)
+        found = {  # from a box in the file's pixels back to its corner in the map
+            tuple(view_to_source(np.array([[2 * x, 2 * y, 2 * x + 8, 2 * y + 8]]), width, height, 16)[0].tolist()): (
+                x,
+                y,
+            )
+            for x in range(5)
+            for y in range(5)
+        }
+        assert 1 <= len(boxes) == len(row["scores"]) == len(row["differences"]) == len(row["losses"]) <= 2
+        assert row["scores"] == sorted(row["scores"], reverse=True)
+        assert (boxes[:, :2] >= 0).all()
+        assert (boxes[:, 2:] <= (width, height)).all()
+        x, y = found[tuple(boxes[0].tolist())]
+        assert row["differences"][0] == pytest.approx(plane[y : y + 4, x : x + 4].mean(), abs=1e-3)
+
+
+@pytest.mark.parametrize("change", [{"batch_size": 1}, {"batch_size": 64}, {"shard_size": 7}])
+def test_shards_and_batches_change_nothing(
+    animals: Index, unet: Denoiser, tmp_path: Path, change: dict[str, object]
+) -> None:
+    few = Index(animals.root, animals.class_folders, animals.class_names, animals.table.slice(25, 20))
+    score(few, unet, tmp_path / "a")
+    score(few, unet, tmp_path / "b", **change)
+    first, second = rows(tmp_path / "a"), rows(tmp_path / "b")
+    assert list(first) == list(second)
+    for image, row in first.items():
+        assert row["boxes"] == second[image]["boxes"]
+        assert row["scores"] == pytest.approx(second[image]["scores"], abs=1e-6)
+        assert row["image_score"] == pytest.approx(second[image]["image_score"], abs=1e-6)
+
+
+def test_only_missing_shards_are_scored_again(animals: Index, unet: Denoiser, tmp_path: Path) -> None:
+    score(animals, unet, tmp_path)
+    whole, shards = rows(tmp_path), sorted(tmp_path.glob("shard-*.parquet"))
+    assert [pq.read_metadata(s).num_rows for s in shards] == [40, 40, 10]
+    kept = shards[0].stat().st_mtime_ns
+    shards[1].unlink()
+    assert score(animals, unet, tmp_path)["images_scored_last"] == 40
+    assert shards[0].stat().st_mtime_ns == kept
+    assert rows(tmp_path) == whole
+
+
+def test_a_loss_that_is_not_finite_leaves_no_shard_of_it(
+    animals: Index, unet: Denoiser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predict, calls = unet.predict, []
+
+    def poisoned(*arguments: object) -> object:
+        calls.append(None)
+        return predict(*arguments) * (float("nan") if len(calls) > 8 else 1)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(unet, "predict", poisoned)  # 40 images are three batches of two draws: six calls
+    with pytest.raises(NumericalError, match="is not finite"):
+        score(animals, unet, tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["shard-00000-of-00003.parquet"]
+
+
+def test_a_view_that_does_not_suit_is_refused_before_scoring(animals: Index, unet: Denoiser, tmp_path: Path) -> None:
+    conditions = LabelPrompt().conditions(unet, animals.class_names, animals.class_folders)
+    with pytest.raises(UserError, match="image size 15 is not a multiple of 2"):
+        score_images(animals, unet, conditions, Scoring(), 15, TrainerSettings().parallel, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.xfail(reason="pyarrow's ArrowInvalid comes through", strict=True)
+def test_a_shard_that_is_no_table_is_named(tmp_path: Path) -> None:
+    plan = ShardPlan(tmp_path, 5, 5)
+    plan.path(0).write_bytes(b"garbage")
+    with pytest.raises(UserError, match=r"shard-00000-of-00001.parquet is damaged"):
+        plan.merge()
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_ranks_share_whole_shards_and_miss_nothing(tmp_path: Path, ranks: int) -> None:
+    plan = ShardPlan(tmp_path, 103, 20)
+    assert len(plan) == 6
+    seen = []
+    for rank in range(ranks):
+        batches = ShardBatches(plan, [0, 1, 2, 4, 5], 8, rank, ranks)
+        mine = list(batches)
+        assert len(mine) == len(batches)
+        for batch in mine:
+            assert len(batch) <= 8
+            assert batch[0] // 20 == batch[-1] // 20
+        seen += [row for batch in mine for row in batch]
+    assert sorted(seen) == [row for row in range(103) if row // 20 != 3]
+
+
+def test_a_shard_with_missing_rows_is_named(animals: Index, unet: Denoiser, tmp_path: Path) -> None:
+    score(animals, unet, tmp_path)
+    plan = ShardPlan(tmp_path, 90, 40)
+    plan.write(1, pq.read_table(plan.path(1)).slice(0, 5).to_pylist())
+    with pytest.raises(UserError, match=r"shard-00001-of-00003.parquet is damaged \(5 rows\); remove it"):
+        plan.merge()

@@ -1,0 +1,109 @@
+"""Training: any step can be done again alone, and only what should decay does."""
+
+from math import pi
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from ddselect.evaluation.accuracy import Accuracy
+from ddselect.protocol.recipe import Protocol
+from ddselect.student.models import Classifier, build_network
+from ddselect.student.module import StudentModule, TrainingSet
+
+
+def data(count: int = 10) -> TrainingSet:
+    images = torch.randint(0, 256, (count, 3, 16, 16), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    stitched = torch.arange(count) % 2 == 0
+    return TrainingSet(images, torch.arange(count) % 2, stitched, 2, count // 2)
+
+
+def module(protocol: Protocol, seed: int = 0, count: int = 10) -> StudentModule:
+    model = Classifier(build_network("small_resnet16", 2), [0.5] * 3, [0.5] * 3)
+    return StudentModule(model, data(count), protocol, 1e-3, seed, None, lambda m: Accuracy(0, 0, 1))
+
+
+def batches(student: StudentModule, epoch: int) -> list[tuple]:
+    """What the training loader of an epoch (the stretch between two tests) gives."""
+    student.trainer = SimpleNamespace(current_epoch=epoch)  # type: ignore[assignment]
+    return list(student.train_dataloader())
+
+
+def test_each_pass_shows_every_image_once() -> None:
+    student = module(Protocol("p", steps=15, batch_size=2, evaluations=1))
+    seen = batches(student, 0)
+    assert [step for *_, step in seen] == list(range(15))
+    passes = []
+    for start in (0, 5, 10):
+        images = torch.cat([images for images, *_ in seen[start : start + 5]])
+        assert {i.numpy().tobytes() for i in images} == {i.numpy().tobytes() for i in student.data.images}
+        passes.append(images)
+    assert not torch.equal(passes[0], passes[1])
+
+
+def test_steps_are_the_same_wherever_training_goes_on() -> None:
+    whole = batches(module(Protocol("p", steps=12, batch_size=4, evaluations=1)), 0)
+    parts = module(Protocol("p", steps=12, batch_size=4, evaluations=3))
+    later = [batch for epoch in range(3) for batch in batches(parts, epoch)]
+    assert len(whole) == len(later) == 12
+    for a, b in zip(whole, later, strict=True):
+        assert a[3] == b[3]
+        assert all(torch.equal(x, y) for x, y in zip(a[:3], b[:3], strict=True))
+
+
+def test_augmentation_of_a_step_is_a_function_of_seed_and_step() -> None:
+    protocol = Protocol("p", steps=10, shuffle=True, area=[0.5, 1.0])
+    first, again, other = module(protocol), module(protocol), module(protocol, seed=1)
+    images, _, stitched, _ = batches(first, 0)[0]
+    torch.manual_seed(5)
+    a, b = first.augment(images, stitched, 3), again.augment(images, stitched, 3)
+    assert torch.equal(a.images, b.images)
+    assert a.share == b.share
+    assert not torch.equal(a.images, first.augment(images, stitched, 4).images)
+    assert not torch.equal(a.images, other.augment(images, stitched, 3).images)
+    assert a.images.min() >= 0
+    assert a.images.max() <= 1
+
+
+def test_only_stitched_images_are_shuffled() -> None:
+    student = module(Protocol("p", steps=10, shuffle=True, area=[1.0, 1.0], flip=False, mixing="none"))
+    images, stitched = student.data.images, student.data.stitched
+    out = (student.augment(images, stitched, 0).images * 255).round().to(torch.uint8)
+    same = torch.tensor([torch.equal(x, y) for x, y in zip(out, images, strict=True)])
+    assert same[~stitched].all()
+    assert not same[stitched].all()
+
+
+@pytest.mark.parametrize("mixing", ["cutmix", "mixup", "none"])
+def test_hard_labels_are_weighted_by_the_share(mixing: str) -> None:
+    student = module(Protocol("p", steps=10, labels="hard", mixing=mixing)).eval()
+    images, labels, stitched, step = batches(student, 0)[0]
+    mix = student.augment(images, stitched, step)
+    with torch.no_grad():
+        logs = student.model(mix.images).log_softmax(1)
+    rows = torch.arange(len(labels))
+    expected = -(mix.share * logs[rows, labels] + (1 - mix.share) * logs[rows, labels[mix.partner]]).mean()
+    torch.testing.assert_close(student.training_step((images, labels, stitched, step), 0), expected)
+
+
+@pytest.mark.parametrize("decay_vectors", [False, True])
+def test_vectors_decay_only_if_asked(decay_vectors: bool) -> None:
+    student = module(Protocol("p", steps=10, weight_decay=0.01, decay_vectors=decay_vectors, betas=[0.8, 0.95]))
+    optimizer = student.configure_optimizers()["optimizer"]
+    decays = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    for name, parameter in student.named_parameters():
+        assert decays.pop(id(parameter)) == (0.01 if parameter.ndim > 1 or decay_vectors else 0), name
+    assert not decays
+    assert {group["betas"] for group in optimizer.param_groups} == {(0.8, 0.95)}
+
+
+def test_the_optimiser_follows_the_protocols_rate() -> None:
+    protocol = Protocol("p", epochs=4, batch_size=5, zeta=2.0, per_epoch=True)
+    parts = module(protocol).configure_optimizers()
+    rates = []
+    for _ in range(8):
+        rates.append(parts["optimizer"].param_groups[0]["lr"])
+        parts["optimizer"].step()
+        parts["lr_scheduler"]["scheduler"].step()
+    expected = [1e-3 * 0.5 * (1 + float(torch.cos(torch.tensor(pi * e / 8)))) for e in (0, 0, 1, 1, 2, 2, 3, 3)]
+    assert rates == pytest.approx(expected)

@@ -1,0 +1,92 @@
+"""A teacher must know the dataset's classes, in their order, before anything expensive."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from ddselect.dataset.index import Index
+from ddselect.evaluation.accuracy import Accuracy
+from ddselect.runtime.errors import UserError
+from ddselect.runtime.files import write_json, write_tensors
+from ddselect.student.models import Classifier
+from ddselect.teacher.choice import Bench, PretrainedTeacher, StoredTeacher, build_teacher, load_teacher
+from tests.helpers.models import tiny_teacher
+
+
+def stored(folder: Path, classes: list[str]) -> StoredTeacher:
+    teacher = tiny_teacher(len(classes))
+    write_tensors(
+        folder / "teacher.safetensors",
+        {k: t.half() if t.is_floating_point() else t for k, t in teacher.state_dict().items()},
+    )
+    card = {"architecture": "small_resnet16", "outputs": len(classes), "mean": [0.5] * 3, "std": [0.5] * 3,
+            "columns": None, "classes": classes}  # fmt: skip
+    write_json(folder / "teacher.json", card)
+    return StoredTeacher("stored", str(folder))
+
+
+def bench(index: Index, top1: float = 90.0) -> Bench:
+    return Bench(index, 16, lambda model: Accuracy(top1, 99.0, 50), lambda **_: None)  # type: ignore[arg-type,return-value]
+
+
+def test_stored_teacher_comes_back_frozen(animals: Index, tmp_path: Path) -> None:
+    teacher = stored(tmp_path / "from", ["ant", "bee", "cow"])
+    facts = build_teacher(teacher, bench(animals), tmp_path / "to")
+    assert facts == {"top1": 90.0, "top5": 99.0, "test_images": 50}
+    loaded, images = load_teacher(tmp_path / "to"), torch.rand(2, 3, 16, 16)
+    torch.testing.assert_close(loaded(images), tiny_teacher(3)(images), atol=2e-2, rtol=0)  # fp16 weights
+    assert not loaded.training
+    assert not any(p.requires_grad for p in loaded.parameters())
+    assert {t.dtype for t in loaded.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("classes", [["bee", "ant", "cow"], ["ant", "bee"], ["ant", "bee", "cow", "dog"]])
+def test_other_classes_or_another_order_are_refused(animals: Index, tmp_path: Path, classes: list[str]) -> None:
+    teacher = stored(tmp_path / "from", classes)
+    with pytest.raises(UserError, match=r"knows the classes .*in this order, not the dataset's \(ant, bee, cow\)"):
+        build_teacher(teacher, bench(animals), tmp_path / "to")
+
+
+@pytest.mark.parametrize(("top1", "refused"), [(33.3, True), (39.9, True), (40.1, False)])
+def test_a_teacher_near_chance_is_refused(animals: Index, tmp_path: Path, top1: float, refused: bool) -> None:
+    """Three classes: chance is 33.3 %, and a tenth of the way to 100 % is 40 %."""
+    teacher = stored(tmp_path / "from", ["ant", "bee", "cow"])
+    if not refused:
+        assert build_teacher(teacher, bench(animals, top1), tmp_path / "to")["top1"] == top1
+        return
+    with pytest.raises(UserError, match=r"near chance \(33.3 %\): check that its class order"):
+        build_teacher(teacher, bench(animals, top1), tmp_path / "to")
+
+
+@pytest.mark.parametrize("missing", ["teacher.safetensors", "teacher.json"])
+def test_a_missing_file_says_what_to_do(animals: Index, tmp_path: Path, missing: str) -> None:
+    teacher = stored(tmp_path / "from", ["ant", "bee", "cow"])
+    (tmp_path / "from" / missing).unlink()
+    with pytest.raises(UserError, match=f"{missing} is missing; set teacher.path=<folder>"):
+        build_teacher(teacher, bench(animals), tmp_path / "to")
+
+
+def test_imagenet_teacher_refuses_other_folders(animals: Index, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="class folder 'ant' is not one of their WordNet IDs; use teacher=trained"):
+        PretrainedTeacher("resnet18").provide(bench(animals), tmp_path)
+
+
+def test_imagenet_teacher_takes_the_columns_of_the_folders(
+    animals: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wnids = ["n02102040", "n01440764", "n15075141"]
+    index = Index(animals.root, wnids, ["English springer", "tench", "toilet tissue"], animals.table)
+    from ddselect.student import models
+    from ddselect.teacher import choice
+
+    monkeypatch.setattr(choice, "build_network", lambda a, n, pretrained=False: models.build_network(a, n))
+    PretrainedTeacher("test", "test_resnet.r160_in1k").provide(bench(index), tmp_path)
+    assert json.loads((tmp_path / "teacher.json").read_text())["columns"] == [217, 0, 999]
+    teacher, images = load_teacher(tmp_path), torch.rand(2, 3, 64, 64)
+    assert isinstance(teacher, Classifier)
+    with torch.no_grad():
+        whole = Classifier(teacher.network, teacher.mean.flatten().tolist(), teacher.std.flatten().tolist())(images)
+        assert whole.shape == (2, 1000)
+        assert torch.equal(teacher(images), whole[:, [217, 0, 999]])
