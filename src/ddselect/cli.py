@@ -1,5 +1,6 @@
 """The command line: Hydra composes, each job of a sweep runs in a process of its own, a mistake is one line."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from ddselect.runtime.errors import UserError, disk_full, one_line
 from ddselect.runtime.ranks import rank
 
 _failed: list[str] = []
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)  # a place that a user chose badly
 
 
 @contextmanager
@@ -41,10 +43,12 @@ def _one_line_errors() -> Iterator[None]:
             _interrupted()
         raise
     except OSError as error:
-        if not disk_full(error):
-            raise
         place = error.filename or "the store or the run folder"
-        _leave(f"no space left on the disk for {place}; make room and run the same command again", 2)
+        if disk_full(error):
+            _leave(f"no space left on the disk for {place}; make room and run the same command again", 2)
+        if error.errno not in _REFUSED:
+            raise
+        _leave(f"{place}: {error.strerror}; check dataset.root, store and hydra.run.dir", 2)
 
 
 def _hydra_message(error: Exception) -> str:

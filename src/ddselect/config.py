@@ -183,5 +183,5 @@ def _checked(kind: type[T], node: DictConfig, prefix: str) -> T:
     except ConfigKeyError as error:
         raise UserError(unknown_key(error, prefix)) from None
     except OmegaConfBaseException as error:
-        key = getattr(error, "full_key", None) or ""
-        raise UserError(f"{prefix}{key}: {one_line(str(error).splitlines()[0])}") from None
+        key = f"{prefix}{getattr(error, 'full_key', None) or ''}".rstrip(".")
+        raise UserError(f"{key}: {one_line(str(error).splitlines()[0])}") from None

@@ -40,7 +40,8 @@ VALUES: list[tuple[str, str, object, list[object]]] = [
     ("selection=random_crop", "area", "small", [[0.25], [0.5, 0.25]]),
     ("composition=stitched", "factor", "two", [0]),
     ("composition=stitched", "whole", "half", [-0.1, 1.1]),
-    ("teacher=trained", "recipe", 5, []),
+    ("teacher=trained", "recipe.steps", "few", []),
+    ("teacher=trained", "student.learning_rate", "fast", []),
     ("teacher=trained", "seed", "none", []),
     ("student=small_resnet16", "learning_rate", "fast", [0.0, -1.0]),
     ("student=small_resnet16", "precision", [16], ["fp8"]),
@@ -152,6 +153,10 @@ def test_unknown_key(configs: dict[str, DictConfig], group: str) -> None:
 def test_unknown_key_in_a_nested_schema(configs: dict[str, DictConfig]) -> None:
     cfg = changed(configs["teacher=trained"], "teacher.recipe.stepz", 1)
     assert "'teacher.recipe.stepz'" in one_line(cfg, "stepz", "teacher")
+
+
+def test_a_value_in_place_of_a_nested_schema(configs: dict[str, DictConfig]) -> None:
+    assert one_line(changed(configs["teacher=trained"], "teacher.recipe", 5), "teacher", "teacher").startswith("teacher: ")
 
 
 def test_unknown_key_outside_the_groups(configs: dict[str, DictConfig]) -> None:

@@ -1,13 +1,14 @@
 """The configuration: groups and packages, every option of every group, every key documented."""
 
 import re
-from collections.abc import Iterator
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
 
 import ddselect
 from ddselect.config import GROUPS, build, build_experiment, conf_dir, options
@@ -21,10 +22,11 @@ WITHOUT_GROUP = {"runtime"}
 OPTIONS = [(group, option) for group in GROUPS for option in options(group)]
 
 
-@pytest.fixture(autouse=True)
-def _conf() -> Iterator[None]:
+@cache
+def composed(*overrides: str) -> DictConfig:
+    """The config that a command line gives."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        yield
+        return compose("config", list(overrides))
 
 
 def test_groups_are_packages() -> None:
@@ -36,7 +38,7 @@ def test_groups_are_packages() -> None:
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_option_composes_and_is_built(group: str, option: str) -> None:
-    built = build(compose("config", [f"{group}={option}"]), group)
+    built = build(composed(f"{group}={option}"), group)
     assert isinstance(built, GROUPS[group])
     package = "runtime" if group in WITHOUT_PACKAGE else group
     assert type(built).__module__.startswith(f"ddselect.{package}.")
@@ -44,23 +46,23 @@ def test_option_composes_and_is_built(group: str, option: str) -> None:
 
 @pytest.mark.parametrize("option", options("dataset"))
 def test_what_a_dataset_chooses_makes_an_experiment(option: str) -> None:
-    experiment = build_experiment(compose("config", [f"dataset={option}"]))
+    experiment = build_experiment(composed(f"dataset={option}"))
     assert experiment.dataset.name == option
     assert [arm.selection.name for arm in experiment.arms] == ["diffusion", *experiment.dataset.compare]
 
 
 @pytest.mark.parametrize("option", options("selection"))
 def test_a_selection_is_the_same_chosen_and_compared_with(option: str) -> None:
-    chosen = build_experiment(compose("config", [f"selection={option}", "compare=[]"]))
+    chosen = build_experiment(composed(f"selection={option}", "compare=[]"))
     other = "random_image" if option == "diffusion" else "diffusion"
-    compared = build_experiment(compose("config", [f"selection={other}", f"compare=[{option}]"]))
+    compared = build_experiment(composed(f"selection={other}", f"compare=[{option}]"))
     assert compared.arms[1] == chosen.arms[0]
     assert chosen.arms[0].selection.name == option
 
 
 @pytest.mark.parametrize("option", ["gpu", "ddp"])
 def test_gpu_options_say_where_there_is_no_gpu(option: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings: TrainerSettings = build(compose("config", [f"trainer={option}"]), "trainer")
+    settings: TrainerSettings = build(composed(f"trainer={option}"), "trainer")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert settings.device.type == "cuda"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -69,7 +71,7 @@ def test_gpu_options_say_where_there_is_no_gpu(option: str, monkeypatch: pytest.
 
 
 def test_imagenet_takes_fitting_options() -> None:
-    experiment = build_experiment(compose("config", ["dataset=imagenet1k", "student=resnet101", "ipc=50"]))
+    experiment = build_experiment(composed("dataset=imagenet1k", "student=resnet101", "ipc=50"))
     assert experiment.ipc == 50
     assert (type(experiment.backbone).__name__, experiment.backbone.path) == ("DiTBackbone", "facebook/DiT-XL-2-256")
     assert (experiment.backbone.image_size, experiment.dataset.image_size) == (256, 224)
@@ -80,7 +82,7 @@ def test_imagenet_takes_fitting_options() -> None:
 
 def test_the_command_line_has_the_last_word() -> None:
     chosen = ["trainer=cpu", "scoring=default", "protocol=digits", "compare=[rded]"]
-    experiment = build_experiment(compose("config", [*chosen, "dataset=imagenet1k"]))
+    experiment = build_experiment(composed(*chosen, "dataset=imagenet1k"))
     assert (experiment.trainer.accelerator, experiment.scoring.batch_size) == ("cpu", 64)
     assert (experiment.protocol.name, len(experiment.arms)) == ("digits", 2)
 
@@ -113,7 +115,7 @@ def _bases(file: Path) -> set[str]:
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_field_is_described_in_its_class(group: str, option: str) -> None:
-    kind = type(build(compose("config", [f"{group}={option}"]), group))
+    kind = type(build(composed(f"{group}={option}"), group))
     described = "\n".join(base.__doc__ or "" for base in kind.__mro__)
     for field in fields(kind):
         assert re.search(rf"^ +{field.name}: \S", described, re.MULTILINE), field.name

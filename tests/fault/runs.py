@@ -64,7 +64,8 @@ def _is_progress(line: str) -> bool:
 def run_here(folder: Path, *arguments: str) -> Ended:
     """Runs the command line in this process, in ``folder``; a bug's exception passes through."""
     out, err, code = io.StringIO(), io.StringIO(), 0
-    with chdir(folder), mock.patch.object(sys, "argv", ["ddselect", *arguments]), mock.patch.dict(os.environ):
+    line = sorted(arguments, key=lambda word: not word.startswith("-"))  # Hydra wants its options together
+    with chdir(folder), mock.patch.object(sys, "argv", ["ddselect", *line]), mock.patch.dict(os.environ):
         with redirect_stdout(out), redirect_stderr(err):
             try:
                 cli.main()

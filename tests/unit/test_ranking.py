@@ -57,6 +57,14 @@ def test_a_prefix_of_k_covers_k_blobs(pick: str, seed: int) -> None:
     assert len(pairs) == len(set(clusters.tolist())) == BLOBS  # the clusters are the blobs
 
 
+@pytest.mark.parametrize("pick", ["best", "nearest"])
+def test_within_a_level_better_members_come_first(pick: str) -> None:
+    scores, features, _ = blobs()
+    order, _ = nested_order(scores, features, pick, 10, 0)
+    for low, high in ((2, 5), (5, 10)):
+        assert (np.diff(scores[order[low:high]]) <= 0).all()
+
+
 def test_best_takes_the_highest_score_and_nearest_the_middle() -> None:
     """Two clusters on a line: 0, 1, 5 and 100, 101, 105; the outer members have the best scores."""
     features = np.array([[0.0], [1.0], [5.0], [100.0], [101.0], [105.0]])

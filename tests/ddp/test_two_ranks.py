@@ -1,0 +1,134 @@
+"""Two ranks score what one does, and the jobs of a sweep do not disturb each other."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from ddselect.scoring.shards import read_maps, read_scores
+from tests.fault.runs import SMALL, Ended, only, run_here
+
+pytestmark = pytest.mark.slow
+
+SCORES = (*SMALL, "backbone.dtype=fp32", "scoring.batch_size=16")
+TOLERANCE = 1e-6
+WITNESS = """
+import os
+if "LOCAL_RANK" in os.environ:
+    open(os.environ["WITNESS"], "a").write(os.environ["LOCAL_RANK"] + "\\n")
+"""
+
+
+@pytest.fixture(scope="module")
+def one_rank(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the scores that one process found."""
+    folder = tmp_path_factory.mktemp("one")
+    ended = run_here(folder, *SCORES)
+    assert ended.code == 0, ended.err
+    return only(folder / "store" / "scoring")
+
+
+@pytest.fixture(scope="module")
+def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a sweep of two jobs, each over two ranks: five shards, and one shard."""
+    folder = tmp_path_factory.mktemp("two")
+    (folder / "sitecustomize.py").write_text(WITNESS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(folder))
+        patch.setenv("WITNESS", str(folder / "witness"))
+        settings = [word for word in SCORES if not word.startswith("scoring.shard_size")]
+        ended = run_here(folder, "-m", *settings, "trainer=ddp_cpu", "scoring.shard_size=20,100")
+    assert ended.code == 0, ended.err
+    return folder
+
+
+def test_each_job_had_two_ranks(two_ranks: Path) -> None:
+    assert (two_ranks / "witness").read_text().split() == ["1", "1"]
+
+
+def test_each_job_has_one_folder_with_results(two_ranks: Path) -> None:
+    (sweep,) = (two_ranks / "multirun").iterdir()
+    assert {path.parent.name for path in sweep.glob("*/results.json")} == {"0", "1"}
+    assert not (two_ranks / "outputs").exists()
+
+
+@pytest.mark.parametrize(("shards", "count"), [("shard-*-of-00005.parquet", 5), ("shard-*-of-00001.parquet", 1)])
+def test_two_ranks_score_what_one_does(one_rank: Path, two_ranks: Path, shards: str, count: int) -> None:
+    folders = {path.parent for path in two_ranks.glob(f"store/scoring/*/{shards}")}
+    (folder,) = folders
+    assert len(list(folder.glob("shard-*.parquet"))) == count
+    assert (folder / "manifest.json").exists()
+    one, two = read_scores(one_rank), read_scores(folder)
+    assert one["id"].to_pylist() == two["id"].to_pylist()
+    assert len(set(two["id"].to_pylist())) == 100
+    for name in ("label", "boxes"):
+        assert one[name].to_pylist() == two[name].to_pylist()
+    for name in ("image_score", "scores", "differences", "losses"):
+        np.testing.assert_allclose(flat(two, name), flat(one, name), rtol=0, atol=TOLERANCE)
+    maps, others = read_maps(one_rank), read_maps(folder)
+    assert maps.keys() == others.keys()
+    for name, values in maps.items():
+        np.testing.assert_allclose(others[name], values, rtol=1e-3, atol=TOLERANCE)  # maps are kept in fp16
+
+
+def flat(table: pa.Table, name: str) -> np.ndarray:
+    """The numbers of a column, or of the lists in it, one after another."""
+    column = table[name].combine_chunks()
+    return (column.flatten() if pa.types.is_list(column.type) else column).to_numpy()
+
+
+class TestSweep:
+    """``-m`` with the default trainer."""
+
+    @pytest.fixture(scope="class")
+    def swept(self, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ended]:
+        folder = tmp_path_factory.mktemp("sweep")
+        settings = [word for word in SMALL if not word.startswith("ipc=")]
+        return folder, run_here(folder, "-m", *settings, "ipc=1,2", "selection=diffusion,random_crop")
+
+    def test_every_job_has_results(self, swept: tuple[Path, Ended]) -> None:
+        folder, ended = swept
+        assert ended.code == 0, ended.err
+        assert ended.messages == []
+        (sweep,) = (folder / "multirun").iterdir()
+        found = {}
+        for path in sweep.glob("*/results.json"):
+            (entry,) = json.loads(path.read_text())["results"]
+            found[path.parent.name] = (entry["ipc"], entry["selection"])
+        wanted = [(1, "diffusion"), (1, "random_crop"), (2, "diffusion"), (2, "random_crop")]
+        assert found == {str(number): job for number, job in enumerate(wanted)}
+        assert not (folder / "outputs").exists()
+
+    def test_nothing_is_computed_twice(self, swept: tuple[Path, Ended]) -> None:
+        folder, _ = swept
+        manifests = [path.parts[-3] for path in folder.glob("store/*/*/manifest.json")]
+        stages = {stage: manifests.count(stage) for stage in set(manifests)}
+        assert stages == {"index": 1, "teacher": 1, "scoring": 1, "selection": 2, "composition": 4, "student": 4}
+        assert len(list((folder / "store" / "scoring").iterdir())) == 1
+
+    def test_a_failed_job_does_not_stop_the_others(self, swept: tuple[Path, Ended]) -> None:
+        folder, _ = swept
+        settings = [word for word in SMALL if not word.startswith("ipc=")]
+        choice = ("ipc=100000,1", "selection=random_crop", "hydra.sweep.dir=again")
+        ended = run_here(folder, "-m", *settings, *choice)
+        assert ended.code == 1, ended.err
+        assert len(ended.messages) == 1
+        assert ended.messages[0].startswith("ddselect: 1 jobs of the sweep failed: 0 (")
+        assert "ipc=100000" in ended.messages[0]
+        assert "exit code 2" in ended.messages[0]
+        assert [path.parent.name for path in folder.glob("again/*/results.json")] == ["1"]
+
+
+def test_a_rank_that_fails_ends_the_others_with_one_line(one_rank: Path, tmp_path: Path) -> None:
+    """The first image of the second shard, which is the second rank's, vanishes after indexing."""
+    assert run_here(tmp_path, *SCORES, "selection=random_crop").code == 0
+    victim = only(tmp_path / "store" / "index") / "images" / read_scores(one_rank)["id"][20].as_py()
+    victim.unlink()
+    command = [sys.executable, "-m", "ddselect", *SCORES, "trainer=ddp_cpu"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    line = Ended(done.returncode, done.stdout, done.stderr).assert_one_line(2)
+    assert line.startswith(f"ddselect: {victim}: unreadable image")

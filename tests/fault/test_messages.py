@@ -1,0 +1,224 @@
+"""What a user sees when something is wrong: one line, an exit code that is not zero, no traceback."""
+
+import errno
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ddselect.scoring.shards import read_scores
+from tests.fault.runs import SMALL, Started, only, run_here
+from tests.helpers.data import picture, write_folder
+
+FOLDER = ("dataset=imagefolder", "dataset.root=data", "backbone.path=nowhere", "teacher=trained")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["selection=foo"],
+            "no option 'foo' in group 'selection'; choose from all, diffusion, random_crop, random_image, rded, "
+            "rded_published",
+        ),
+        (["dataset=imagenet1k", "student=resnet"], "no option 'resnet' in group 'student'; choose from resnet101"),
+        (["-m", "ipc=1,2", "selection=rded,foo"], "no option 'foo' in group 'selection'; choose from all"),
+        (["selectoin=rded"], "unknown key 'selectoin'; choose from "),
+        (["scoring.drawz=4"], "unknown key 'scoring.drawz'; choose from draws, antithetic"),
+        (["+scoring.drawz=4"], "unknown key 'scoring.drawz'; choose from draws, antithetic"),
+        (["teacher=trained", "teacher.recipe.stepz=4"], "unknown key 'teacher.recipe.stepz'; choose from name"),
+        (["+experiment=nope"], "unknown key 'experiment'; choose from ipc, seeds"),
+        (["scoring.draws=many"], "scoring.draws: Value 'many' of type 'str' could not be converted to Integer"),
+        (["ipc=ten"], "ipc: Value 'ten' of type 'str' could not be converted to Integer"),
+        (["ipc=${nothing}"], "ipc: Interpolation key 'nothing' not found"),
+        (["student=18"], "a group takes the name of one of its options: "),
+        (["student=null"], "a group takes the name of one of its options: "),
+        (["~student"], "student: no option chosen; choose one of resnet101"),
+        (["ipc"], "cannot read 'ipc'; settings are written key=value"),
+        (["ipc=1,2"], "Ambiguous value for argument 'ipc=1,2' "),
+        (["ipc=0"], "ipc=0: at least 1 image per class is needed"),
+        (["scoring.draws=3"], "scoring.draws=3: a positive number is needed, an even one if antithetic"),
+        (["compare=[rded,best]"], "compare=best: no such selection; choose from all, diffusion"),
+        (["selection._target_=os.system"], "selection._target_=os.system: only classes of ddselect are built"),
+        (["dataset=imagefolder"], "dataset imagefolder: no images found in '(no folder given)'; give its place with"),
+        (
+            ["dataset=imagefolder", "dataset.root=nowhere"],
+            "dataset imagefolder: no images found in 'nowhere'; give its place with dataset.root=<folder>",
+        ),
+        (["backbone=class_unet", "backbone.path=nowhere"], "backbone class_unet: "),
+        (["teacher.path=nowhere"], "teacher embedded: nowhere/teacher.safetensors is missing; set teacher.path=<folder>"),
+        (["student=resnet18", "student.architecture=resnet81"], "unknown architecture 'resnet81'"),
+        (["composition.factor=3"], "composition.factor=3 does not divide the image size 32"),
+        (["ipc=1000"], "class '0' has "),
+    ],
+)
+def test_mistakes_on_the_command_line(arguments: list[str], message: str, tmp_path: Path, store: Path) -> None:
+    small = [] if "dataset=imagefolder" in arguments else SMALL
+    ended = run_here(tmp_path, *small, f"store={store}", *arguments)
+    assert ended.assert_one_line(2).startswith(f"ddselect: {message}")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs that go wrong late share what comes before."""
+    return tmp_path_factory.mktemp("store")
+
+
+def test_imagenet_without_its_images_says_how_to_provide_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("IMAGENET_DIR", raising=False)
+    line = run_here(tmp_path, "dataset=imagenet1k", "student=resnet101", "ipc=50").assert_one_line(2)
+    assert line.startswith("ddselect: dataset imagenet1k: no images found in 'data/imagenet1k'; put the class folders")
+    assert "IMAGENET_DIR" in line
+    assert "dataset.root" in line
+
+
+def test_imagenet_dir_names_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMAGENET_DIR", str(tmp_path / "there"))
+    line = run_here(tmp_path, "dataset=imagenet1k").assert_one_line(2)
+    assert f"no images found in '{tmp_path / 'there'}'" in line
+
+
+class TestFolders:
+    """Image folders that are not as they should be."""
+
+    @pytest.fixture(autouse=True)
+    def _data(self, tmp_path: Path) -> None:
+        write_folder(tmp_path / "data", per_class=2, kinds=((".png", "RGB"),))
+
+    def fails(self, folder: Path, *arguments: str) -> str:
+        return run_here(folder, *FOLDER, *arguments).assert_one_line(2)
+
+    def test_missing_split(self, tmp_path: Path) -> None:
+        (tmp_path / "data" / "val").rename(tmp_path / "data" / "validation")
+        line = self.fails(tmp_path)
+        assert f"folder {tmp_path / 'data' / 'val'} (test images) is missing" in line
+        assert "dataset.test=<subfolder>" in line
+
+    def test_no_class_folders(self, tmp_path: Path) -> None:
+        (tmp_path / "data" / "empty").mkdir()
+        line = self.fails(tmp_path, "dataset.train=empty")
+        assert "data/empty has no class folders; put <class>/<image> below it" in line
+
+    def test_empty_class(self, tmp_path: Path) -> None:
+        for file in (tmp_path / "data" / "train" / "bee").iterdir():
+            file.unlink()
+        assert "class 'bee' has no train images in " in self.fails(tmp_path)
+
+    def test_class_in_one_split_only(self, tmp_path: Path) -> None:
+        (tmp_path / "data" / "train" / "dog").mkdir()
+        picture(32, 32).save(tmp_path / "data" / "train" / "dog" / "0.png")
+        assert "class folder 'dog' is in one split only" in self.fails(tmp_path)
+
+    @pytest.mark.parametrize("damage", ["truncated", "text", "empty"])
+    def test_unreadable_image(self, tmp_path: Path, damage: str) -> None:
+        file = sorted((tmp_path / "data" / "train" / "cow").iterdir())[0]
+        content = {"truncated": file.read_bytes()[:200], "text": b"not an image", "empty": b""}[damage]
+        file.write_bytes(content)
+        line = self.fails(tmp_path)
+        assert line.startswith(f"ddselect: {file}: unreadable image (")
+        assert line.endswith("; repair or remove it, or set dataset.broken=skip")
+
+    def test_a_class_of_unreadable_images_only(self, tmp_path: Path) -> None:
+        for file in (tmp_path / "data" / "train" / "cow").iterdir():
+            file.write_bytes(b"not an image")
+        assert "class 'cow' has no readable train images" in self.fails(tmp_path, "dataset.broken=skip")
+
+    def test_teacher_that_does_not_know_the_classes(self, tmp_path: Path) -> None:
+        line = self.fails(tmp_path, "teacher=embedded")
+        assert "teacher embedded knows the classes 0, 1, 2" in line
+        assert "use teacher=trained" in line
+
+
+def test_an_image_that_vanishes_after_indexing(tmp_path: Path) -> None:
+    settings = (*SMALL, "selection=random_crop", "compare=[]")
+    assert run_here(tmp_path, *settings).code == 0
+    victim = sorted((only(tmp_path / "store" / "index") / "images" / "train" / "5").iterdir())[0]
+    victim.unlink()
+    line = run_here(tmp_path, *settings, "selection=diffusion").assert_one_line(2)
+    assert line.startswith(f"ddselect: {victim}: unreadable image (")
+
+
+def test_a_damaged_manifest(tmp_path: Path) -> None:
+    settings = (*SMALL, "selection=random_crop")
+    folder = tmp_path / "store"
+    assert run_here(tmp_path, *settings).code == 0
+    manifest = only(folder / "teacher") / "manifest.json"
+    manifest.write_text("{")
+    line = run_here(tmp_path, *settings).assert_one_line(2)
+    assert f"{manifest.relative_to(tmp_path)} is damaged" in line
+
+
+@pytest.mark.parametrize("key", ["store", "hydra.run.dir"])
+def test_a_file_where_a_folder_should_be(key: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert "file" in run_here(tmp_path, *SMALL, f"{key}=file").assert_one_line(2)
+
+
+class TestDiskFull:
+    """No space left on the disk."""
+
+    @pytest.mark.parametrize("name", ["images.parquet", "teacher.safetensors", "metadata.jsonl", "manifest.json"])
+    def test_a_refused_file(self, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        replace = os.replace
+
+        def refuse(source: Path, target: Path) -> None:
+            if Path(target).name == name:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
+            replace(source, target)
+
+        monkeypatch.setattr(os, "replace", refuse)
+        settings = (*SMALL, "selection=random_crop")
+        line = run_here(tmp_path, *settings).assert_one_line(2)
+        assert line.startswith("ddselect: no space left on the disk for ")
+        assert name in line
+        assert not list(tmp_path.rglob(name))
+        assert not list(tmp_path.rglob("*.tmp"))
+
+    @pytest.fixture
+    def small_disk(self, tmp_path: Path) -> Iterator[Path]:
+        """A file system of its own with 4 MiB."""
+        folder = tmp_path / "disk"
+        folder.mkdir()
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", folder], capture_output=True)
+        if mounted.returncode:
+            pytest.skip("only root may mount a file system")
+        yield folder
+        subprocess.run(["umount", folder], check=True)
+
+    @pytest.mark.slow
+    def test_a_full_disk_at_any_stage(self, tmp_path: Path, small_disk: Path) -> None:
+        """Room is made little by little, and the same command goes on each time."""
+        ballast = small_disk / "ballast"
+        ballast.write_bytes(bytes(4 * 2**20 - 50_000))
+        stopped = []
+        settings = (*SMALL, "store=disk/store", "hydra.run.dir=run")
+        while (ended := run_here(tmp_path, *settings)).code:
+            assert ended.assert_one_line(2).startswith("ddselect: no space left on the disk for ")
+            stopped.append(next(line for line in ended.err.splitlines() if line.endswith(" ...")))
+            assert not list(small_disk.rglob("*.tmp"))
+            room = ballast.stat().st_size - 150_000
+            assert room > 0, stopped
+            os.truncate(ballast, room)
+        assert len(set(stopped)) >= 3, stopped
+        assert (tmp_path / "run" / "results.json").exists()
+
+
+@pytest.mark.slow
+def test_ctrl_c(longer: tuple[str, ...], undisturbed: Path, tmp_path: Path) -> None:
+    """In scoring and in training; the run after that ends as if nothing had happened."""
+    for file in ("store/scoring/*/shard-*.parquet", "store/student/*/last.ckpt"):
+        run = Started(tmp_path, *longer)
+        run.wait_for(file)
+        line = run.end(signal.SIGINT).assert_one_line(130)
+        assert line.startswith("ddselect: interrupted; finished stages and shards are kept")
+        assert not list(tmp_path.rglob("*.tmp"))
+    assert run_here(tmp_path, *longer).code == 0
+    mine, other = (only(folder / "store" / "scoring") for folder in (tmp_path, undisturbed))
+    assert read_scores(mine).equals(read_scores(other))
+    mine, other = (only(folder / "store" / "student") for folder in (tmp_path, undisturbed))
+    assert (mine / "metrics.jsonl").read_text() == (other / "metrics.jsonl").read_text()

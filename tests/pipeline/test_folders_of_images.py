@@ -1,0 +1,119 @@
+"""The whole pipeline on class folders of images, with each family of priors."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+from PIL import Image
+
+from ddselect.config import build_experiment, conf_dir
+from ddselect.dataset.classes import imagenet_classes
+from ddselect.dataset.scenes import render
+from ddselect.pipeline import run
+from ddselect.runtime.errors import UserError
+from tests.helpers.models import write_dit
+
+TEACHER = ["teacher=trained", "teacher.recipe.steps=60", "teacher.recipe.batch_size=16", "teacher.recipe.evaluations=1"]
+FAST = ["protocol.steps=4", "protocol.evaluations=2", "compare=[]", "ipc=1", "scoring.draws=2", "backbone.dtype=fp32"]
+
+
+def write_colours(root: Path, classes: list[str]) -> Path:
+    """Class folders that a teacher learns in a moment: each class is a shade of grey with noise."""
+    random = np.random.default_rng(0)
+    for split, count in (("train", 12), ("val", 6)):
+        for number, name in enumerate(classes):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for image in range(count):
+                shade = np.full((36, 40, 3), 70 * number + 30) + random.integers(0, 30, (36, 40, 3))
+                Image.fromarray(shade.astype(np.uint8)).save(folder / f"{image}.png")
+    return root
+
+
+def results_of(folder: Path, overrides: list[str]) -> dict:
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        cfg = compose("config", [*FAST, f"store={folder / 'store'}", *overrides])
+    path = run(build_experiment(cfg), folder / "run")
+    assert path == folder / "run" / "results.json"
+    return json.loads(path.read_text())
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Scenes as a user might have them: doubled, on wider canvases, as JPEG."""
+    root = tmp_path_factory.mktemp("digits")
+    for split, count in (("train", 80), ("val", 40)):
+        scenes = render(count, seed=11, train=split == "train")
+        for number, (image, label) in enumerate(zip(scenes.images, scenes.labels, strict=True)):
+            folder = root / split / str(int(label))
+            folder.mkdir(parents=True, exist_ok=True)
+            canvas = Image.new("RGB", (64 + number % 7, 64))
+            small = Image.fromarray(image.permute(1, 2, 0).numpy()).resize((64, 64), Image.Resampling.BICUBIC)
+            canvas.paste(small, ((number % 7) // 2, 0))
+            canvas.save(folder / f"{number}.jpg", quality=95)
+    return root
+
+
+@pytest.mark.slow
+def test_embedded_prior_on_a_folder(digits: Path, tmp_path: Path) -> None:
+    found = results_of(tmp_path, ["dataset=imagefolder", f"dataset.root={digits}", "scoring.boxes=2"])
+    assert found["results"][0]["dataset"] == "imagefolder"
+    assert found["results"][0]["test_images"] == 40
+    assert found["localisation"] is None
+    line = next((tmp_path / "store" / "composition").glob("*/distilled/metadata.jsonl")).read_text().splitlines()[0]
+    entry = json.loads(line)
+    assert sorted(patch["cell"] for patch in entry["patches"]) == [[0, 0], [0, 1], [1, 0], [1, 1]]
+    for patch in entry["patches"]:
+        x0, y0, x1, y1 = patch["box"]
+        assert (x1 - x0, y1 - y0) == (32, 32)  # half of a 64-pixel view, in the file's own pixels
+        with Image.open(digits / patch["source"]) as image:
+            assert 0 <= x0 < x1 <= image.width
+
+
+@pytest.mark.slow
+def test_prompt_none_scores_any_classes(tmp_path: Path) -> None:
+    root = write_colours(tmp_path / "animals", ["ant", "bee", "cow"])
+    found = results_of(tmp_path, ["dataset=imagefolder", f"dataset.root={root}", "prompt=none", *TEACHER])
+    assert found["results"][0]["prompt"] == "none"
+    assert found["results"][0]["training_images"] == 3
+    assert found["teacher"]["top1"] > 50
+
+
+@pytest.mark.slow
+def test_a_class_unknown_to_the_prior_is_refused(tmp_path: Path) -> None:
+    root = write_colours(tmp_path / "animals", ["ant", "bee", "cow"])
+    with pytest.raises(UserError, match=r"backbone embedded knows the classes 0, 1, .*not 'ant'; use prompt=none"):
+        results_of(tmp_path, ["dataset=imagefolder", f"dataset.root={root}", *TEACHER])
+
+
+@pytest.mark.slow
+def test_dit_on_imagenet_folders(tmp_path: Path) -> None:
+    """A small DiT of the real class and layout, on folders named by WordNet ID."""
+    root = write_colours(tmp_path / "imagenet", [imagenet_classes()[i] for i in (0, 207, 980)])
+    overrides = [
+        "dataset=imagenet1k",
+        f"dataset.root={root}",
+        "dataset.image_size=32",
+        f"backbone.path={write_dit(tmp_path / 'dit')}",
+        "backbone.image_size=8",
+        "scoring.workers=0",
+        "trainer=cpu",
+        "student=small_resnet16",
+        "protocol.epochs=0",
+        *TEACHER,
+    ]
+    found = results_of(tmp_path, overrides)["results"][0]
+    assert (found["backbone"], found["protocol"], found["training_images"]) == ("dit_xl_2_256", "rded", 3)
+    assert found["fingerprints"].keys() == {"index", "teacher", "scoring", "selection", "composition", "student"}
+
+
+def test_wandb_gets_the_curves(digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Offline, as on a cluster node without a network: one run, which is finished."""
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    overrides = ["dataset=imagefolder", f"dataset.root={digits}", "selection=random_image"]
+    results_of(tmp_path, [*overrides, "logger=wandb", "logger.mode=offline"])
+    files = list((tmp_path / "run" / "wandb").glob("offline-run-*/run-*.wandb"))
+    assert len(files) == 1
+    assert b"random_image-seed0" in files[0].read_bytes()
