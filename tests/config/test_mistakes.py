@@ -156,7 +156,9 @@ def test_unknown_key_in_a_nested_schema(configs: dict[str, DictConfig]) -> None:
 
 
 def test_a_value_in_place_of_a_nested_schema(configs: dict[str, DictConfig]) -> None:
-    assert one_line(changed(configs["teacher=trained"], "teacher.recipe", 5), "teacher", "teacher").startswith("teacher: ")
+    assert one_line(changed(configs["teacher=trained"], "teacher.recipe", 5), "teacher", "teacher").startswith(
+        "teacher: "
+    )
 
 
 def test_unknown_key_outside_the_groups(configs: dict[str, DictConfig]) -> None:

@@ -65,12 +65,12 @@ def run_here(folder: Path, *arguments: str) -> Ended:
     """Runs the command line in this process, in ``folder``; a bug's exception passes through."""
     out, err, code = io.StringIO(), io.StringIO(), 0
     line = sorted(arguments, key=lambda word: not word.startswith("-"))  # Hydra wants its options together
-    with chdir(folder), mock.patch.object(sys, "argv", ["ddselect", *line]), mock.patch.dict(os.environ):
-        with redirect_stdout(out), redirect_stderr(err):
-            try:
-                cli.main()
-            except SystemExit as end:
-                code = int(end.code or 0)
+    place = chdir(folder), mock.patch.object(sys, "argv", ["ddselect", *line]), mock.patch.dict(os.environ)
+    with place[0], place[1], place[2], redirect_stdout(out), redirect_stderr(err):
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = int(end.code or 0)
     return Ended(code, out.getvalue(), err.getvalue())
 
 

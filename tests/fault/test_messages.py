@@ -49,7 +49,10 @@ FOLDER = ("dataset=imagefolder", "dataset.root=data", "backbone.path=nowhere", "
             "dataset imagefolder: no images found in 'nowhere'; give its place with dataset.root=<folder>",
         ),
         (["backbone=class_unet", "backbone.path=nowhere"], "backbone class_unet: "),
-        (["teacher.path=nowhere"], "teacher embedded: nowhere/teacher.safetensors is missing; set teacher.path=<folder>"),
+        (
+            ["teacher.path=nowhere"],
+            "teacher embedded: nowhere/teacher.safetensors is missing; set teacher.path=<folder>",
+        ),
         (["student=resnet18", "student.architecture=resnet81"], "unknown architecture 'resnet81'"),
         (["composition.factor=3"], "composition.factor=3 does not divide the image size 32"),
         (["ipc=1000"], "class '0' has "),
@@ -67,9 +70,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("store")
 
 
-def test_imagenet_without_its_images_says_how_to_provide_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_imagenet_without_its_images_says_how_to_provide_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("IMAGENET_DIR", raising=False)
     line = run_here(tmp_path, "dataset=imagenet1k", "student=resnet101", "ipc=50").assert_one_line(2)
     assert line.startswith("ddselect: dataset imagenet1k: no images found in 'data/imagenet1k'; put the class folders")
@@ -181,10 +182,10 @@ class TestDiskFull:
 
     @pytest.fixture
     def small_disk(self, tmp_path: Path) -> Iterator[Path]:
-        """A file system of its own with 4 MiB."""
+        """A file system of its own with 16 MiB."""
         folder = tmp_path / "disk"
         folder.mkdir()
-        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", folder], capture_output=True)
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "none", folder], capture_output=True)
         if mounted.returncode:
             pytest.skip("only root may mount a file system")
         yield folder
@@ -194,14 +195,14 @@ class TestDiskFull:
     def test_a_full_disk_at_any_stage(self, tmp_path: Path, small_disk: Path) -> None:
         """Room is made little by little, and the same command goes on each time."""
         ballast = small_disk / "ballast"
-        ballast.write_bytes(bytes(4 * 2**20 - 50_000))
+        ballast.write_bytes(bytes(16 * 2**20 - 100_000))
         stopped = []
         settings = (*SMALL, "store=disk/store", "hydra.run.dir=run")
         while (ended := run_here(tmp_path, *settings)).code:
             assert ended.assert_one_line(2).startswith("ddselect: no space left on the disk for ")
             stopped.append(next(line for line in ended.err.splitlines() if line.endswith(" ...")))
             assert not list(small_disk.rglob("*.tmp"))
-            room = ballast.stat().st_size - 150_000
+            room = ballast.stat().st_size - 450_000
             assert room > 0, stopped
             os.truncate(ballast, room)
         assert len(set(stopped)) >= 3, stopped

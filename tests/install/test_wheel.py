@@ -51,8 +51,9 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_wheel_holds_configuration_and_weights(wheel: Path) -> None:
     files = set(ZipFile(wheel).namelist())
     for folder, inside in ((ROOT / "conf", "ddselect/conf"), (ROOT / "src" / "ddselect", "ddselect")):
-        wanted = [file for file in folder.rglob("*") if file.is_file() and "__pycache__" not in file.parts]
-        assert {f"{inside}/{file.relative_to(folder).as_posix()}" for file in wanted} <= files
+        parts = [file.relative_to(folder).parts for file in folder.rglob("*") if file.is_file()]
+        wanted = [names for names in parts if not any(name[0] == "." or name == "__pycache__" for name in names)]
+        assert {"/".join((inside, *names)) for names in wanted} <= files
     assert "ddselect/conf/config.yaml" in files
     assert "ddselect/backbone/embedded/unet/diffusion_pytorch_model.safetensors" in files
     assert "ddselect/teacher/embedded/teacher.safetensors" in files

@@ -36,7 +36,9 @@ def test_command_composes(command: str) -> None:
 @pytest.mark.parametrize("group", sorted(set(GROUPS) & set(re.findall(r"^\| `(\w+)` \|", README, re.MULTILINE))))
 def test_table_of_options_is_complete(group: str) -> None:
     line = next(line for line in README.splitlines() if line.startswith(f"| `{group}` |"))
-    assert set(options(group)) <= set(re.findall(r"`([\w.=<> ]+)`", line)), f"{group}: an option is missing in the README"
+    assert set(options(group)) <= set(re.findall(r"`([\w.=<> ]+)`", line)), (
+        f"{group}: an option is missing in the README"
+    )
 
 
 def test_targets_of_make_exist() -> None:

@@ -73,7 +73,7 @@ def test_more_than_nine_classes_stay_in_numeric_order(tmp_path: Path) -> None:
 
 
 def test_image_size_must_suit_the_patch(unet: Denoiser) -> None:
-    with pytest.raises(UserError, match="image size 15 is not a multiple of 2"):
+    with pytest.raises(UserError, match="image size 15 is not a multiple of"):
         unet.latent_shape(15)
 
 
@@ -104,7 +104,6 @@ def test_pickled_weights_are_not_loaded(unet_folder: Path, tmp_path: Path) -> No
         load_class_unet(folder)
 
 
-@pytest.mark.xfail(reason="JSONDecodeError is not turned into a UserError", strict=True, raises=ValueError)
 def test_a_damaged_model_index_is_one_line(unet_folder: Path, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     shutil.copytree(unet_folder, folder)
@@ -113,13 +112,11 @@ def test_a_damaged_model_index_is_one_line(unet_folder: Path, tmp_path: Path) ->
         load_class_unet(folder)
 
 
-@pytest.mark.xfail(reason="the message does not name backbone.path", strict=True)
 def test_a_missing_folder_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"backbone.path="):
         load_class_unet(tmp_path / "nowhere")
 
 
-@pytest.mark.xfail(reason="only the patch is checked, not the UNet's own down-sampling", strict=True)
 def test_image_size_must_suit_the_unets_levels(unet: Denoiser) -> None:
     """Two levels on 9 x 9 latents: the network itself fails with a RuntimeError."""
     with pytest.raises(UserError, match="image size 18"):

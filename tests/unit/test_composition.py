@@ -72,9 +72,8 @@ def test_every_patch_can_be_cut_again_from_its_source(
             kinds[patch["kind"]] += 1
             assert labels[patch["source"]] == label
             with Image.open(animals.root / patch["source"]) as source:
-                again = source.convert("RGB").resize(
-                    (side, side), Image.Resampling.BICUBIC, box=tuple(patch["box"]), reducing_gap=3.0
-                )
+                cut = source.convert("RGB").crop(tuple(patch["box"]))
+                again = cut.resize((side, side), Image.Resampling.BICUBIC, reducing_gap=3.0)
             row, column = (side * cell for cell in patch["cell"])
             cell = image[:, row : row + side, column : column + side].permute(1, 2, 0).numpy()
             assert np.array_equal(cell, np.array(again))

@@ -106,7 +106,7 @@ def test_rded_is_the_published_protocol() -> None:
     assert rded.batch_size == 0  # the rule above
     assert (rded.loss, rded.temperature) == ("kl", 20.0)
     assert (rded.mixing, rded.alpha) == ("cutmix", 1.0)
-    assert (rded.area, rded.shift, rded.flip, rded.shuffle) == ([1 / 2, 1.0], 0.0, True, True)
+    assert (rded.area, rded.shift, rded.flip, rded.shuffle) == ([0.0, 1.0], 0.0, True, True)
     assert rded.ratio == pytest.approx([3 / 4, 4 / 3], abs=1e-4)
     for size in (224, 56, 63):
         assert round(size * rded.test_margin) == size // 7 * 8

@@ -71,7 +71,6 @@ def test_unknown_prediction_type_is_refused() -> None:
         schedule("flow")
 
 
-@pytest.mark.xfail(reason="a ValueError: the user sees a traceback", strict=True, raises=ValueError)
 def test_unknown_prediction_type_is_the_users_to_mend() -> None:
     with pytest.raises(UserError, match="prediction_type 'flow'"):
         schedule("flow")

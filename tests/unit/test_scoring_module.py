@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from ddselect.backbone.denoiser import Denoiser
 from ddselect.dataset.images import view_to_source
@@ -13,6 +14,7 @@ from ddselect.prompt.modes import LabelPrompt
 from ddselect.runtime.errors import NumericalError, UserError
 from ddselect.runtime.trainer import TrainerSettings
 from ddselect.scoring.module import score_images
+from ddselect.scoring.scorer import difference_maps
 from ddselect.scoring.settings import Scoring
 from ddselect.scoring.shards import ShardBatches, ShardPlan, read_maps, read_scores
 
@@ -53,6 +55,15 @@ def test_the_merged_table(animals: Index, unet: Denoiser, tmp_path: Path) -> Non
         assert (boxes[:, 2:] <= (width, height)).all()
         x, y = found[tuple(boxes[0].tolist())]
         assert row["differences"][0] == pytest.approx(plane[y : y + 4, x : x + 4].mean(), abs=1e-3)
+
+
+def test_every_image_is_scored_under_its_own_class(animals: Index, unet: Denoiser, tmp_path: Path) -> None:
+    score(animals, unet, tmp_path)
+    maps, draws = read_maps(tmp_path), Scoring(draws=2).make_draws()
+    for row in (0, 35, 89):
+        label, content = torch.tensor([row // 30]), animals.table["hash"][row].as_py()
+        direct = difference_maps(unet, animals.read(row, 16)[None], [content], label, 3, draws)
+        np.testing.assert_allclose(maps[animals.ids[row]], direct.difference[0].numpy(), atol=1e-3)  # kept as fp16
 
 
 @pytest.mark.parametrize("change", [{"batch_size": 1}, {"batch_size": 64}, {"shard_size": 7}])
@@ -98,12 +109,11 @@ def test_a_loss_that_is_not_finite_leaves_no_shard_of_it(
 
 def test_a_view_that_does_not_suit_is_refused_before_scoring(animals: Index, unet: Denoiser, tmp_path: Path) -> None:
     conditions = LabelPrompt().conditions(unet, animals.class_names, animals.class_folders)
-    with pytest.raises(UserError, match="image size 15 is not a multiple of 2"):
+    with pytest.raises(UserError, match="image size 15 is not a multiple of"):
         score_images(animals, unet, conditions, Scoring(), 15, TrainerSettings().parallel, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.xfail(reason="pyarrow's ArrowInvalid comes through", strict=True)
 def test_a_shard_that_is_no_table_is_named(tmp_path: Path) -> None:
     plan = ShardPlan(tmp_path, 5, 5)
     plan.path(0).write_bytes(b"garbage")
@@ -131,5 +141,5 @@ def test_a_shard_with_missing_rows_is_named(animals: Index, unet: Denoiser, tmp_
     score(animals, unet, tmp_path)
     plan = ShardPlan(tmp_path, 90, 40)
     plan.write(1, pq.read_table(plan.path(1)).slice(0, 5).to_pylist())
-    with pytest.raises(UserError, match=r"shard-00001-of-00003.parquet is damaged \(5 rows\); remove it"):
+    with pytest.raises(UserError, match=r"shard-00001-of-00003.parquet is damaged; remove it"):
         plan.merge()

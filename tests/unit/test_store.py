@@ -50,7 +50,6 @@ def test_finished_stage_is_skipped(tmp_path: Path) -> None:
     assert second.manifest["config"] == {"kind": "Settings", "draws": 8}
 
 
-@pytest.mark.xfail(reason="counted while seconds.json is still there", strict=True)
 def test_bytes_are_those_of_the_result(tmp_path: Path) -> None:
     assert stage(tmp_path, Build()).manifest["bytes"] == 5
 

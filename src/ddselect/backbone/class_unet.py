@@ -23,7 +23,10 @@ class ClassUNet(Denoiser):
         super().__init__()
         index = source.model_index()
         if "id2label" not in index:
-            raise UserError(f"backbone {source.title}: {source.path}/model_index.json with 'id2label' is missing")
+            raise UserError(
+                f"backbone {source.title}: {source.path}/model_index.json with 'id2label' is missing; "
+                "give the folder of a class-conditional UNet with backbone.path=<folder>"
+            )
         self.unet: UNet2DModel = source.part(UNet2DModel, "unet").float()
         self.schedule = source.schedule()
         self.title, self.dtype = source.title, dtype
@@ -33,6 +36,12 @@ class ClassUNet(Denoiser):
         self.null_class = len(self.names)
         if int(self.unet.config["num_class_embeds"] or 0) != len(self.names) + 1:
             raise UserError(f"backbone {source.title}: the UNet needs one class embedding more than class names (null)")
+
+    def latent_shape(self, image_size: int) -> tuple[int, int, int]:
+        multiple = self.downsampling * 2 ** (len(self.unet.config["block_out_channels"]) - 1)
+        if image_size % multiple:
+            raise UserError(f"backbone {self.title}: image size {image_size} is not a multiple of {multiple}")
+        return super().latent_shape(image_size)
 
     def encode(self, images: Tensor) -> Tensor:
         return F.pixel_unshuffle(images.float() / 127.5 - 1, self.downsampling)

@@ -47,9 +47,16 @@ class ModelSource:
         return NoiseSchedule(dict(config))
 
     def model_index(self) -> dict[str, Any]:
-        """Content of ``model_index.json``; empty if a local folder has none."""
+        """Content of ``model_index.json``; empty if a local folder has none.
+
+        Raises:
+            UserError: It is damaged.
+        """
         file = Path(self.path) / "model_index.json"
-        return dict(json.loads(file.read_text())) if file.exists() else {}
+        try:
+            return dict(json.loads(file.read_text())) if file.exists() else {}
+        except ValueError as error:
+            raise UserError(f"backbone {self.title}: {file} is damaged ({one_line(error)})") from None
 
     def _missing(self, subfolder: str, error: Exception) -> UserError:
         if Path(self.path).exists():

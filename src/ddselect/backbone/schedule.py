@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ddselect.runtime.errors import UserError
+
 
 class NoiseSchedule(nn.Module):
     """Noising of latents and the target that the network was trained on, in fp32.
@@ -25,7 +27,9 @@ class NoiseSchedule(nn.Module):
         scheduler = DDPMScheduler.from_config(config)
         self.prediction_type: str = scheduler.config["prediction_type"]
         if self.prediction_type not in ("epsilon", "v_prediction", "sample"):
-            raise ValueError(f"scheduler config: unknown prediction_type {self.prediction_type!r}")
+            raise UserError(
+                f"scheduler config: prediction_type '{self.prediction_type}' is none of epsilon, v_prediction, sample"
+            )
         self.register_buffer("alphas_cumprod", scheduler.alphas_cumprod.float(), persistent=False)
 
     def __len__(self) -> int:

@@ -148,11 +148,17 @@ class Distilled:
 
 
 def read_distilled(folder: Path) -> Distilled:
-    """Reads a finished composition."""
+    """Reads a finished composition.
+
+    Raises:
+        UserError: The metadata names a file outside its folder.
+    """
     root = folder / DISTILLED
     metadata = [json.loads(line) for line in (root / METADATA).read_text().splitlines()]
     images = []
     for entry in metadata:
+        if not (root / entry["file_name"]).resolve().is_relative_to(root.resolve()):
+            raise UserError(f"{root / METADATA}: file_name '{entry['file_name']}' leads outside the folder")
         with Image.open(root / entry["file_name"]) as image:
             images.append(torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1))
     labels = torch.tensor([entry["label"] for entry in metadata], dtype=torch.int64)

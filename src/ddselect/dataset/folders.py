@@ -144,7 +144,9 @@ class ImageFolder(Dataset):
 
     def signature(self) -> str:
         folders = self._class_folders(self.provide(Path()))
-        return str(key64(*[f"{p} {p.stat().st_mtime_ns}" for split in folders.values() for p in split]))
+        roots = [folder for split in folders.values() for folder in split]
+        below = [path for root in roots for path in (root, *sorted(root.rglob("*/")))]
+        return str(key64(*[f"{path} {path.stat().st_mtime_ns}" for path in below]))
 
 
 @dataclass

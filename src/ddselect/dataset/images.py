@@ -23,7 +23,9 @@ def view_to_source(boxes: np.ndarray, width: int, height: int, view_size: int) -
     """Boxes (N, 4) in pixels of the square view to int32 pixels of the file."""
     x0, y0, x1, _ = square_box(width, height)
     scale = (x1 - x0) / view_size
-    return np.rint(boxes * scale + np.array([x0, y0, x0, y0])).astype(np.int32)
+    source = np.rint(boxes * scale + np.array([x0, y0, x0, y0])).astype(np.int32)
+    source[:, 2:] = np.maximum(source[:, 2:], source[:, :2] + 1)  # a pixel at least, in tiny images too
+    return source
 
 
 def source_to_view(boxes: np.ndarray, width: int, height: int, view_size: int) -> np.ndarray:
@@ -49,13 +51,18 @@ def read_image(path: Path, box: Box | None, size: int) -> Tensor:
     try:
         with Image.open(path) as image:
             part = box or square_box(*image.size)
-            rgb = image.convert("RGB")
+            rgb = _eight_bits(image).convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UserError(
             f"{path}: unreadable image ({error}); repair or remove it, or set dataset.broken=skip"
         ) from None
-    if (part[2] - part[0], part[3] - part[1]) == (size, size):
-        resized = rgb.crop(part)
-    else:
-        resized = rgb.resize((size, size), Image.Resampling.BICUBIC, box=part, reducing_gap=3.0)
+    cut = rgb.crop(part)  # first, or the filter would reach beyond the box
+    resized = cut if cut.size == (size, size) else cut.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=3.0)
     return torch.from_numpy(np.array(resized)).permute(2, 0, 1)
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """16-bit grey scaled to 8 bits, which ``convert`` would clip instead; other images as they are."""
+    if not image.mode.startswith("I;16"):
+        return image
+    return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))

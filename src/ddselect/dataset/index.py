@@ -106,6 +106,7 @@ def build_index(dataset: Dataset, folder: Path) -> dict[str, object]:
                 rows.append(row)
             counter.advance()
     _check_classes(rows, folders, sorted({file.split for file in files}))
+    (folder / "unreadable.json").unlink(missing_ok=True)
     if unreadable:
         note(f"  [yellow]{len(unreadable)} unreadable images skipped, listed in {folder / 'unreadable.json'}[/yellow]")
         write_json(folder / "unreadable.json", {"files": unreadable})

@@ -35,7 +35,8 @@ class Protocol:
         temperature: T of ``kl``; the divisor of the logits for ``mse``.
         mixing: ``cutmix``, ``mixup`` or ``none``, once a batch.
         alpha: Parameter of mixing's Beta distribution.
-        area: Smallest and largest area of the random window (see ``crop_resize``).
+        area: Smallest and largest area of the random window (see ``crop_resize``); a smallest of 0 stands for
+            1 / composition.factor, as in RDED.
         ratio: Smallest and largest aspect ratio of it.
         shift: Reach of its centre; 0 keeps it inside the image.
         flip: Whether to mirror at random.
@@ -87,7 +88,7 @@ class Protocol:
                 raise UserError(f"protocol.{name}={getattr(self, name)}: at least 1 is needed")
         for name in ("area", "ratio"):
             value = list(getattr(self, name))
-            if len(value) != 2 or not 0 < value[0] <= value[1]:
+            if len(value) != 2 or not 0 <= value[0] <= value[1] or value[1] == 0 or (name == "ratio" and value[0] == 0):
                 raise UserError(f"protocol.{name}={value}: two rising numbers above 0 are needed")
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise UserError(f"protocol.betas={list(self.betas)}: two numbers from 0 up to, not including, 1 are needed")

@@ -6,6 +6,13 @@ import errno
 class UserError(Exception):
     """A mistake or a missing thing that the user can mend; shown as one line without a traceback."""
 
+    def __init__(self, message: str) -> None:
+        if (
+            "\nOriginal Traceback" in message
+        ):  # raised in a data-loading process: torch puts its trace before the message
+            message = message.strip().splitlines()[-1].partition("Error: ")[2]
+        super().__init__(message)
+
 
 class NumericalError(UserError):
     """A network gave a value that is not finite; nothing of it was written."""

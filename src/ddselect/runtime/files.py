@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 _HASHED = 64 * 2**20  # bytes
@@ -67,8 +67,7 @@ def write_table(path: Path, table: pa.Table) -> None:
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
     """Writes a safetensors file atomically."""
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with atomic(path) as temporary:
-        save_file(contiguous, temporary, metadata)
+    write_bytes(path, save(contiguous, metadata))
 
 
 def write_with(path: Path, writer: Callable[[Path], object]) -> None:

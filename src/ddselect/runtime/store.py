@@ -127,11 +127,14 @@ class Store:
         finally:
             if rank() == 0 and folder.exists():
                 spent.save()
+        if rank() == 0:
+            for torn in folder.rglob(".*.tmp"):  # what a kill in the middle of writing left
+                torn.unlink()
         manifest = {
             **identity,
             "fingerprint": fingerprint,
             "seconds": round(spent.total(), 3),
-            "bytes": folder_bytes(folder),
+            "bytes": folder_bytes(folder) - spent.bytes(),
             "facts": dict(facts or {}),
         }
         if rank() == 0:
@@ -153,6 +156,9 @@ class _Clock:
     def save(self) -> None:
         with suppress(OSError):  # a full disk has its own message; the time is not worth hiding that one
             write_json(self.path, {"seconds": self.total()})
+
+    def bytes(self) -> int:
+        return self.path.stat().st_size if self.path.exists() else 0
 
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)

@@ -75,7 +75,7 @@ def quiet_lightning() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
         ".*does not have many workers.*",  # small sets are decoded in the process
-        ".*Checkpoint directory .* exists and is not empty.*",  # that is how a run goes on
+        ".*(Checkpoint|logs) directory .* exists and is not empty.*",  # that is how a run goes on
         ".*`isinstance.treespec, LeafSpec.` is deprecated.*",
         ".*`IterableDataset` has `__len__` defined.*",
         ".*custom batch sampler.*",  # whole shards, nothing dropped

@@ -1,5 +1,7 @@
 """Scoring as Lightning prediction: images in, finished shards out."""
 
+import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,6 +9,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -84,6 +87,7 @@ class ScoringData(pl.LightningDataModule):
     def __init__(self, index: Index, plan: ShardPlan, shards: list[int], settings: Scoring, view: int) -> None:
         super().__init__()
         self.index, self.plan, self.shards, self.settings, self.view = index, plan, shards, settings, view
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer shards than ranks
 
     def predict_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
         assert self.trainer is not None
@@ -151,11 +155,13 @@ def score_images(
             trainer = make_trainer([ShardWriter(plan, counter)])
             module = ScoringModule(denoiser, conditions, settings, index, view)
             data = ScoringData(index, plan, missing, settings, view)
-            trainer.predict(module, datamodule=data, return_predictions=False)
-            trainer.strategy.barrier("scored")
+            try:
+                trainer.predict(module, datamodule=data, return_predictions=False)
+                _meet(trainer)
+            except BaseException:
+                _end_other_ranks(trainer)
+                raise
             is_first = trainer.is_global_zero
-            if torch.distributed.is_initialized():
-                torch.distributed.destroy_process_group()  # no later metric may wait for the other ranks
     if is_first:
         plan.merge()
     return {
@@ -163,6 +169,23 @@ def score_images(
         "images_scored_last": todo,
         "network_evaluations_per_image": evaluations(conditions, settings),
     }
+
+
+def _meet(trainer: pl.Trainer) -> None:
+    """Waits until all ranks have scored; ends quietly if another one failed, which has said why."""
+    try:
+        trainer.strategy.barrier("scored")
+    except RuntimeError:
+        sys.exit(1)
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()  # no later metric may wait for the other ranks
+
+
+def _end_other_ranks(trainer: pl.Trainer) -> None:
+    """Kills the processes that this one launched: they would wait for it in vain."""
+    launcher = trainer.strategy.launcher
+    if isinstance(launcher, _SubprocessScriptLauncher):
+        launcher.kill(signal.SIGKILL)
 
 
 def evaluations(conditions: Conditions, settings: Scoring) -> int:

@@ -62,9 +62,12 @@ class ShardPlan:
         columns = [name for name in SCHEMA.names if name not in ("map", "map_side")]
         tables = []
         for shard in range(len(self)):
-            table = pq.read_table(self.path(shard), columns=columns)
-            if len(table) != len(self.range(shard)):
-                raise UserError(f"{self.path(shard)} is damaged ({len(table)} rows); remove it to score it again")
+            try:
+                table = pq.read_table(self.path(shard), columns=columns)
+            except pa.ArrowException:
+                table = None
+            if table is None or len(table) != len(self.range(shard)):
+                raise UserError(f"{self.path(shard)} is damaged; remove it to score its images again")
             tables.append(table)
         merged = pa.concat_tables(tables)
         write_table(self.folder / MERGED, merged)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 import pytorch_lightning as pl
@@ -13,6 +14,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from ddselect.evaluation.accuracy import Accuracy
 from ddselect.protocol.recipe import Protocol
 from ddselect.relabel.live import LiveTeacher, soft_label_loss
+from ddselect.runtime.errors import NumericalError
 from ddselect.runtime.seeds import torch_generator
 from ddselect.student.augment import Mix, crop_resize, cutmix, flip, mixup, shuffle_patches
 from ddselect.student.models import Classifier
@@ -95,7 +97,8 @@ class StudentModule(pl.LightningModule):
         if protocol.shuffle:
             shuffled = shuffle_patches(views, self.data.factor, generator)
             views = torch.where(stitched.to(views.device)[:, None, None, None], shuffled, views)
-        views = crop_resize(views, protocol.area, protocol.ratio, protocol.shift, generator)
+        area = [protocol.area[0] or 1 / self.data.factor, protocol.area[1]]
+        views = crop_resize(views, area, protocol.ratio, protocol.shift, generator)
         if protocol.flip:
             views = flip(views, generator)
         if protocol.mixing == "none":
@@ -115,11 +118,17 @@ class StudentModule(pl.LightningModule):
         return loss
 
     def on_train_epoch_end(self) -> None:
+        loss = float(torch.stack(self._losses).mean())
+        if not isfinite(loss):
+            raise NumericalError(
+                f"student: the loss is not finite before step {self.global_step} (protocol {self.protocol.name}); "
+                "lower protocol.learning_rate or set student.precision=fp32"
+            )
         accuracy = self.test_on(self.model)
         self.model.train()
         row = {
             "step": float(self.global_step),
-            "loss": float(torch.stack(self._losses).mean()),
+            "loss": loss,
             "top1": accuracy.top1,
             "top5": accuracy.top5,
             "images": float(accuracy.images),

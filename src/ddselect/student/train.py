@@ -12,6 +12,7 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from ddselect.evaluation.accuracy import Accuracy
 from ddselect.protocol.recipe import Protocol
 from ddselect.relabel.live import LiveTeacher
+from ddselect.runtime.checkpoints import AtomicCheckpointIO
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import write_tensors, write_text
 from ddselect.runtime.hardware import computes_in_bf16
@@ -107,6 +108,7 @@ def train_student(
     with counting(f"student on {name}", module.total, "steps") as counter:
         trainer = make_trainer(
             callbacks=[_StepCounter(counter), checkpoint],
+            plugins=[AtomicCheckpointIO()],
             max_epochs=len(module.marks),
             reload_dataloaders_every_n_epochs=1,
             precision="bf16-mixed" if student.precision == "bf16" else "32-true",
