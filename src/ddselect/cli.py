@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 
 
 @contextmanager
-def _one_line_errors() -> Iterator[None]:
+def one_line_errors() -> Iterator[None]:
     """Ends the process with one line for everything that a user can mend; the rest are bugs and show a trace."""
     try:
         yield
@@ -81,7 +82,7 @@ def _leave(message: str, code: int) -> None:
 def _job(cfg: DictConfig) -> None:
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
-    with _one_line_errors():
+    with one_line_errors():
         if hydra_config.mode == RunMode.MULTIRUN:
             _start_process(list(hydra_config.overrides.task), folder)
             return
@@ -106,8 +107,9 @@ def _start_process(overrides: list[str], folder: Path) -> None:
 def main() -> None:
     """Entry point. Exit codes: 0 done, 1 jobs of a sweep failed, 2 a user's mistake, 130 interrupted."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors while composing reach this function instead of being printed by Hydra
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # Lightning would ignore a scheduler's stop
     _failed.clear()
-    with _one_line_errors():
+    with one_line_errors():
         _job()
     if _failed:
         _leave(f"{len(_failed)} jobs of the sweep failed: {', '.join(_failed)}", 1)

@@ -81,6 +81,7 @@ class Experiment:
     Attributes:
         arms: The chosen selection first, then those it is compared with.
         config: The resolved config, as plain values.
+        source: The config before its interpolations were resolved, as YAML: from it the experiment can be built again.
     """
 
     ipc: int
@@ -100,6 +101,7 @@ class Experiment:
     trainer: TrainerSettings
     logger: LoggerSettings
     config: dict[str, Any]
+    source: str
 
 
 def conf_dir() -> Path:
@@ -132,7 +134,15 @@ def build_experiment(cfg: DictConfig) -> Experiment:
         if arm.selection.name not in [a.selection.name for a in arms]:
             arms.append(arm)
     config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
-    return Experiment(ipc=top.ipc, seeds=top.seeds, store=Path(top.store), arms=arms, config=config, **built)
+    return Experiment(
+        ipc=top.ipc,
+        seeds=top.seeds,
+        store=Path(top.store),
+        arms=arms,
+        config=config,
+        source=OmegaConf.to_yaml(cfg),
+        **built,
+    )
 
 
 def _option(group: str, name: str) -> DictConfig:

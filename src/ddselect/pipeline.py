@@ -10,7 +10,7 @@ from ddselect.dataset import index as indexing
 from ddselect.dataset.index import Index
 from ddselect.evaluation.accuracy import Accuracy, TestSet, measure
 from ddselect.evaluation.localisation import measure_localisation
-from ddselect.evaluation.results import Trained, write_results
+from ddselect.evaluation.results import Branch, write_results
 from ddselect.report.html import write_report
 from ddselect.report.table import print_table
 from ddselect.runtime.logger import StudentLoggers
@@ -24,6 +24,7 @@ from ddselect.student import train as training
 from ddselect.student.models import Classifier
 from ddselect.student.module import TrainingSet
 from ddselect.teacher import choice as teaching
+from ddselect.workers import train_in_processes
 
 
 def run(experiment: Experiment, folder: Path) -> Path | None:
@@ -41,13 +42,23 @@ def run(experiment: Experiment, folder: Path) -> Path | None:
     scores = pipeline.scores(index)
     if rank() > 0:
         return None
+    branches = [
+        pipeline.distil(arm, seed, index, teacher, scores) for arm in experiment.arms for seed in experiment.seeds
+    ]
+    pipeline.train_at_the_same_time(branches, folder)
     with experiment.logger.open(folder, experiment.config) as loggers:
-        trained = [
-            pipeline.distil_and_train(arm, seed, index, teacher, scores, loggers)
-            for arm in experiment.arms
-            for seed in experiment.seeds
-        ]
+        trained = [pipeline.train(branch, loggers) for branch in branches]
     return pipeline.report(trained, index, teacher, scores, folder)
+
+
+def run_branch(experiment: Experiment, arm: str, seed: int, folder: Path) -> None:
+    """What a worker does: the same way down to the student of one selection and seed; the other stages are finished."""
+    pipeline = Pipeline(experiment, Store(experiment.store))
+    index = pipeline.index()
+    chosen = next(a for a in experiment.arms if a.selection.name == arm)
+    branch = pipeline.distil(chosen, seed, index, pipeline.teacher(index), pipeline.scores(index))
+    with experiment.logger.open(folder, experiment.config) as loggers:
+        pipeline.train(branch, loggers)
 
 
 class Pipeline:
@@ -126,54 +137,59 @@ class Pipeline:
         title = f"composition of {arm.selection.name}, {f'{ipc} images per class' if ipc else 'all images'}"
         return self.store.stage("composition", composing.VERSION, config, [index, selection], build, title)
 
-    def student(
-        self, arm: Arm, seed: int, index: Done, teacher: Done, distilled: Done, loggers: StudentLoggers
-    ) -> Done:
-        """A student trained from scratch under the protocol, relabelled live, and its accuracy on the test images."""
+    def distil(self, arm: Arm, seed: int, index: Done, teacher: Done, scores: Done | None) -> Branch:
+        """Selection and composition of one arm and seed."""
+        selection = self.selection(arm, seed, index, teacher, scores)
+        distilled = self.composition(arm, seed, index, selection)
+        scored = [scores] if scores and arm.selection.needs_scores else []
+        stages = {done.name: done for done in [index, teacher, *scored, selection, distilled]}
+        return Branch(arm, seed, stages)
+
+    def train_at_the_same_time(self, branches: list[Branch], folder: Path) -> None:
+        """Trains the students that are missing in processes of their own, where there is room for more than one."""
         e = self.experiment
+        missing = [b for b in branches if not self.store.find("student", *self._student_key(b))]
+        at_once = e.trainer.students_at_once(len(missing))
+        if at_once > 1 and e.logger.kind == "csv":  # a W&B run belongs to one process
+            note(f"{len(missing)} students, {at_once} at a time ...")
+            train_in_processes(e, [(b.arm.selection.name, b.seed) for b in missing], folder, at_once)
+
+    def train(self, branch: Branch, loggers: StudentLoggers) -> Branch:
+        """A student trained from scratch under the protocol, relabelled live, and its accuracy on the test images."""
+        e, arm, seed, stages = self.experiment, branch.arm, branch.seed, branch.stages
         name = f"{arm.selection.name}, seed {seed}"
 
         def build(folder: Path) -> dict[str, object]:
-            labels_from = self._load_teacher(teacher)
-            data = composing.read_distilled(distilled.folder)
+            teacher = self._load_teacher(stages["teacher"])
+            data = composing.read_distilled(stages["composition"].folder)
             ipc = e.ipc if arm.selection.limit else None
-            mean, std = labels_from.mean.flatten().tolist(), labels_from.std.flatten().tolist()
+            classes = len(indexing.read_index(stages["index"].folder).class_names)
+            mean, std = teacher.mean.flatten().tolist(), teacher.std.flatten().tolist()
             return training.train_student(
-                model=e.student.build(len(self._images(index, "train").class_names), mean, std, seed),
+                model=e.student.build(classes, mean, std, seed),
                 data=TrainingSet(data.images, data.labels, data.stitched, arm.composition.factor, ipc),
                 protocol=e.protocol,
                 student=e.student,
                 seed=seed,
-                teacher=e.relabel.labeller(labels_from) if e.protocol.labels == "soft" else None,
-                test=self._test(index),
+                teacher=e.relabel.labeller(teacher) if e.protocol.labels == "soft" else None,
+                test=self._test(stages["index"]),
                 make_trainer=partial(e.trainer.single, logger=loggers.named(f"{arm.selection.name}-seed{seed}")),
                 folder=folder,
                 name=name,
             )
 
-        config = {"student": e.student, "protocol": e.protocol, "relabel": e.relabel, "seed": seed}
+        student = self.store.stage("student", *self._student_key(branch), build, f"student on {name}")
+        return Branch(arm, seed, {**stages, "student": student})
+
+    def _student_key(self, branch: Branch) -> tuple[int, dict[str, object], list[Done]]:
+        """Code version, config and stages before a student: what decides it."""
+        e = self.experiment
+        config = {"student": e.student, "protocol": e.protocol, "relabel": e.relabel, "seed": branch.seed}
         config["split"] = e.evaluation.split
-        after = [index, teacher, distilled]
-        return self.store.stage("student", training.VERSION, config, after, build, f"student on {name}")
+        after = [branch.stages[name] for name in ("index", "teacher", "composition")]
+        return training.VERSION, config, after
 
-    def distil_and_train(
-        self, arm: Arm, seed: int, index: Done, teacher: Done, scores: Done | None, loggers: StudentLoggers
-    ) -> Trained:
-        """Selection, composition and student of one arm and seed."""
-        selection = self.selection(arm, seed, index, teacher, scores)
-        distilled = self.composition(arm, seed, index, selection)
-        student = self.student(arm, seed, index, teacher, distilled, loggers)
-        stages = [
-            index,
-            teacher,
-            *([scores] if scores and arm.selection.needs_scores else []),
-            selection,
-            distilled,
-            student,
-        ]
-        return Trained(arm, seed, {done.name: done for done in stages})
-
-    def report(self, trained: list[Trained], index: Done, teacher: Done, scores: Done | None, folder: Path) -> Path:
+    def report(self, trained: list[Branch], index: Done, teacher: Done, scores: Done | None, folder: Path) -> Path:
         """``results.json``, ``report.html`` and the table on the terminal."""
         e = self.experiment
         images = self._images(index, "train")

@@ -15,7 +15,7 @@ from ddselect.config import Arm
 from ddselect.dataset.images import square_box
 from ddselect.dataset.index import Index
 from ddselect.dataset.rendering import BOXES
-from ddselect.evaluation.results import Trained
+from ddselect.evaluation.results import Branch
 from ddselect.report.html import write_report
 from ddselect.report.settings import Report
 from ddselect.runtime.files import write_table
@@ -113,11 +113,11 @@ class Run:
     index: Index
     seeds: tuple[int, ...] = (0, 1)
 
-    def trained(self) -> list[Trained]:
+    def trained(self) -> list[Branch]:
         shared = done("index", self.root / "index", "1dex", seconds=5, reused=True)
         return [self._trained(name, seed, shared) for name in ARMS for seed in self.seeds]
 
-    def _trained(self, name: str, seed: int, shared: Done) -> Trained:
+    def _trained(self, name: str, seed: int, shared: Done) -> Branch:
         key = f"{name}-{seed}"
         composition = done("composition", self.root / "composition" / key, f"c-{key}")
         if name != "all":  # the page must not look for the images of the full data
@@ -125,7 +125,7 @@ class Run:
         student = done("student", self.root / "student" / key, f"s-{key}", seconds=70)
         tests = [{"step": step, "loss": 0.5 / step, "top1": TOP1[name][seed] * step / 20} for step in (10.0, 20.0)]
         (student.folder / "metrics.jsonl").write_text("".join(json.dumps(test) + "\n" for test in tests))
-        return Trained(ARMS[name], seed, {"index": shared, "composition": composition, "student": student})
+        return Branch(ARMS[name], seed, {"index": shared, "composition": composition, "student": student})
 
     def entries(self) -> list[dict[str, Any]]:
         common = {"dataset": "animals", "backbone": "tiny", "prompt": "label", "protocol": "quick", "student": "net"}

@@ -15,13 +15,13 @@ SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True)
-class Trained:
-    """A trained student with the stages that made it.
+class Branch:
+    """One selection and seed on its way through the stages.
 
     Attributes:
         arm: Selection and composition.
         seed: Seed of the selection and the student.
-        stages: Finished stages by name, in order.
+        stages: Stages finished so far by name, in order.
     """
 
     arm: Arm
@@ -30,11 +30,11 @@ class Trained:
 
     @property
     def student(self) -> Done:
-        """The student's stage."""
+        """The student's stage, once it is trained."""
         return self.stages["student"]
 
 
-def entry(experiment: Experiment, trained: Trained) -> dict[str, Any]:
+def entry(experiment: Experiment, trained: Branch) -> dict[str, Any]:
     """One entry of ``results``: accuracies in percent, seconds and bytes of each stage when it was computed."""
     e, facts, stages = experiment, trained.student.facts, trained.stages
     return {
@@ -109,7 +109,7 @@ def comparison(entries: list[dict[str, Any]]) -> list[Row]:
 
 def write_results(
     experiment: Experiment,
-    trained: list[Trained],
+    trained: list[Branch],
     teacher: dict[str, Any],
     localisation: dict[str, Any] | None,
     path: Path,

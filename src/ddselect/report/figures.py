@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ddselect.evaluation.results import Trained
+from ddselect.evaluation.results import Branch
 from ddselect.report.palette import Look
 
 _INK = "#fd0000"  # stand-ins that matplotlib can draw with, replaced by the page's colours in the finished SVG
@@ -32,7 +32,7 @@ class Curve:
     values: dict[str, np.ndarray]
 
 
-def read_curves(trained: list[Trained], looks: dict[str, Look]) -> list[Curve]:
+def read_curves(trained: list[Branch], looks: dict[str, Look]) -> list[Curve]:
     """Curves from the ``metrics.jsonl`` of all students."""
     histories: dict[str, list[dict[float, dict[str, float]]]] = defaultdict(list)
     for item in trained:

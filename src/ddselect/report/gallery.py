@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ddselect.composition.compose import DISTILLED, METADATA
-from ddselect.evaluation.results import Trained
+from ddselect.evaluation.results import Branch
 from ddselect.report.pictures import inline_file, shown_classes
 
 
@@ -42,7 +42,7 @@ class Gallery:
     of: int
 
 
-def galleries(trained: list[Trained], class_names: list[str], per_class: int) -> list[Gallery]:
+def galleries(trained: list[Branch], class_names: list[str], per_class: int) -> list[Gallery]:
     """Galleries of the first seed of every selection, without those that take all images."""
     seen: set[str] = set()
     found = []
@@ -54,7 +54,7 @@ def galleries(trained: list[Trained], class_names: list[str], per_class: int) ->
     return found
 
 
-def _gallery(item: Trained, class_names: list[str], per_class: int) -> Gallery:
+def _gallery(item: Branch, class_names: list[str], per_class: int) -> Gallery:
     root = item.stages["composition"].folder / DISTILLED
     by_class: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for line in (root / METADATA).read_text().splitlines():

@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from ddselect.dataset.index import Index
-from ddselect.evaluation.results import Trained
+from ddselect.evaluation.results import Branch
 from ddselect.report.comparison import compare
 from ddselect.report.figures import draw_curves, read_curves
 from ddselect.report.gallery import galleries
@@ -21,7 +21,7 @@ from ddselect.runtime.store import Done
 
 
 def write_report(
-    settings: Report, results: dict[str, Any], trained: list[Trained], index: Index, scores: Done | None, path: Path
+    settings: Report, results: dict[str, Any], trained: list[Branch], index: Index, scores: Done | None, path: Path
 ) -> None:
     """Writes the page.
 

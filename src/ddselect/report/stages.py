@@ -4,7 +4,7 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
-from ddselect.evaluation.results import Trained
+from ddselect.evaluation.results import Branch
 from ddselect.runtime.store import Done
 
 
@@ -40,7 +40,7 @@ class StageSum:
     bytes: int
 
 
-def stage_lines(trained: list[Trained]) -> list[StageLine]:
+def stage_lines(trained: list[Branch]) -> list[StageLine]:
     """Every stage once, in order of name and first use."""
     found: dict[tuple[str, str], Done] = {}
     users: dict[tuple[str, str], list[str]] = {}

@@ -1,6 +1,5 @@
 """What made a result: versions, machine, code; captured once for each run."""
 
-import os
 import platform
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 import torch
 
 import ddselect
+from ddselect.runtime.hardware import processors
 
 _PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "diffusers", "timm", "scikit-learn", "numpy")
 
@@ -45,7 +45,7 @@ def capture_environment() -> dict[str, object]:
         "packages": {name: _version(name) for name in _PACKAGES},
         "platform": platform.platform(),
         "cpu": torch.backends.cpu.get_cpu_capability(),
-        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cpus": processors(),
         "threads": torch.get_num_threads(),
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
     }

@@ -1,6 +1,13 @@
 """What the machine can do."""
 
+import os
+
 import torch
+
+
+def processors() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def computes_in_bf16() -> bool:

@@ -109,16 +109,13 @@ class Store:
             together: Whether all ranks build the stage. Otherwise the first rank does, and the others wait for it; the
                 manifest is written by the first in any case.
         """
-        identity = {"stage": name, "version": version, "config": describe(config)}
-        identity["after"] = {done.name: done.identity for done in after}
-        text = json.dumps(identity, sort_keys=True)
-        fingerprint = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-        folder = self.root / name / fingerprint
+        identity, fingerprint, folder = self._locate(name, version, config, after)
         while rank() > 0 and not together and not (folder / MANIFEST).exists():
             time.sleep(_POLL)
-        if (folder / MANIFEST).exists():
+        finished = self.find(name, version, config, after)
+        if finished:
             note(f"[dim]{title or name}: done before ({fingerprint})[/dim]")
-            return Done(name, fingerprint, folder, _read_manifest(folder), reused=True)
+            return finished
         note(f"{title or name} ...")
         folder.mkdir(parents=True, exist_ok=True)
         spent = _Clock(folder / "seconds.json")
@@ -141,6 +138,23 @@ class Store:
             write_json(folder / MANIFEST, manifest)
             spent.remove()
         return Done(name, fingerprint, folder, manifest, reused=False)
+
+    def find(self, name: str, version: int, config: object, after: Sequence[Done]) -> Done | None:
+        """A stage if it is finished; the arguments are those of :meth:`stage`."""
+        _, fingerprint, folder = self._locate(name, version, config, after)
+        if not (folder / MANIFEST).exists():
+            return None
+        return Done(name, fingerprint, folder, _read_manifest(folder), reused=True)
+
+    def _locate(
+        self, name: str, version: int, config: object, after: Sequence[Done]
+    ) -> tuple[dict[str, Any], str, Path]:
+        """What decides a stage, its fingerprint and its folder."""
+        identity = {"stage": name, "version": version, "config": describe(config)}
+        identity["after"] = {done.name: done.identity for done in after}
+        text = json.dumps(identity, sort_keys=True)
+        fingerprint = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+        return identity, fingerprint, self.root / name / fingerprint
 
 
 class _Clock:

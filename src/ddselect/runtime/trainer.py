@@ -10,7 +10,10 @@ import torch
 from pytorch_lightning.callbacks import Callback
 
 from ddselect.runtime.errors import UserError
+from ddselect.runtime.hardware import processors
 from ddselect.runtime.store import execution
+
+_THREADS = torch.get_num_threads()  # torch's own choice, before anything here changes it
 
 
 @dataclass
@@ -22,7 +25,10 @@ class TrainerSettings:
         devices: Processes per node that score together.
         nodes: Machines.
         strategy: ``auto``, ``ddp``, or any strategy name of Lightning.
-        threads: Threads per process; 0 leaves torch's default.
+        threads: Threads of a scoring process; 0 for torch's default.
+        students: Students trained at the same time, each in a process of its own; 0 for as many as the processors allow
+            (on a GPU: one).
+        student_threads: Threads of each of them.
     """
 
     accelerator: str = execution("cpu")
@@ -30,12 +36,20 @@ class TrainerSettings:
     nodes: int = execution(1)
     strategy: str = execution("auto")
     threads: int = execution(0)
+    students: int = execution(0)
+    student_threads: int = execution(1)
 
     def __post_init__(self) -> None:
         if self.accelerator not in ("cpu", "gpu"):
             raise UserError(f"trainer.accelerator={self.accelerator}: choose cpu or gpu")
-        if self.devices < 1 or self.nodes < 1 or self.threads < 0:
-            raise UserError("trainer: devices and nodes must be at least 1, threads 0 or more")
+        for name, least in (("devices", 1), ("nodes", 1), ("threads", 0), ("students", 0), ("student_threads", 1)):
+            if getattr(self, name) < least:
+                raise UserError(f"trainer.{name}={getattr(self, name)}: at least {least} is needed")
+
+    def students_at_once(self, wanted: int) -> int:
+        """How many of ``wanted`` students are trained at the same time."""
+        room = 1 if self.accelerator == "gpu" else max(1, processors() // self.student_threads)
+        return min(wanted, self.students or room)
 
     @property
     def device(self) -> torch.device:
@@ -50,19 +64,19 @@ class TrainerSettings:
 
     def parallel(self, callbacks: list[Callback]) -> pl.Trainer:
         """A trainer over all devices."""
+        torch.set_num_threads(self.threads or _THREADS)
         return self._make(
             devices=self.devices, num_nodes=self.nodes, strategy=self.strategy, callbacks=callbacks, logger=False,
             enable_checkpointing=False, use_distributed_sampler=False,
         )  # fmt: skip
 
     def single(self, **options: Any) -> pl.Trainer:
-        """A trainer on one device, with further options of ``pl.Trainer``."""
+        """A trainer on one device for a student or a teacher, with further options of ``pl.Trainer``."""
+        torch.set_num_threads(self.student_threads)
         return self._make(devices=1, **{"logger": False, **options})
 
     def _make(self, **options: Any) -> pl.Trainer:
         quiet_lightning()
-        if self.threads:
-            torch.set_num_threads(self.threads)
         return pl.Trainer(
             accelerator=self.accelerator, enable_progress_bar=False, enable_model_summary=False, log_every_n_steps=1,
             **options,

@@ -1,0 +1,99 @@
+"""Training students at the same time, each in a process of its own that runs one branch of the pipeline."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from omegaconf import OmegaConf
+from omegaconf.dictconfig import DictConfig
+
+from ddselect.config import Experiment, build_experiment
+from ddselect.runtime import progress
+from ddselect.runtime.errors import UserError
+
+
+def train_in_processes(experiment: Experiment, branches: Sequence[tuple[str, int]], folder: Path, at_once: int) -> None:
+    """Runs branches of an experiment whose common stages are finished, some at the same time.
+
+    The workers find finished stages in the store and leave their student there.
+
+    Args:
+        experiment: The experiment.
+        branches: Names of selections, and seeds.
+        folder: The run folder, for training curves.
+        at_once: Number of processes.
+
+    Raises:
+        UserError: With a worker's message, if it ended with one.
+    """
+    running: list[subprocess.Popen[str]] = []
+    pool = ThreadPoolExecutor(at_once)
+    try:
+        for _ in pool.map(lambda branch: _run(experiment, branch, folder, running), branches):
+            pass
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in running:
+            process.terminate()
+        raise
+    pool.shutdown()
+
+
+def _run(experiment: Experiment, branch: tuple[str, int], folder: Path, running: list[subprocess.Popen[str]]) -> None:
+    """Runs one worker to its end and passes on its progress."""
+    threads = {"OMP_NUM_THREADS": str(experiment.trainer.student_threads)}
+    command = [sys.executable, "-m", "ddselect.workers"]
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **threads},
+    )
+    running.append(process)
+    assert process.stdin is not None
+    assert process.stderr is not None
+    arm, seed = branch
+    task = {"config": experiment.source, "folder": str(folder), "arm": arm, "seed": seed}
+    process.stdin.write(json.dumps(task) + "\n")
+    process.stdin.flush()  # and left open: its end tells the worker that this process is gone
+    last = ""
+    for line in process.stderr:
+        last = line.rstrip() or last
+        if line.startswith("  "):
+            print(line, end="", file=sys.stderr, flush=True)
+    if process.wait() == 130:
+        raise KeyboardInterrupt
+    if process.returncode:
+        raise UserError(last.removeprefix("ddselect: ") or f"a worker ended with exit code {process.returncode}")
+
+
+def _leave_with_parent() -> None:
+    """Ends this process when the other end of its standard input is gone."""
+    sys.stdin.read()
+    os._exit(1)
+
+
+def main() -> None:
+    """A worker: reads its task from standard input and runs the branch."""
+    from ddselect.cli import one_line_errors
+    from ddselect.pipeline import run_branch
+
+    task = json.loads(sys.stdin.readline())
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    progress.console.quiet = True
+    with one_line_errors():
+        cfg = OmegaConf.create(task["config"])
+        assert isinstance(cfg, DictConfig)
+        run_branch(build_experiment(cfg), task["arm"], task["seed"], Path(task["folder"]))
+    os._exit(0)  # the thread that watches the parent would keep it waiting
+
+
+if __name__ == "__main__":
+    main()
