@@ -83,6 +83,12 @@ class Started:
         self._process = _PRELOADED.Process(target=_main, args=(folder, arguments, self._log))
         self._process.start()
 
+    @property
+    def pid(self) -> int:
+        """Process id of the run."""
+        assert self._process.pid is not None
+        return self._process.pid
+
     def wait_for(self, pattern: str) -> Path:
         """The first file that matches, as soon as there is one."""
         start = time.monotonic()
@@ -94,8 +100,7 @@ class Started:
 
     def end(self, number: signal.Signals) -> Ended:
         """Sends a signal and waits for the end; the code of a killed process is negative."""
-        assert self._process.pid is not None
-        os.kill(self._process.pid, number)
+        os.kill(self.pid, number)
         self._process.join(_PATIENCE)
         if self._process.exitcode is None:
             self._process.kill()

@@ -1,0 +1,71 @@
+"""Students trained at the same time in processes of their own: the same results, and nobody is left behind."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.fault.runs import SMALL, Started, run_here
+
+TWO = (*SMALL, "compare=[random_image]", "selection=random_crop", "hydra.run.dir=run")
+WORKER = "ddselect.workers"
+
+
+def entries(folder: Path) -> list[dict[str, object]]:
+    results = json.loads((folder / "run" / "results.json").read_text())["results"]
+    return [{key: value for key, value in entry.items() if key != "seconds"} for entry in results]
+
+
+def workers_of(pid: int) -> list[int]:
+    """Process ids of the workers that a process started."""
+    listed = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
+    rows = [line.split(None, 2) for line in listed.splitlines()]
+    return [int(row[0]) for row in rows if int(row[1]) == pid and WORKER in row[2]]
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.slow
+def test_two_at_a_time_give_what_one_by_one_does(tmp_path: Path) -> None:
+    for name, at_once in (("one", 1), ("two", 2)):
+        (tmp_path / name).mkdir()
+        ended = run_here(tmp_path / name, *TWO, f"trainer.students={at_once}")
+        assert ended.code == 0, ended.err
+        assert ("2 students, 2 at a time" in ended.err) == (at_once == 2)
+        assert len(list((tmp_path / name / "run" / "logs").glob("*/metrics.csv"))) == 2
+    one, two = entries(tmp_path / "one"), entries(tmp_path / "two")
+    for mine, other in zip(one, two, strict=True):  # bytes may differ by a digit of the seconds in a file
+        assert {k: v for k, v in mine.items() if k != "bytes"} == {k: v for k, v in other.items() if k != "bytes"}
+
+
+@pytest.mark.slow
+def test_a_mistake_in_a_worker_is_one_line(tmp_path: Path) -> None:
+    ended = run_here(tmp_path, *TWO, "trainer.students=2", "protocol.learning_rate=1e30")
+    assert "the loss is not finite before step" in ended.assert_one_line(2)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at /proc")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_workers_end_with_the_run(number: signal.Signals, tmp_path: Path) -> None:
+    run = Started(tmp_path, *TWO, "trainer.students=2", "protocol.steps=100000", "protocol.evaluations=2000")
+    run.wait_for("store/student/*/last.ckpt")
+    pids = workers_of(run.pid)
+    assert 1 <= len(pids) <= 2
+    run.end(number)
+    patience = time.monotonic() + 30
+    while any(is_running(pid) for pid in pids) and time.monotonic() < patience:
+        time.sleep(0.1)
+    left = [pid for pid in pids if is_running(pid)]
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert not left
