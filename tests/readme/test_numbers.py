@@ -1,0 +1,40 @@
+"""Every accuracy in the READMEs is the one in the frozen results."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ddselect.evaluation.results import comparison
+
+ROOT = Path(__file__).parents[2]
+STUDY = ROOT / "experiments" / "embedded_default"
+
+
+def lines() -> list[str]:
+    """The comparison as the READMEs show it."""
+    rows = comparison(json.loads((STUDY / "results.json").read_text())["results"])
+    return [
+        f"| {r.selection} | {r.composition} | {r.images} | {r.top1:.1f} ± {r.top1_std:.1f} | {r.top1_best:.1f} |"
+        for r in rows
+    ]
+
+
+@pytest.mark.parametrize("readme", [ROOT / "README.md", STUDY / "README.md"])
+def test_accuracies_are_those_of_the_frozen_results(readme: Path) -> None:
+    text = readme.read_text()
+    assert len(lines()) == 6
+    for line in lines():
+        assert line in text
+
+
+def test_speed_and_localisation_are_those_of_the_frozen_results() -> None:
+    study = ROOT / "experiments" / "scoring_speed"
+    frozen = json.loads((study / "results.json").read_text())
+    text = (study / "README.md").read_text()
+    for row in frozen["rows"]:
+        assert f"| {row['variant']} | {row['dtype']} | {row['images_per_second']} | {row['ratio']} |" in text
+    found = frozen["localisation"]
+    for number in (f"{found['pointing_game']:.1f} %", f"{found['coverage']:.3f}"):
+        assert number in text
+        assert number in (ROOT / "README.md").read_text()
