@@ -12,8 +12,8 @@ test: .venv/.installed-test ## all tests, offline
 	$(BIN)/pytest
 
 lint: .venv/.installed-lint ## ruff and types
-	$(BIN)/ruff check src tests run.py
-	$(BIN)/ruff format --check src tests run.py
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 bench: .venv/.installed ## speed, as ratios within one run

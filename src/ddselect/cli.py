@@ -21,6 +21,7 @@ from ddselect.runtime.errors import UserError, disk_full, one_line
 from ddselect.runtime.ranks import rank
 
 _failed: list[str] = []
+_INTERRUPTED = 130  # exit code: 128 + SIGINT
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)  # a place that a user chose badly
 
 
@@ -28,7 +29,8 @@ _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 def one_line_errors() -> Iterator[None]:
     """Ends the process with one line for everything that a user can mend; the rest are bugs and show a trace."""
     try:
-        yield
+        with _interruptions():
+            yield
     except UserError as error:
         _leave(str(error), 2)
     except (HydraException, OmegaConfBaseException) as error:
@@ -38,11 +40,9 @@ def one_line_errors() -> Iterator[None]:
             raise
         _leave(f"a group takes the name of one of its options: {error}", 2)
     except KeyboardInterrupt:
-        _interrupted()
-    except SystemExit as end:
-        if end.code == 1 and isinstance(end.__context__, KeyboardInterrupt):  # Lightning's own way to end on Ctrl-C
-            _interrupted()
-        raise
+        if rank() > 0:
+            sys.exit(_INTERRUPTED)  # the first rank says it
+        _leave("interrupted; finished stages and shards are kept, the same command goes on from them", _INTERRUPTED)
     except OSError as error:
         place = error.filename or "the store or the run folder"
         if disk_full(error):
@@ -50,6 +50,21 @@ def one_line_errors() -> Iterator[None]:
         if error.errno not in _REFUSED:
             raise
         _leave(f"{place}: {error.strerror}; check dataset.root, store and hydra.run.dir", 2)
+
+
+@contextmanager
+def _interruptions() -> Iterator[None]:
+    """Gives Ctrl-C back: Lightning makes an exit of its own from it, or stumbles over its own clearing up."""
+    try:
+        yield
+    except BaseException as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, KeyboardInterrupt):
+            cause = cause.__context__
+        is_over = isinstance(error, SystemExit) and error.code == _INTERRUPTED
+        if cause is not None and not is_over:
+            raise KeyboardInterrupt from None
+        raise
 
 
 def _hydra_message(error: Exception) -> str:
@@ -65,12 +80,6 @@ def _hydra_message(error: Exception) -> str:
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
         return f"{cause.full_key}: {one_line(str(cause).splitlines()[0])}"
     return one_line(cause)
-
-
-def _interrupted() -> None:
-    if rank() > 0:
-        sys.exit(130)  # the first rank says it
-    _leave("interrupted; finished stages and shards are kept, the same command goes on from them", 130)
 
 
 def _leave(message: str, code: int) -> None:

@@ -72,6 +72,7 @@ class Pipeline:
         """Every readable image of the dataset, with its content hash."""
         dataset = self.experiment.dataset
         config = {"dataset": dataset, "files": dataset.signature()}
+        self.experiment.trainer.check_devices()  # after the look for the images, before the work of reading them
         return self.store.stage("index", indexing.VERSION, config, [], partial(indexing.build_index, dataset))
 
     def teacher(self, index: Done) -> Done:

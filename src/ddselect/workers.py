@@ -63,15 +63,19 @@ def _run(experiment: Experiment, branch: tuple[str, int], folder: Path, running:
     task = {"config": experiment.source, "folder": str(folder), "arm": arm, "seed": seed}
     process.stdin.write(json.dumps(task) + "\n")
     process.stdin.flush()  # and left open: its end tells the worker that this process is gone
-    last = ""
+    other = []
     for line in process.stderr:
-        last = line.rstrip() or last
-        if line.startswith("  "):
+        if line.startswith("  student on "):
             print(line, end="", file=sys.stderr, flush=True)
-    if process.wait() == 130:
+        elif line.strip():
+            other.append(line)
+    code = process.wait()
+    if code == 130:
         raise KeyboardInterrupt
-    if process.returncode:
-        raise UserError(last.removeprefix("ddselect: ") or f"a worker ended with exit code {process.returncode}")
+    if code and other and other[-1].startswith("ddselect: "):
+        raise UserError(other[-1].removeprefix("ddselect: ").rstrip())
+    if code:
+        raise RuntimeError(f"the student of {arm}, seed {seed} ended with exit code {code}:\n{''.join(other)}")
 
 
 def _leave_with_parent() -> None:

@@ -4,11 +4,13 @@ import errno
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from ddselect import pipeline
 from tests.fault.runs import SMALL, Started, only, run_here
 from tests.helpers.data import picture, write_folder
 
@@ -206,6 +208,38 @@ class TestDiskFull:
             os.truncate(ballast, room)
         assert len(set(stopped)) >= 3, stopped
         assert (tmp_path / "run" / "results.json").exists()
+
+
+def interrupted() -> None:
+    raise KeyboardInterrupt
+
+
+def interrupted_as_lightning_does() -> None:
+    try:
+        raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        sys.exit(1)
+
+
+def interrupted_where_clearing_up_fails() -> None:
+    try:
+        raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        len(None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("ending", [interrupted, interrupted_as_lightning_does, interrupted_where_clearing_up_fails])
+def test_an_interruption_is_one_line_wherever_it_falls(
+    ending: Callable[[], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "run", lambda *_: ending())
+    assert "interrupted" in run_here(tmp_path).assert_one_line(130)
+
+
+def test_a_bug_is_not_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "run", lambda *_: len(None))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="has no len"):
+        run_here(tmp_path)
 
 
 @pytest.mark.slow

@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from ddselect.backbone.schedule import COSINE, NoiseSchedule, stratified_timesteps
 from ddselect.dataset.scenes import CLASS_NAMES, Scenes, SceneStyle, render
+from ddselect.runtime.checkpoints import AtomicCheckpointIO
 
 
 @dataclass
@@ -150,6 +151,7 @@ def train_prior(recipe: PriorRecipe) -> nn.Module:
         max_steps=recipe.steps,
         gradient_clip_val=1.0,
         logger=False,
+        plugins=[AtomicCheckpointIO()],
         callbacks=[
             ModelCheckpoint(out / "checkpoint", "last", save_on_train_epoch_end=True, enable_version_counter=False)
         ],

@@ -8,8 +8,9 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from ddselect.runtime.errors import UserError
+from ddselect.runtime.errors import UserError, one_line
 from ddselect.runtime.hardware import processors
 from ddselect.runtime.store import execution
 
@@ -46,6 +47,15 @@ class TrainerSettings:
             if getattr(self, name) < least:
                 raise UserError(f"trainer.{name}={getattr(self, name)}: at least {least} is needed")
 
+    def check_devices(self) -> None:
+        """Refuses a GPU that is not there.
+
+        Raises:
+            UserError: A GPU is wanted and there is none.
+        """
+        if self.accelerator == "gpu" and not torch.cuda.is_available():
+            raise UserError(f"trainer.accelerator=gpu: torch {torch.__version__} sees no GPU here; use trainer=cpu")
+
     def students_at_once(self, wanted: int) -> int:
         """How many of ``wanted`` students are trained at the same time."""
         room = 1 if self.accelerator == "gpu" else max(1, processors() // self.student_threads)
@@ -58,8 +68,7 @@ class TrainerSettings:
         Raises:
             UserError: A GPU is wanted and there is none.
         """
-        if self.accelerator == "gpu" and not torch.cuda.is_available():
-            raise UserError(f"trainer.accelerator=gpu: torch {torch.__version__} sees no GPU here; use trainer=cpu")
+        self.check_devices()
         return torch.device("cuda" if self.accelerator == "gpu" else "cpu")
 
     def parallel(self, callbacks: list[Callback]) -> pl.Trainer:
@@ -77,10 +86,16 @@ class TrainerSettings:
 
     def _make(self, **options: Any) -> pl.Trainer:
         quiet_lightning()
-        return pl.Trainer(
-            accelerator=self.accelerator, enable_progress_bar=False, enable_model_summary=False, log_every_n_steps=1,
-            **options,
-        )  # fmt: skip
+        try:
+            return pl.Trainer(
+                accelerator=self.accelerator,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                log_every_n_steps=1,
+                **options,
+            )
+        except (ValueError, MisconfigurationException) as error:
+            raise UserError(f"trainer: {one_line(error)}") from None
 
 
 def quiet_lightning() -> None:
