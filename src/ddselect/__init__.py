@@ -4,7 +4,7 @@ import os
 
 __version__ = "0.1.0"
 
-# OpenMP threads that wait by spinning for long make two of them on a busy machine many times slower than one; those that
-# never spin are a fifth slower on an idle one. The runtime reads this when torch is first imported, so it is set here.
+# OpenMP threads that spin for long while they wait make two of them on a busy machine many times slower than one; those
+# that never spin are a fifth slower on an idle one. The runtime reads this when torch is first imported: it is set here.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
