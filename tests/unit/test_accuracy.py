@@ -86,7 +86,7 @@ def test_test_views_are_cut_with_the_margin_and_kept(tmp_path: Path) -> None:
 
 
 def test_values_out_of_range() -> None:
-    with pytest.raises(UserError, match=r"evaluation.split=train: choose one of test, val"):
+    with pytest.raises(UserError, match=r"evaluation.split=train: choose test or val"):
         Evaluation("train")
     with pytest.raises(UserError, match="batch_size"):
         Evaluation(batch_size=0)

@@ -1,7 +1,6 @@
 """Exact accuracy on real images."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -31,11 +30,9 @@ class Evaluation:
     batch_size: int = execution(500)
     workers: int = execution(0)
 
-    kinds: ClassVar[tuple[str, ...]] = ("test", "val")
-
     def __post_init__(self) -> None:
-        if self.split not in self.kinds:
-            raise UserError(f"evaluation.split={self.split}: choose one of {', '.join(self.kinds)}")
+        if self.split not in ("test", "val"):
+            raise UserError(f"evaluation.split={self.split}: choose test or val")
         if self.batch_size < 1 or self.workers < 0:
             raise UserError("evaluation: batch_size must be at least 1, workers 0 or more")
 

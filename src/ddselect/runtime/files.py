@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -68,12 +68,6 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
     """Writes a safetensors file atomically."""
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     write_bytes(path, save(contiguous, metadata))
-
-
-def write_with(path: Path, writer: Callable[[Path], object]) -> None:
-    """Lets ``writer`` (an image's ``save``, a figure's ``savefig``) write atomically."""
-    with atomic(path) as temporary:
-        writer(temporary)
 
 
 def folder_bytes(folder: Path) -> int:
