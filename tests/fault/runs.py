@@ -109,6 +109,7 @@ class Started:
 
 
 def _main(folder: Path, arguments: tuple[str, ...], log: Path) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background of a shell inherits it ignored
     os.chdir(folder)
     file = os.open(log, os.O_WRONLY | os.O_CREAT)
     os.dup2(file, 2)
