@@ -1,6 +1,6 @@
 """The story of a run: every stage in order, each skipped if it is done. The file to read first."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -51,14 +51,15 @@ def run(experiment: Experiment, folder: Path) -> Path | None:
     return pipeline.report(trained, index, teacher, scores, folder)
 
 
-def run_branch(experiment: Experiment, arm: str, seed: int, folder: Path) -> None:
-    """What a worker does: the same way down to the student of one selection and seed; the other stages are finished."""
+def run_branches(experiment: Experiment, branches: Sequence[tuple[str, int]], folder: Path) -> None:
+    """What a worker does: the same way down to the students of some selections and seeds, on finished stages."""
     pipeline = Pipeline(experiment, Store(experiment.store))
     index = pipeline.index()
-    chosen = next(a for a in experiment.arms if a.selection.name == arm)
-    branch = pipeline.distil(chosen, seed, index, pipeline.teacher(index), pipeline.scores(index))
+    teacher, scores = pipeline.teacher(index), pipeline.scores(index)
+    arms = {arm.selection.name: arm for arm in experiment.arms}
     with experiment.logger.open(folder, experiment.config) as loggers:
-        pipeline.train(branch, loggers)
+        for name, seed in branches:
+            pipeline.train(pipeline.distil(arms[name], seed, index, teacher, scores), loggers)
 
 
 class Pipeline:

@@ -1,4 +1,4 @@
-"""Training students at the same time, each in a process of its own that runs one branch of the pipeline."""
+"""Training students at the same time: worker processes, each running some branches of the pipeline."""
 
 import json
 import os
@@ -34,7 +34,8 @@ def train_in_processes(experiment: Experiment, branches: Sequence[tuple[str, int
     running: list[subprocess.Popen[str]] = []
     pool = ThreadPoolExecutor(at_once)
     try:
-        for _ in pool.map(lambda branch: _run(experiment, branch, folder, running), branches):
+        shares = [branches[number::at_once] for number in range(at_once)]
+        for _ in pool.map(lambda share: _run(experiment, share, folder, running), shares):
             pass
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
@@ -44,7 +45,9 @@ def train_in_processes(experiment: Experiment, branches: Sequence[tuple[str, int
     pool.shutdown()
 
 
-def _run(experiment: Experiment, branch: tuple[str, int], folder: Path, running: list[subprocess.Popen[str]]) -> None:
+def _run(
+    experiment: Experiment, share: Sequence[tuple[str, int]], folder: Path, running: list[subprocess.Popen[str]]
+) -> None:
     """Runs one worker to its end and passes on its progress."""
     threads = {"OMP_NUM_THREADS": str(experiment.trainer.student_threads)}
     command = [sys.executable, "-m", "ddselect.workers"]
@@ -59,8 +62,7 @@ def _run(experiment: Experiment, branch: tuple[str, int], folder: Path, running:
     running.append(process)
     assert process.stdin is not None
     assert process.stderr is not None
-    arm, seed = branch
-    task = {"config": experiment.source, "folder": str(folder), "arm": arm, "seed": seed}
+    task = {"config": experiment.source, "folder": str(folder), "branches": share}
     process.stdin.write(json.dumps(task) + "\n")
     process.stdin.flush()  # and left open: its end tells the worker that this process is gone
     other = []
@@ -75,7 +77,7 @@ def _run(experiment: Experiment, branch: tuple[str, int], folder: Path, running:
     if code and other and other[-1].startswith("ddselect: "):
         raise UserError(other[-1].removeprefix("ddselect: ").rstrip())
     if code:
-        raise RuntimeError(f"the student of {arm}, seed {seed} ended with exit code {code}:\n{''.join(other)}")
+        raise RuntimeError(f"a worker ended with exit code {code}:\n{''.join(other)}")
 
 
 def _leave_with_parent() -> None:
@@ -85,9 +87,9 @@ def _leave_with_parent() -> None:
 
 
 def main() -> None:
-    """A worker: reads its task from standard input and runs the branch."""
+    """A worker: reads its task from standard input and runs its branches, one after the other."""
     from ddselect.cli import one_line_errors
-    from ddselect.pipeline import run_branch
+    from ddselect.pipeline import run_branches
 
     task = json.loads(sys.stdin.readline())
     threading.Thread(target=_leave_with_parent, daemon=True).start()
@@ -95,7 +97,7 @@ def main() -> None:
     with one_line_errors():
         cfg = OmegaConf.create(task["config"])
         assert isinstance(cfg, DictConfig)
-        run_branch(build_experiment(cfg), task["arm"], task["seed"], Path(task["folder"]))
+        run_branches(build_experiment(cfg), task["branches"], Path(task["folder"]))
     os._exit(0)  # the thread that watches the parent would keep it waiting
 
 
