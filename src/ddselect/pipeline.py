@@ -1,6 +1,7 @@
 """The story of a run: every stage in order, each skipped if it is done. The file to read first."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from ddselect.report.table import print_table
 from ddselect.runtime.logger import StudentLoggers
 from ddselect.runtime.progress import note
 from ddselect.runtime.ranks import rank
-from ddselect.runtime.store import Done, Store
+from ddselect.runtime.store import Done, Stage, Store
 from ddselect.scoring import module as scoring
 from ddselect.selection import methods as selecting
 from ddselect.selection.table import read_selection, write_selection
@@ -37,29 +38,33 @@ def run(experiment: Experiment, folder: Path) -> Path | None:
         UserError: Something is missing or wrong that the user can mend.
     """
     pipeline = Pipeline(experiment, Store(experiment.store))
-    index = pipeline.index()
-    teacher = pipeline.teacher(index)
-    scores = pipeline.scores(index)
+    ground = pipeline.prepare()
     if rank() > 0:
         return None
-    branches = [
-        pipeline.distil(arm, seed, index, teacher, scores) for arm in experiment.arms for seed in experiment.seeds
-    ]
-    pipeline.train_at_the_same_time(branches, folder)
+    branches = [(arm, seed) for arm in experiment.arms for seed in experiment.seeds]
+    pipeline.go_at_the_same_time(branches, ground, folder)
     with experiment.logger.open(folder, experiment.config) as loggers:
-        trained = [pipeline.train(branch, loggers) for branch in branches]
-    return pipeline.report(trained, index, teacher, scores, folder)
+        trained = [pipeline.train(pipeline.distil(arm, seed, ground), loggers) for arm, seed in branches]
+    return pipeline.report(trained, ground, folder)
 
 
 def run_branches(experiment: Experiment, branches: Sequence[tuple[str, int]], folder: Path) -> None:
-    """What a worker does: the same way down to the students of some selections and seeds, on finished stages."""
+    """What a worker does: the same way down to the students of some selections and seeds."""
     pipeline = Pipeline(experiment, Store(experiment.store))
-    index = pipeline.index()
-    teacher, scores = pipeline.teacher(index), pipeline.scores(index)
+    ground = pipeline.prepare()
     arms = {arm.selection.name: arm for arm in experiment.arms}
     with experiment.logger.open(folder, experiment.config) as loggers:
         for name, seed in branches:
-            pipeline.train(pipeline.distil(arms[name], seed, index, teacher, scores), loggers)
+            pipeline.train(pipeline.distil(arms[name], seed, ground), loggers)
+
+
+@dataclass(frozen=True)
+class Ground:
+    """The finished stages that all selections and seeds share; ``scores`` is None where nobody asks for them."""
+
+    index: Done
+    teacher: Done
+    scores: Done | None
 
 
 class Pipeline:
@@ -69,14 +74,21 @@ class Pipeline:
         self.experiment, self.store = experiment, store
         self._test_set: TestSet | None = None
 
-    def index(self) -> Done:
+    def prepare(self) -> Ground:
+        """Index, teacher and scores: once for every selection, IPC, factor, protocol and student."""
+        index = self.store.run(self.index())
+        teacher = self.store.run(self.teacher(index))
+        needs_scores = any(arm.selection.needs_scores for arm in self.experiment.arms)
+        return Ground(index, teacher, self.store.run(self.scores(index)) if needs_scores else None)
+
+    def index(self) -> Stage:
         """Every readable image of the dataset, with its content hash."""
         dataset = self.experiment.dataset
         config = {"dataset": dataset, "files": dataset.signature()}
         self.experiment.trainer.check_devices()  # after the look for the images, before the work of reading them
-        return self.store.stage("index", indexing.VERSION, config, [], partial(indexing.build_index, dataset))
+        return Stage("index", indexing.VERSION, config, [], partial(indexing.build_index, dataset))
 
-    def teacher(self, index: Done) -> Done:
+    def teacher(self, index: Done) -> Stage:
         """The teacher, loaded or trained, and checked on real images before anything expensive."""
         e = self.experiment
         bench = teaching.Bench(self._images(index, "train"), e.dataset.image_size, self._test(index), e.trainer.single)
@@ -87,13 +99,11 @@ class Pipeline:
             "test_margin": e.protocol.test_margin,
         }
         build = partial(teaching.build_teacher, e.teacher, bench)
-        return self.store.stage("teacher", teaching.VERSION, config, [index], build)
+        return Stage("teacher", teaching.VERSION, config, [index], build)
 
-    def scores(self, index: Done) -> Done | None:
-        """Difference maps and boxes of all training images: once for every IPC, factor, selection and student."""
+    def scores(self, index: Done) -> Stage:
+        """Difference maps and boxes of all training images."""
         e = self.experiment
-        if not any(arm.selection.needs_scores for arm in e.arms):
-            return None
 
         def build(folder: Path) -> dict[str, object]:
             images = self._images(index, "train")
@@ -103,60 +113,43 @@ class Pipeline:
             return scoring.score_images(images, denoiser, conditions, e.scoring, view, e.trainer.parallel, folder)
 
         config = {"scoring": e.scoring, "backbone": e.backbone, "weights": e.backbone.signature(), "prompt": e.prompt}
-        return self.store.stage("scoring", scoring.VERSION, config, [index], build, together=True)
+        return Stage("scoring", scoring.VERSION, config, [index], build, together=True)
 
-    def selection(self, arm: Arm, seed: int, index: Done, teacher: Done, scores: Done | None) -> Done:
+    def selection(self, arm: Arm, seed: int, ground: Ground) -> Stage:
         """The order of every class's crops and whole images, for all IPC at once."""
         method = arm.selection
-        after = [index]
-        after += [scores] if method.needs_scores and scores else []
-        after += [teacher] if method.needs_teacher else []
+        scores = ground.scores if method.needs_scores else None
+        after = [ground.index, *([scores] if scores else []), *([ground.teacher] if method.needs_teacher else [])]
 
         def build(folder: Path) -> dict[str, object]:
             material = selecting.Material(
-                index=self._images(index, "train"),
+                index=self._images(ground.index, "train"),
                 view=self.experiment.dataset.image_size,
                 seed=seed,
-                teacher=partial(self._load_teacher, teacher),
+                teacher=partial(self._load_teacher, ground.teacher),
                 scores=scores.folder if scores else None,
             )
             return write_selection(folder, method.rank(material))
 
         config = {"selection": method, "seed": seed, "view": self.experiment.dataset.image_size}
         title = f"selection {method.name}, seed {seed}"
-        return self.store.stage("selection", selecting.VERSION, config, after, build, title)
+        return Stage("selection", selecting.VERSION, config, after, build, title)
 
-    def composition(self, arm: Arm, seed: int, index: Done, selection: Done) -> Done:
+    def composition(self, arm: Arm, seed: int, ground: Ground, selection: Done) -> Stage:
         """The distilled images, with the provenance of every patch."""
         e = self.experiment
         ipc = e.ipc if arm.selection.limit else None
 
         def build(folder: Path) -> dict[str, object]:
-            images, table, view = self._images(index, "train"), read_selection(selection.folder), e.dataset.image_size
+            images, view = self._images(ground.index, "train"), e.dataset.image_size
+            table = read_selection(selection.folder)
             return composing.compose(images, table, arm.composition, ipc, view, seed, folder, arm.selection.name)
 
         config = {"composition": arm.composition, "ipc": ipc, "seed": seed}
         title = f"composition of {arm.selection.name}, {f'{ipc} images per class' if ipc else 'all images'}"
-        return self.store.stage("composition", composing.VERSION, config, [index, selection], build, title)
+        return Stage("composition", composing.VERSION, config, [ground.index, selection], build, title)
 
-    def distil(self, arm: Arm, seed: int, index: Done, teacher: Done, scores: Done | None) -> Branch:
-        """Selection and composition of one arm and seed."""
-        selection = self.selection(arm, seed, index, teacher, scores)
-        distilled = self.composition(arm, seed, index, selection)
-        scored = [scores] if scores and arm.selection.needs_scores else []
-        stages = {done.name: done for done in [index, teacher, *scored, selection, distilled]}
-        return Branch(arm, seed, stages)
-
-    def train_at_the_same_time(self, branches: list[Branch], folder: Path) -> None:
-        """Trains the students that are missing in processes of their own, where there is room for more than one."""
-        e = self.experiment
-        missing = [b for b in branches if not self.store.find("student", *self._student_key(b))]
-        at_once = e.trainer.students_at_once(len(missing))
-        if at_once > 1 and e.logger.kind == "csv":  # a W&B run belongs to one process
-            note(f"{len(missing)} students, {at_once} at a time ...")
-            train_in_processes(e, [(b.arm.selection.name, b.seed) for b in missing], folder, at_once)
-
-    def train(self, branch: Branch, loggers: StudentLoggers) -> Branch:
+    def student(self, branch: Branch, loggers: StudentLoggers | None = None) -> Stage:
         """A student trained from scratch under the protocol, relabelled live, and its accuracy on the test images."""
         e, arm, seed, stages = self.experiment, branch.arm, branch.seed, branch.stages
         name = f"{arm.selection.name}, seed {seed}"
@@ -167,6 +160,7 @@ class Pipeline:
             ipc = e.ipc if arm.selection.limit else None
             classes = len(indexing.read_index(stages["index"].folder).class_names)
             mean, std = teacher.mean.flatten().tolist(), teacher.std.flatten().tolist()
+            logger = loggers.named(f"{arm.selection.name}-seed{seed}") if loggers else False
             return training.train_student(
                 model=e.student.build(classes, mean, std, seed),
                 data=TrainingSet(data.images, data.labels, data.stitched, arm.composition.factor, ipc),
@@ -175,29 +169,56 @@ class Pipeline:
                 seed=seed,
                 teacher=e.relabel.labeller(teacher) if e.protocol.labels == "soft" else None,
                 test=self._test(stages["index"]),
-                make_trainer=partial(e.trainer.single, logger=loggers.named(f"{arm.selection.name}-seed{seed}")),
+                make_trainer=partial(e.trainer.single, logger=logger),
                 folder=folder,
                 name=name,
             )
 
-        student = self.store.stage("student", *self._student_key(branch), build, f"student on {name}")
-        return Branch(arm, seed, {**stages, "student": student})
-
-    def _student_key(self, branch: Branch) -> tuple[int, dict[str, object], list[Done]]:
-        """Code version, config and stages before a student: what decides it."""
-        e = self.experiment
-        config = {"student": e.student, "protocol": e.protocol, "relabel": e.relabel, "seed": branch.seed}
+        config = {"student": e.student, "protocol": e.protocol, "relabel": e.relabel, "seed": seed}
         config["split"] = e.evaluation.split
-        after = [branch.stages[name] for name in ("index", "teacher", "composition")]
-        return training.VERSION, config, after
+        after = [stages[name] for name in ("index", "teacher", "composition")]
+        return Stage("student", training.VERSION, config, after, build, f"student on {name}")
 
-    def report(self, trained: list[Branch], index: Done, teacher: Done, scores: Done | None, folder: Path) -> Path:
+    def distil(self, arm: Arm, seed: int, ground: Ground) -> Branch:
+        """Selection and composition of one arm and seed."""
+        selection = self.store.run(self.selection(arm, seed, ground))
+        return self._branch(
+            arm, seed, ground, selection, self.store.run(self.composition(arm, seed, ground, selection))
+        )
+
+    def train(self, branch: Branch, loggers: StudentLoggers) -> Branch:
+        """The student of a distilled set."""
+        return branch.with_stage(self.store.run(self.student(branch, loggers)))
+
+    def go_at_the_same_time(self, branches: list[tuple[Arm, int]], ground: Ground, folder: Path) -> None:
+        """Distils and trains what is missing in processes of their own, where there is room for more than one."""
+        e = self.experiment
+        missing = [(arm.selection.name, seed) for arm, seed in branches if not self._is_trained(arm, seed, ground)]
+        at_once = e.trainer.students_at_once(len(missing))
+        if at_once > 1 and e.logger.kind == "csv":  # a W&B run belongs to one process
+            note(f"{len(missing)} selections with their students, {at_once} at a time ...")
+            train_in_processes(e, missing, folder, at_once)
+
+    def _is_trained(self, arm: Arm, seed: int, ground: Ground) -> bool:
+        selection = self.store.find(self.selection(arm, seed, ground))
+        composition = self.store.find(self.composition(arm, seed, ground, selection)) if selection else None
+        if not selection or not composition:
+            return False
+        branch = self._branch(arm, seed, ground, selection, composition)
+        return self.store.find(self.student(branch)) is not None
+
+    def _branch(self, arm: Arm, seed: int, ground: Ground, selection: Done, composition: Done) -> Branch:
+        scored = [ground.scores] if ground.scores and arm.selection.needs_scores else []
+        stages = [ground.index, ground.teacher, *scored, selection, composition]
+        return Branch(arm, seed, {done.name: done for done in stages})
+
+    def report(self, trained: list[Branch], ground: Ground, folder: Path) -> Path:
         """``results.json``, ``report.html`` and the table on the terminal."""
         e = self.experiment
-        images = self._images(index, "train")
+        images, scores = self._images(ground.index, "train"), ground.scores
         found = measure_localisation(images, scores.folder, e.dataset.image_size) if scores else None
         path = folder / "results.json"
-        results = write_results(e, trained, teacher.facts, found, path)
+        results = write_results(e, trained, ground.teacher.facts, found, path)
         write_report(e.report, results, trained, images, scores, folder / "report.html")
         print_table(results)
         note(f"report:  {folder / 'report.html'}")

@@ -1,7 +1,8 @@
-"""Training students at the same time: worker processes, each running some branches of the pipeline."""
+"""Selections and students at the same time: worker processes, each running some branches of the pipeline."""
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -16,11 +17,13 @@ from ddselect.config import Experiment, build_experiment
 from ddselect.runtime import progress
 from ddselect.runtime.errors import UserError
 
+_PROGRESS = re.compile(r"  .+: \d+/\d+ ")  # a line of ddselect.runtime.progress
+
 
 def train_in_processes(experiment: Experiment, branches: Sequence[tuple[str, int]], folder: Path, at_once: int) -> None:
     """Runs branches of an experiment whose common stages are finished, some at the same time.
 
-    The workers find finished stages in the store and leave their student there.
+    The workers find finished stages in the store and leave theirs there.
 
     Args:
         experiment: The experiment.
@@ -67,7 +70,7 @@ def _run(
     process.stdin.flush()  # and left open: its end tells the worker that this process is gone
     other = []
     for line in process.stderr:
-        if line.startswith("  student on "):
+        if _PROGRESS.match(line):
             print(line, end="", file=sys.stderr, flush=True)
         elif line.strip():
             other.append(line)

@@ -40,7 +40,7 @@ def test_two_at_a_time_give_what_one_by_one_does(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         ended = run_here(tmp_path / name, *TWO, f"trainer.students={at_once}")
         assert ended.code == 0, ended.err
-        assert ("2 students, 2 at a time" in ended.err) == (at_once == 2)
+        assert ("2 selections with their students, 2 at a time" in ended.err) == (at_once == 2)
         assert len(list((tmp_path / name / "run" / "logs").glob("*/metrics.csv"))) == 2
     one, two = entries(tmp_path / "one"), entries(tmp_path / "two")
     for mine, other in zip(one, two, strict=True):  # bytes may differ by a digit of the seconds in a file

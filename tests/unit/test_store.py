@@ -1,6 +1,7 @@
 """A stage is computed once for each thing that decides it, and an interrupted one goes on."""
 
 import dataclasses
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from ddselect.runtime.errors import UserError
-from ddselect.runtime.store import MANIFEST, Done, Store, execution
+from ddselect.runtime.store import MANIFEST, Done, Stage, Store, execution
 
 
 @dataclasses.dataclass
@@ -36,7 +37,7 @@ class Build:
 
 def stage(root: Path, build: Callable[[Path], dict[str, object]], **changes: object) -> Done:
     arguments = {"name": "index", "version": 1, "config": Settings(), "after": [], **changes}
-    return Store(root).stage(build=build, **arguments)  # type: ignore[arg-type]
+    return Store(root).run(Stage(build=build, **arguments))  # type: ignore[arg-type]
 
 
 def test_finished_stage_is_skipped(tmp_path: Path) -> None:
@@ -67,7 +68,7 @@ def test_interrupted_stage_has_no_manifest_and_goes_on(tmp_path: Path) -> None:
 
 def test_time_of_interrupted_attempts_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 40.0, 100.0, 105.0, 105.0, 105.0])
-    monkeypatch.setattr("ddselect.runtime.store.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr("ddselect.runtime.store.time", SimpleNamespace(monotonic=lambda: next(clock), time=lambda: 0.0))
     build = Build(fail=True)
     with pytest.raises(RuntimeError, match="killed"):
         stage(tmp_path, build)
@@ -123,7 +124,7 @@ def test_helping_rank_waits_for_the_first_and_never_builds(tmp_path: Path, monke
     manifest = (done.folder / MANIFEST).read_text()
     (done.folder / MANIFEST).unlink()
     monkeypatch.setenv("RANK", "1")
-    finish = SimpleNamespace(sleep=lambda _: (done.folder / MANIFEST).write_text(manifest))
+    finish = SimpleNamespace(sleep=lambda _: (done.folder / MANIFEST).write_text(manifest), time=time.time)
     monkeypatch.setattr("ddselect.runtime.store.time", finish)
     build = Build()
     assert stage(tmp_path, build).reused

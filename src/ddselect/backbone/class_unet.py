@@ -10,6 +10,7 @@ from torch import Tensor
 from ddselect.backbone.denoiser import Denoiser
 from ddselect.backbone.loading import ModelSource
 from ddselect.runtime.errors import UserError
+from ddselect.runtime.hardware import convolution_layout
 
 
 class ClassUNet(Denoiser):
@@ -27,7 +28,7 @@ class ClassUNet(Denoiser):
                 f"backbone {source.title}: {source.path}/model_index.json with 'id2label' is missing; "
                 "give the folder of a class-conditional UNet with backbone.path=<folder>"
             )
-        self.unet: UNet2DModel = source.part(UNet2DModel, "unet").float()
+        self.unet: UNet2DModel = source.part(UNet2DModel, "unet").float().to(memory_format=convolution_layout())
         self.schedule = source.schedule()
         self.title, self.dtype = source.title, dtype
         self.names = [str(name) for _, name in sorted(index["id2label"].items(), key=lambda item: int(item[0]))]

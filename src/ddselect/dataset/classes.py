@@ -1,7 +1,5 @@
 """Class names."""
 
-from timm.data import ImageNetInfo
-
 from ddselect.runtime.errors import UserError
 
 
@@ -17,6 +15,8 @@ def class_names(folders: list[str], kind: str) -> list[str]:
     """
     if kind == "folder":
         return list(folders)
+    from timm.data import ImageNetInfo  # seconds to import
+
     info = ImageNetInfo("imagenet-1k")
     known = set(info.label_names())
     for folder in folders:
@@ -27,4 +27,6 @@ def class_names(folders: list[str], kind: str) -> list[str]:
 
 def imagenet_classes() -> list[str]:
     """The 1000 WordNet IDs in the class order of pretrained models."""
+    from timm.data import ImageNetInfo
+
     return list(ImageNetInfo("imagenet-1k").label_names())

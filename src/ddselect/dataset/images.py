@@ -34,31 +34,40 @@ def source_to_view(boxes: np.ndarray, width: int, height: int, view_size: int) -
     return (boxes - np.array([x0, y0, x0, y0])) * (view_size / (x1 - x0))
 
 
-def read_image(path: Path, box: Box | None, size: int) -> Tensor:
-    """A square part of an image file, resized (bicubic, antialiased).
-
-    Args:
-        path: Image file of any mode; alpha is dropped, grey becomes RGB.
-        box: x0, y0, x1, y1 in the file's pixels; the largest centred square if None.
-        size: Side of the result in pixels.
-
-    Returns:
-        (3, size, size) uint8.
+def decode_image(path: Path) -> Image.Image:
+    """The pixels of an image file of any mode as RGB: alpha is dropped, grey becomes RGB, 16 bits become 8.
 
     Raises:
         UserError: The file is missing or cannot be decoded.
     """
     try:
         with Image.open(path) as image:
-            part = box or square_box(*image.size)
-            rgb = _eight_bits(image).convert("RGB")
+            return _eight_bits(image).convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UserError(
             f"{path}: unreadable image ({error}); repair or remove it, or set dataset.broken=skip"
         ) from None
-    cut = rgb.crop(part)  # first, or the filter would reach beyond the box
+
+
+def cut_image(image: Image.Image, box: Box | None, size: int) -> Tensor:
+    """A square part of a decoded image, resized (bicubic, antialiased).
+
+    Args:
+        image: RGB image.
+        box: x0, y0, x1, y1 in its pixels; the largest centred square if None.
+        size: Side of the result in pixels.
+
+    Returns:
+        (3, size, size) uint8.
+    """
+    cut = image.crop(box or square_box(*image.size))  # first, or the filter would reach beyond the box
     resized = cut if cut.size == (size, size) else cut.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=3.0)
     return torch.from_numpy(np.array(resized)).permute(2, 0, 1)
+
+
+def read_image(path: Path, box: Box | None, size: int) -> Tensor:
+    """A square part of an image file, (3, size, size) uint8: :func:`cut_image` of :func:`decode_image`."""
+    return cut_image(decode_image(path), box, size)
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

@@ -33,6 +33,10 @@ class Branch:
         """The student's stage, once it is trained."""
         return self.stages["student"]
 
+    def with_stage(self, done: Done) -> "Branch":
+        """This branch with one more stage finished."""
+        return Branch(self.arm, self.seed, {**self.stages, done.name: done})
+
 
 def entry(experiment: Experiment, trained: Branch) -> dict[str, Any]:
     """One entry of ``results``: accuracies in percent, seconds and bytes of each stage when it was computed."""

@@ -16,3 +16,14 @@ def computes_in_bf16() -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def convolution_layout() -> torch.memory_format:
+    """The memory format in which 2-d convolutions are fastest here.
+
+    Channels last: on a GPU, tensor cores want it; on a processor without bf16 units small convolutions are up to twice
+    as fast in it. Only a processor that computes in bf16 reorders plain tensors faster itself.
+    """
+    if computes_in_bf16() and not torch.cuda.is_available():
+        return torch.contiguous_format
+    return torch.channels_last

@@ -50,7 +50,7 @@ class Done:
         fingerprint: 16 hexadecimal digits.
         folder: Where its files lie.
         manifest: Content of its ``manifest.json``: config, seconds, bytes and what the stage told about itself.
-        reused: Whether it was finished before this run.
+        reused: Whether it was finished before the store was opened, that is before this run.
     """
 
     name: str
@@ -78,49 +78,65 @@ class Done:
         return dict(self.manifest["facts"])
 
 
+@dataclass(frozen=True)
+class Stage:
+    """A stage that can be run.
+
+    ``build`` gets the stage's folder, which holds what an interrupted attempt left there: it must go on from that or
+    write over it, and returns facts about the result for the manifest.
+
+    Attributes:
+        name: Folder name under the store's root.
+        version: Version of the stage's code: raised whenever the same config gives another result.
+        config: Dataclass, or several in a dict, that decide the result.
+        after: The finished stages it reads.
+        build: Computes the stage.
+        title: What to show.
+        together: Whether all ranks build the stage. Otherwise the first rank does, and the others wait for it; the
+            manifest is written by the first in any case.
+    """
+
+    name: str
+    version: int
+    config: object
+    after: Sequence[Done]
+    build: Callable[[Path], Mapping[str, object] | None]
+    title: str = ""
+    together: bool = False
+
+    def identity(self) -> dict[str, Any]:
+        """All that decides the result, as plain JSON."""
+        after = {done.name: done.identity for done in self.after}
+        return {"stage": self.name, "version": self.version, "config": describe(self.config), "after": after}
+
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits: a hash of :meth:`identity`."""
+        text = json.dumps(self.identity(), sort_keys=True)
+        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
 class Store:
     """A folder ``<root>/<stage>/<fingerprint>/`` for each stage; ``manifest.json``, written last, marks it finished."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._opened = time.time()
 
-    def stage(
-        self,
-        name: str,
-        version: int,
-        config: object,
-        after: Sequence[Done],
-        build: Callable[[Path], Mapping[str, object] | None],
-        title: str | None = None,
-        together: bool = False,
-    ) -> Done:
-        """Runs a stage, or skips it if it is finished.
-
-        ``build`` gets the stage's folder, which holds what an interrupted attempt left there: it must go on from that
-        or write over it, and returns facts about the result for the manifest.
-
-        Args:
-            name: Folder name under the root.
-            version: Version of the stage's code: raised whenever the same config gives another result.
-            config: Dataclass, or several in a dict, that decide the result.
-            after: The finished stages it reads.
-            build: Computes the stage.
-            title: What to show; the name if None.
-            together: Whether all ranks build the stage. Otherwise the first rank does, and the others wait for it; the
-                manifest is written by the first in any case.
-        """
-        identity, fingerprint, folder = self._locate(name, version, config, after)
-        while rank() > 0 and not together and not (folder / MANIFEST).exists():
+    def run(self, stage: Stage) -> Done:
+        """Runs a stage, or skips it if it is finished."""
+        fingerprint, folder = stage.fingerprint(), self._folder(stage)
+        while rank() > 0 and not stage.together and not (folder / MANIFEST).exists():
             time.sleep(_POLL)
-        finished = self.find(name, version, config, after)
+        finished = self.find(stage)
         if finished:
-            note(f"[dim]{title or name}: done before ({fingerprint})[/dim]")
+            if finished.reused:
+                note(f"[dim]{stage.title or stage.name}: done before ({fingerprint})[/dim]")
             return finished
-        note(f"{title or name} ...")
+        note(f"{stage.title or stage.name} ...")
         folder.mkdir(parents=True, exist_ok=True)
         spent = _Clock(folder / "seconds.json")
         try:
-            facts = build(folder)
+            facts = stage.build(folder)
         finally:
             if rank() == 0 and folder.exists():
                 spent.save()
@@ -128,33 +144,28 @@ class Store:
             for torn in folder.rglob(".*.tmp"):  # what a kill in the middle of writing left
                 torn.unlink()
         manifest = {
-            **identity,
+            **stage.identity(),
             "fingerprint": fingerprint,
             "seconds": round(spent.total(), 3),
+            "finished": time.time(),
             "bytes": folder_bytes(folder) - spent.bytes(),
             "facts": dict(facts or {}),
         }
         if rank() == 0:
             write_json(folder / MANIFEST, manifest)
             spent.remove()
-        return Done(name, fingerprint, folder, manifest, reused=False)
+        return Done(stage.name, fingerprint, folder, manifest, reused=False)
 
-    def find(self, name: str, version: int, config: object, after: Sequence[Done]) -> Done | None:
-        """A stage if it is finished; the arguments are those of :meth:`stage`."""
-        _, fingerprint, folder = self._locate(name, version, config, after)
+    def find(self, stage: Stage) -> Done | None:
+        """A stage if it is finished."""
+        folder = self._folder(stage)
         if not (folder / MANIFEST).exists():
             return None
-        return Done(name, fingerprint, folder, _read_manifest(folder), reused=True)
+        manifest = _read_manifest(folder)
+        return Done(stage.name, stage.fingerprint(), folder, manifest, reused=manifest["finished"] < self._opened)
 
-    def _locate(
-        self, name: str, version: int, config: object, after: Sequence[Done]
-    ) -> tuple[dict[str, Any], str, Path]:
-        """What decides a stage, its fingerprint and its folder."""
-        identity = {"stage": name, "version": version, "config": describe(config)}
-        identity["after"] = {done.name: done.identity for done in after}
-        text = json.dumps(identity, sort_keys=True)
-        fingerprint = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-        return identity, fingerprint, self.root / name / fingerprint
+    def _folder(self, stage: Stage) -> Path:
+        return self.root / stage.name / stage.fingerprint()
 
 
 class _Clock:

@@ -3,6 +3,7 @@
 import signal
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from ddselect.dataset.images import view_to_source
 from ddselect.dataset.index import Index
 from ddselect.prompt.modes import Conditions
 from ddselect.runtime.progress import Counter, counting
-from ddselect.scoring.scorer import best_boxes, difference_maps, image_scores
+from ddselect.scoring.scorer import Maps, best_boxes, difference_maps, image_scores
 from ddselect.scoring.settings import Scoring
 from ddselect.scoring.shards import ShardBatches, ShardPlan
 
@@ -35,6 +36,7 @@ class ScoringModule(pl.LightningModule):
         self.hashes = index.table["hash"].to_pylist()
         self.labels, self.ids = index.labels, index.ids
         self.draws = settings.make_draws()
+        self._lanes = 1
 
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int = 0) -> list[dict[str, object]]:
         """Rows (:data:`ddselect.scoring.shards.SCHEMA`) for (images (N, 3, S, S) uint8, row numbers (N,))."""
@@ -42,7 +44,7 @@ class ScoringModule(pl.LightningModule):
         rows = numbers.tolist()
         positive = torch.tensor([self.conditions.positive[self.labels[row]] for row in rows], device=self.device)
         hashes = [self.hashes[row] for row in rows]
-        maps = difference_maps(self.denoiser, images, hashes, positive, self.conditions.reference, self.draws)
+        maps = self._maps(images, hashes, positive)
         cell = self.view // maps.difference.shape[-1]
         side = max(1, round(self.settings.box * maps.difference.shape[-1]))
         boxes = best_boxes(maps, side, self.settings.boxes, self.settings.sigma * side or None)
@@ -66,6 +68,29 @@ class ScoringModule(pl.LightningModule):
                 }
             )
         return result
+
+    def on_predict_start(self) -> None:
+        self._lanes = torch.get_num_threads() if self.device.type == "cpu" else 1
+        torch.set_num_threads(1 if self._lanes > 1 else torch.get_num_threads())
+
+    def on_predict_end(self) -> None:
+        torch.set_num_threads(max(self._lanes, torch.get_num_threads()))
+
+    def _maps(self, images: Tensor, hashes: list[str], positive: Tensor) -> Maps:
+        """Maps of a batch. On a processor each thread takes its own part of it, which never waits for the others'."""
+
+        def part(rows: range) -> Maps:
+            at = slice(rows.start, rows.stop)
+            reference = self.conditions.reference
+            return difference_maps(self.denoiser, images[at], hashes[at], positive[at], reference, self.draws)
+
+        size = -(-len(images) // self._lanes)
+        parts = [range(start, min(start + size, len(images))) for start in range(0, len(images), size)]
+        if len(parts) == 1:
+            return part(parts[0])
+        with ThreadPoolExecutor(len(parts)) as pool:
+            maps = list(pool.map(part, parts))
+        return Maps(torch.cat([m.difference for m in maps]), torch.cat([m.loss for m in maps]))
 
 
 class _Views(Dataset[tuple[Tensor, int]]):

@@ -15,7 +15,7 @@ from ddselect.runtime.seeds import key64, numpy_generator
 from ddselect.scoring.shards import read_scores
 from ddselect.selection.ranking import nested_order
 from ddselect.selection.table import Candidates, ranked
-from ddselect.selection.teacher_view import look
+from ddselect.selection.teacher_view import Views, look
 from ddselect.student.models import Classifier
 
 VERSION = 1
@@ -119,14 +119,15 @@ class DiffusionSelection(Selection):
         images = Candidates(
             np.arange(len(scores)), material.whole_boxes(), scores["image_score"].to_numpy().astype(np.float32)
         )
-        teacher, index = material.teacher(), material.index
+        index = material.index
         patch = max(1, round(float(np.median(crops.boxes[:, 2] - crops.boxes[:, 0])) * material.view / _side(index)))
+        views = [Views(crops.rows, crops.boxes, patch), Views(images.rows, images.boxes, material.view)]
+        of_crops, of_images = look(material.teacher(), index, views, "teacher features")
         tables = []
-        for kind, candidates, pick, size in (
-            ("crop", crops, self.crop_pick, patch),
-            ("image", images, self.image_pick, material.view),
+        for kind, candidates, pick, features in (
+            ("crop", crops, self.crop_pick, of_crops.features),
+            ("image", images, self.image_pick, of_images.features),
         ):
-            features, _ = look(teacher, index, candidates.rows, candidates.boxes, size, name=f"features of {kind}s")
             labels = index.labels[candidates.rows]
             for label in range(len(index.class_names)):
                 mine = np.flatnonzero(labels == label)
@@ -180,19 +181,18 @@ class RDEDSelection(Selection):
             raise UserError(f"selection.area={list(self.area)}: two rising shares within 0 and 1 are needed")
 
     def rank(self, material: Material) -> list[pa.Table]:
-        index, teacher = material.index, material.teacher()
+        index = material.index
         size = max(1, round(self.size * material.view))
         padded_to = material.view if self.padded else 0
         rows = np.arange(len(index))
-        best = Candidates(rows, np.zeros((len(rows), 4), np.int32), np.full(len(rows), -np.inf, np.float32))
-        for number in range(self.crops):
-            random = numpy_generator(material.seed, "rded", number)
-            boxes = random_boxes(index, self.area, material.view, random)
-            _, loss = look(teacher, index, rows, boxes, size, padded_to, f"crop {number + 1} of {self.crops}")
-            better = -loss > best.scores
-            best.boxes[better], best.scores[better] = boxes[better], -loss[better]
-        _, loss = look(teacher, index, rows, material.whole_boxes(), material.view, name="whole images")
-        whole = Candidates(rows, material.whole_boxes(), -loss)
+        random = [numpy_generator(material.seed, "rded", number) for number in range(self.crops)]
+        boxes = [random_boxes(index, self.area, material.view, generator) for generator in random]
+        views = [Views(rows, b, size, padded_to) for b in boxes] + [Views(rows, material.whole_boxes(), material.view)]
+        *of_crops, of_whole = look(material.teacher(), index, views, "teacher losses")
+        losses = np.stack([seen.losses for seen in of_crops])
+        best_crop = losses.argmin(0)
+        best = Candidates(rows, np.stack(boxes)[best_crop, rows], -losses[best_crop, rows])
+        whole = Candidates(rows, material.whole_boxes(), -of_whole.losses)
         tables = []
         for label, mine in enumerate(_by_class(index)):
             for kind, candidates in (("crop", best), ("image", whole)):

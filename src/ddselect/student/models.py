@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ddselect.runtime.errors import UserError
+from ddselect.runtime.hardware import convolution_layout
 
 
 class _Block(nn.Module):
@@ -70,7 +70,7 @@ class Classifier(nn.Module):
         self, network: nn.Module, mean: Sequence[float], std: Sequence[float], columns: list[int] | None = None
     ) -> None:
         super().__init__()
-        self.network, self.columns = network, columns
+        self.network, self.columns = network.to(memory_format=convolution_layout()), columns
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
@@ -102,6 +102,8 @@ def build_network(architecture: str, num_classes: int, pretrained: bool = False)
     """
     if architecture in _SMALL:
         return SmallResNet(num_classes, _SMALL[architecture])
+    import timm  # takes seconds, which only its own models need
+
     if not timm.is_model(architecture):
         close = ", ".join(timm.list_models(f"*{architecture[:6]}*")[:5])
         raise UserError(f"unknown architecture '{architecture}'{f'; did you mean one of {close}?' if close else ''}")

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 
-import timm
 import torch
 from safetensors.torch import load_file
 
@@ -115,8 +114,10 @@ class PretrainedTeacher(Teacher):
                 f"teacher {self.name} knows ImageNet-1K classes only: class folder '{strangers[0]}' is not one of "
                 "their WordNet IDs; use teacher=trained"
             )
+        from timm.data import resolve_model_data_config  # seconds to import
+
         network = build_network(self.architecture, 1000, pretrained=True)
-        data = timm.data.resolve_model_data_config(network)
+        data = resolve_model_data_config(network)
         columns = [known[f] for f in bench.index.class_folders]
         _write(folder, network, self.architecture, data["mean"], data["std"], columns, bench.index.class_names)
 
