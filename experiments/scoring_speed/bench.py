@@ -23,6 +23,7 @@ from ddselect.runtime.trainer import TrainerSettings
 from ddselect.scoring.module import score_images
 from ddselect.scoring.settings import Scoring
 
+CPU = torch.device("cpu")
 VARIANTS: dict[str, tuple[str, dict[str, int]]] = {
     "one image at a time, fp32": ("fp32", {"batch_size": 1}),
     "batch 64, fp32": ("fp32", {"batch_size": 64}),
@@ -40,8 +41,8 @@ def main(images: int) -> None:
         index = read_index(root / "index").split("train")
         for number, (title, (dtype, options)) in enumerate(VARIANTS.items()):
             backbone = ClassUNetBackbone("embedded", "embedded", 32, dtype)
-            denoiser = backbone.load(torch.device("cpu"))
-            conditions = LabelPrompt().conditions(denoiser, index.class_names, index.class_folders)
+            denoiser = backbone.load(CPU)
+            conditions = backbone.conditions(LabelPrompt(), index.class_names, index.class_folders, CPU)
             folder = root / f"scores{number}"
             start = time.perf_counter()
             score_images(index, denoiser, conditions, Scoring(**options), 32, TrainerSettings().parallel, folder)

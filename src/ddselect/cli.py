@@ -1,4 +1,7 @@
-"""The command line: Hydra composes, each job of a sweep runs in a process of its own, a mistake is one line."""
+"""The command line: Hydra composes, each job of a sweep runs in a process of its own, a mistake is one line.
+
+What takes seconds to import is imported where it is used, so that Ctrl-C is answered from the first moment on.
+"""
 
 import errno
 import os
@@ -8,20 +11,19 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn, cast
 
-import hydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from hydra.types import RunMode
-from omegaconf import DictConfig
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
-
-from ddselect.config import build_experiment, conf_dir, unknown_key
 from ddselect.runtime.errors import UserError, disk_full, one_line
 from ddselect.runtime.ranks import rank
 
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
 _failed: list[str] = []
 _INTERRUPTED = 130  # exit code: 128 + SIGINT
+_STOPPED = "interrupted; finished stages and shards are kept, the same command goes on from them"
+_GRACE = 10.0  # seconds in which a job that was told to stop should have ended
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)  # a place that a user chose badly
 
 
@@ -31,25 +33,15 @@ def one_line_errors() -> Iterator[None]:
     try:
         with _interruptions():
             yield
-    except UserError as error:
-        _leave(str(error), 2)
-    except (HydraException, OmegaConfBaseException) as error:
-        _leave(_hydra_message(error), 2)
-    except ValueError as error:
-        if "Config group override" not in str(error):  # Hydra's only mistake of a user without a type of its own
-            raise
-        _leave(f"a group takes the name of one of its options: {error}", 2)
     except KeyboardInterrupt:
         if rank() > 0:
             sys.exit(_INTERRUPTED)  # the first rank says it
-        _leave("interrupted; finished stages and shards are kept, the same command goes on from them", _INTERRUPTED)
-    except OSError as error:
-        place = error.filename or "the store or the run folder"
-        if disk_full(error):
-            _leave(f"no space left on the disk for {place}; make room and run the same command again", 2)
-        if error.errno not in _REFUSED:
+        _leave(_STOPPED, _INTERRUPTED)
+    except Exception as error:
+        message = _mistake(error)
+        if message is None:
             raise
-        _leave(f"{place}: {error.strerror}; check dataset.root, store and hydra.run.dir", 2)
+        _leave(message, 2)
 
 
 @contextmanager
@@ -67,50 +59,153 @@ def _interruptions() -> Iterator[None]:
         raise
 
 
+@contextmanager
+def _nothing_begun() -> Iterator[None]:
+    """While modules are imported, Ctrl-C ends the process at once: an import can lose an exception or change it."""
+    numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is signal.default_int_handler]
+    for number in numbers:  # none that is ignored, as Ctrl-C is in the background of a shell
+        signal.signal(number, _leave_at_once)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.default_int_handler)
+
+
+def _leave_at_once(_number: int, _frame: FrameType | None) -> None:
+    if rank() == 0:
+        os.write(2, f"ddselect: {_STOPPED}\n".encode())
+    os._exit(_INTERRUPTED)
+
+
+def _mistake(error: Exception) -> str | None:
+    """What to tell the user about something that they can mend; None for a bug."""
+    if isinstance(error, UserError):
+        return str(error)
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    if isinstance(error, HydraException | OmegaConfBaseException):  # some of them are ValueErrors or OSErrors too
+        return _hydra_message(error)
+    if isinstance(error, ValueError | TypeError):
+        return _argument_message(str(error))
+    if isinstance(error, OSError):
+        place = error.filename or "the store or the run folder"
+        if disk_full(error):
+            return f"no space left on the disk for {place}; make room and run the same command again"
+        if error.errno in _REFUSED:
+            return f"{place}: {error.strerror}; check dataset.root, store and hydra.run.dir"
+    return None
+
+
 def _hydra_message(error: Exception) -> str:
     """What Hydra or OmegaConf found wrong, where, and what there is to choose from."""
+    from hydra.errors import MissingConfigException, OverrideParseException
+    from omegaconf.errors import (
+        ConfigAttributeError,
+        ConfigIndexError,
+        ConfigKeyError,
+        ConfigTypeError,
+        KeyValidationError,
+        OmegaConfBaseException,
+    )
+
+    from ddselect.config import options, unknown_key
+
     cause = error.__cause__ or error
-    if isinstance(cause, MissingConfigException) and cause.missing_cfg_file and cause.options:
+    text = one_line(str(cause).partition("\n")[0])  # OmegaConf adds lines about its nodes
+    if isinstance(cause, MissingConfigException) and cause.missing_cfg_file:
         group, _, option = cause.missing_cfg_file.rpartition("/")
-        return f"no option '{option}' in group '{group}'; choose from {', '.join(sorted(cause.options))}"
-    if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.parent_node is not None:
+        known = cause.options or options(group)
+        if known:
+            return f"no option '{option}' in group '{group}'; choose from {', '.join(sorted(known))}"
+    if (
+        isinstance(cause, ConfigKeyError | ConfigAttributeError | ConfigIndexError | KeyValidationError)
+        and cause.parent_node is not None
+    ):
         return unknown_key(cause)
+    if isinstance(cause, ConfigTypeError):
+        if text.startswith("Cannot merge"):
+            return f"{cause.full_key}: a list cannot take the place of keys, nor keys that of a list"
+        if found := _argument_message(text):
+            return found
     if isinstance(cause, OverrideParseException):
         return f"cannot read '{cause.override}'; settings are written key=value"
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
-        return f"{cause.full_key}: {one_line(str(cause).splitlines()[0])}"
+        return f"{cause.full_key}: {text}"
     return one_line(cause)
 
 
-def _leave(message: str, code: int) -> None:
+def _argument_message(text: str) -> str | None:
+    """What to say about the two mistakes of users to which Hydra gives no type of its own, nor says where they are."""
+    from ddselect.config import GROUPS, below_a_list, options
+
+    settings = [word.lstrip("+~").partition("=") for word in sys.argv[1:]]
+    if "Config group override" in text:
+        for group, _, names in settings:
+            for name in names.split(","):
+                if group in GROUPS and name not in options(group):
+                    return f"no option '{name}' in group '{group}'; choose from {', '.join(options(group))}"
+        return f"a group takes the name of one of its options: {text}"
+    for key, _, _ in settings:
+        parts = key.split(".")
+        for place, part in enumerate(parts):
+            if text in (f"invalid literal for int() with base 10: {part!r}", f"Index {part!r} (str) is not an int"):
+                return below_a_list(".".join(parts[:place]), part)
+    return None
+
+
+def _leave(message: str, code: int) -> NoReturn:
     print(f"ddselect: {message}", file=sys.stderr, flush=True)
     sys.exit(code)
 
 
-@hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")
-def _job(cfg: DictConfig) -> None:
+def _job(cfg: "DictConfig") -> None:
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+    from omegaconf import OmegaConf
+
     hydra_config = HydraConfig.get()
+    settings = cast(list[str], OmegaConf.to_container(hydra_config.overrides.task))  # as given, ${...} and all
     folder = Path(hydra_config.runtime.output_dir)
     with one_line_errors():
         if hydra_config.mode == RunMode.MULTIRUN:
-            _start_process(list(hydra_config.overrides.task), folder)
+            _start_process(settings, folder)
             return
-        from ddselect.pipeline import run
+        with _nothing_begun():
+            from ddselect.config import build_experiment, check_options
+            from ddselect.pipeline import run
 
-        results = run(build_experiment(cfg), folder)
-        if results is not None:
-            print(f"results: {results}", flush=True)
+        check_options(settings)
+        reached = run(build_experiment(cfg), folder)
+        if reached is not None:
+            print(": ".join(map(str, reached)), flush=True)
 
 
 def _start_process(overrides: list[str], folder: Path) -> None:
     """Runs one job of a sweep as a single run in a fresh process; a failed one does not stop the others."""
     print(f"[{folder.name}] {' '.join(overrides)}", file=sys.stderr, flush=True)
     command = [sys.executable, "-m", "ddselect", *overrides, f"hydra.run.dir={folder}"]
-    code = subprocess.run(command).returncode
-    if code == 130:
-        raise KeyboardInterrupt
+    process = subprocess.Popen(command)
+    try:
+        code = process.wait()
+    except KeyboardInterrupt:
+        if _end(process) == _INTERRUPTED:
+            sys.exit(_INTERRUPTED)
+        raise
+    if code == _INTERRUPTED:
+        sys.exit(_INTERRUPTED)  # the job has said so
     if code:
         _failed.append(f"{folder.name} ({' '.join(overrides)}: exit code {code})")
+
+
+def _end(process: subprocess.Popen[bytes]) -> int:
+    """Waits for a job after Ctrl-C, of which a terminal tells it too; who told this process alone means the job."""
+    try:
+        return process.wait(_GRACE)
+    except subprocess.TimeoutExpired:
+        process.terminate()
+        return process.wait()
 
 
 def main() -> None:
@@ -119,6 +214,10 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # Lightning would ignore a scheduler's stop
     _failed.clear()
     with one_line_errors():
-        _job()
+        with _nothing_begun():
+            import hydra
+
+            from ddselect.config import conf_dir
+        hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")(_job)()
     if _failed:
         _leave(f"{len(_failed)} jobs of the sweep failed: {', '.join(_failed)}", 1)

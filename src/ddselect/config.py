@@ -1,11 +1,13 @@
 """From Hydra's DictConfig to checked dataclasses: an unknown key or a bad value is one line."""
 
 import importlib
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from ddselect.backbone.choice import Backbone
@@ -25,6 +27,7 @@ from ddselect.student.train import Student
 from ddselect.teacher.choice import Teacher
 
 T = TypeVar("T")
+UNTIL = ("index", "teacher", "backbone", "prompt", "scoring", "report")
 GROUPS: dict[str, type] = {
     "dataset": Dataset,
     "backbone": Backbone,
@@ -52,16 +55,20 @@ class TopLevel:
         seeds: Each seed makes its own selection and trains its own student.
         compare: Selections that are run beside the chosen one, under the same protocol.
         store: Folder of finished stages.
+        until: The last stage to run.
     """
 
     ipc: int = 10
     seeds: list[int] = field(default_factory=lambda: [0])
     compare: list[str] = field(default_factory=list)
     store: str = "store"
+    until: str = "report"
 
     def __post_init__(self) -> None:
         if self.ipc < 1:
             raise UserError(f"ipc={self.ipc}: at least 1 image per class is needed")
+        if self.until not in UNTIL:
+            raise UserError(f"until={self.until}: choose one of {', '.join(UNTIL)}")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise UserError(f"seeds={self.seeds}: different numbers are needed, e.g. seeds=[0,1,2]")
 
@@ -87,6 +94,7 @@ class Experiment:
     ipc: int
     seeds: list[int]
     store: Path
+    until: str
     dataset: Dataset
     backbone: Backbone
     prompt: Prompt
@@ -138,11 +146,24 @@ def build_experiment(cfg: DictConfig) -> Experiment:
         ipc=top.ipc,
         seeds=top.seeds,
         store=Path(top.store),
+        until=top.until,
         arms=arms,
         config=config,
         source=OmegaConf.to_yaml(cfg),
         **built,
     )
+
+
+def check_options(settings: Iterable[str]) -> None:
+    """Refuses several options for a group, which Hydra would merge into one that is none of them.
+
+    Raises:
+        UserError: A group is given a list.
+    """
+    for setting in settings:
+        group, _, option = setting.partition("=")
+        if group in GROUPS and option.startswith("["):
+            raise UserError(f"{setting}: a group has one option; choose one of {', '.join(options(group))}")
 
 
 def _option(group: str, name: str) -> DictConfig:
@@ -176,22 +197,67 @@ def build(cfg: DictConfig, group: str) -> Any:
     try:
         node = OmegaConf.create(cast(dict[str, Any], OmegaConf.to_container(cfg[group], resolve=True)))
     except OmegaConfBaseException as error:
-        raise UserError(f"{group}: {one_line(str(error).splitlines()[0])}") from None
+        raise UserError(f"{error.full_key or group}: {one_line(str(error).splitlines()[0])}") from None
     del node["_target_"]
     return _checked(kind, node, f"{group}.")
 
 
+def below_a_list(above: str, name: str) -> str:
+    """What to say about a key below a list that is no number, or the number of no item."""
+    return f"{above}.{name}: {above} is a list; write all of it, {above}=[...], or one of its items, {above}.0=..."
+
+
 def unknown_key(error: OmegaConfBaseException, prefix: str = "") -> str:
     """What to say about a key that is not there: its full name, and those that are."""
-    known = ", ".join(str(key) for key in error.parent_node if key != "_target_")
-    return f"unknown key '{prefix}{error.full_key}'; choose from {known}"
+    key, parent = f"{prefix}{error.full_key}", error.parent_node
+    if isinstance(parent, ListConfig):
+        above, _, name = key.replace("[", ".").rstrip("]").rpartition(".")
+        return below_a_list(above, name)
+    known = [str(name) for name in parent if name != "_target_"]
+    if not known:  # OmegaConf makes room below a single value before it finds that it may not
+        above = key.rpartition(".")[0]
+        return f"unknown key '{key}'; there is nothing below {above}, write {above}=..."
+    return f"unknown key '{key}'; choose from {', '.join(known)}"
 
 
 def _checked(kind: type[T], node: DictConfig, prefix: str) -> T:
     try:
-        return cast(T, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), node)))
+        _check_shape(kind, node, prefix.rstrip("."))
+        return cast(T, _built(cast(DictConfig, OmegaConf.merge(OmegaConf.structured(kind), node)), prefix.rstrip(".")))
     except ConfigKeyError as error:
         raise UserError(unknown_key(error, prefix)) from None
     except OmegaConfBaseException as error:
         key = f"{prefix}{getattr(error, 'full_key', None) or ''}".rstrip(".")
         raise UserError(f"{key}: {one_line(str(error).splitlines()[0])}") from None
+
+
+def _check_shape(hint: Any, value: Any, key: str) -> None:
+    """Refuses a value, a list or keys where another of these is needed; OmegaConf says it in terms of its own nodes."""
+    if value is None:
+        raise UserError(f"{key}=null: a value is needed")
+    if get_origin(hint) is list:
+        if not isinstance(value, ListConfig):
+            items = "..." if isinstance(value, DictConfig) else value
+            raise UserError(f"{key}={value}: a list is needed, {key}=[{items}]")
+        for number in range(len(value)):
+            _check_shape(get_args(hint)[0], value[number], f"{key}[{number}]")
+    elif get_origin(hint) is dict or is_dataclass(hint):
+        if not isinstance(value, DictConfig):
+            raise UserError(f"{key}={value}: it has keys of its own, {key}.<key>=...")
+        hints = get_type_hints(hint) if is_dataclass(hint) else dict.fromkeys(value, get_args(hint)[1])
+        for name in [str(key) for key in value if key in hints]:
+            _check_shape(hints[name], value[name], f"{key}.{name}".lstrip("."))
+    elif isinstance(value, ListConfig | DictConfig):
+        raise UserError(f"{key}={value}: a single value is needed")
+
+
+def _built(node: DictConfig, place: str) -> Any:
+    """Builds the dataclasses in a node before its own, so that a bad value is reported under the key it has here."""
+    kind = cast(type, OmegaConf.get_type(node))
+    for name in [f.name for f in fields(kind) if is_dataclass(OmegaConf.get_type(node, f.name))]:
+        _built(node[name], f"{place}.{name}")
+    try:
+        return OmegaConf.to_object(node)
+    except UserError as error:
+        usual = next((group for group, schema in GROUPS.items() if issubclass(kind, schema)), place)
+        raise UserError(re.sub(rf"^{usual}(?=[.:])", place, str(error))) from None

@@ -1,10 +1,12 @@
 """The story of a run: every stage in order, each skipped if it is done. The file to read first."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from ddselect.backbone.adapt import VERSION as ADAPT_VERSION
+from ddselect.backbone.choice import Backbone, adapted
 from ddselect.composition import compose as composing
 from ddselect.config import Arm, Experiment
 from ddselect.dataset import index as indexing
@@ -12,12 +14,15 @@ from ddselect.dataset.index import Index
 from ddselect.evaluation.accuracy import Accuracy, TestSet, measure
 from ddselect.evaluation.localisation import measure_localisation
 from ddselect.evaluation.results import Branch, write_results
+from ddselect.prompt.conditions import VERSION as PROMPT_VERSION
+from ddselect.prompt.conditions import read_conditions, read_prompts, write_conditions
 from ddselect.report.html import write_report
 from ddselect.report.table import print_table
+from ddselect.runtime.errors import UserError
 from ddselect.runtime.logger import StudentLoggers
 from ddselect.runtime.progress import note
 from ddselect.runtime.ranks import rank
-from ddselect.runtime.store import Done, Stage, Store
+from ddselect.runtime.store import Done, ReachedError, Stage, Store
 from ddselect.scoring import module as scoring
 from ddselect.selection import methods as selecting
 from ddselect.selection.table import read_selection, write_selection
@@ -28,24 +33,27 @@ from ddselect.teacher import choice as teaching
 from ddselect.workers import train_in_processes
 
 
-def run(experiment: Experiment, folder: Path) -> Path | None:
-    """Runs an experiment and returns the path of its ``results.json``.
+def run(experiment: Experiment, folder: Path) -> tuple[str, Path] | None:
+    """Runs an experiment and returns the path of its ``results.json`` as ("results", path).
 
-    Stages write to the store and read from it; only results, report and curves lie in the run's own folder. Returns
-    None on the ranks that only help with scoring.
+    Stages write to the store and read from it; only results, report and curves lie in the run's own folder. A run that
+    ends with an earlier stage returns that one's name and folder. The ranks that only help return None.
 
     Raises:
         UserError: Something is missing or wrong that the user can mend.
     """
-    pipeline = Pipeline(experiment, Store(experiment.store))
-    ground = pipeline.prepare()
+    pipeline = Pipeline(experiment, Store(experiment.store, experiment.until))
+    try:
+        ground = pipeline.prepare()
+    except ReachedError as end:
+        return (end.done.name, end.done.folder) if rank() == 0 else None
     if rank() > 0:
         return None
     branches = [(arm, seed) for arm in experiment.arms for seed in experiment.seeds]
     pipeline.go_at_the_same_time(branches, ground, folder)
     with experiment.logger.open(folder, experiment.config) as loggers:
         trained = [pipeline.train(pipeline.distil(arm, seed, ground), loggers) for arm, seed in branches]
-    return pipeline.report(trained, ground, folder)
+    return "results", pipeline.report(trained, ground, folder)
 
 
 def run_branches(experiment: Experiment, branches: Sequence[tuple[str, int]], folder: Path) -> None:
@@ -60,11 +68,21 @@ def run_branches(experiment: Experiment, branches: Sequence[tuple[str, int]], fo
 
 @dataclass(frozen=True)
 class Ground:
-    """The finished stages that all selections and seeds share; ``scores`` is None where nobody asks for them."""
+    """The finished stages that all selections and seeds share.
+
+    Attributes:
+        scored: What scoring needed, and the scores: ``backbone`` (if it was adapted), ``prompt`` and ``scoring``; empty
+            where nobody asks for scores.
+    """
 
     index: Done
     teacher: Done
-    scores: Done | None
+    scored: dict[str, Done]
+
+    @property
+    def scores(self) -> Done | None:
+        """The scores, if anybody asked for them."""
+        return self.scored.get("scoring")
 
 
 class Pipeline:
@@ -76,10 +94,28 @@ class Pipeline:
 
     def prepare(self) -> Ground:
         """Index, teacher and scores: once for every selection, IPC, factor, protocol and student."""
+        e = self.experiment
+        if e.until == "backbone" and e.backbone.adapt.mode == "none":
+            raise UserError("until=backbone: the prior is used as it is; choose backbone/adapt=full, lora or scratch")
+        needs_scores = any(arm.selection.needs_scores for arm in e.arms) or e.until in ("backbone", "prompt", "scoring")
+        if needs_scores:
+            folders = e.dataset.class_folders()
+            e.backbone.check(e.prompt, e.dataset.class_names(folders), folders)  # before any work
         index = self.store.run(self.index())
+        if e.until in ("backbone", "prompt", "scoring"):
+            self.score(index)  # needs no teacher, and ends there
         teacher = self.store.run(self.teacher(index))
-        needs_scores = any(arm.selection.needs_scores for arm in self.experiment.arms)
-        return Ground(index, teacher, self.store.run(self.scores(index)) if needs_scores else None)
+        return Ground(index, teacher, self.score(index) if needs_scores else {})
+
+    def score(self, index: Done) -> dict[str, Done]:
+        """The prior adapted if it should be, the classes' conditions, and the scores."""
+        backbone, stages = self.experiment.backbone, []
+        if backbone.adapt.mode != "none":
+            stages.append(self.store.run(self.backbone(index)))
+            backbone = adapted(backbone, stages[0].folder)
+        prompt = self.store.run(self.prompt(index, backbone, stages))
+        scores = self.store.run(self.scores(index, backbone, [*stages, prompt]))
+        return {done.name: done for done in (*stages, prompt, scores)}
 
     def index(self) -> Stage:
         """Every readable image of the dataset, with its content hash."""
@@ -101,19 +137,50 @@ class Pipeline:
         build = partial(teaching.build_teacher, e.teacher, bench)
         return Stage("teacher", teaching.VERSION, config, [index], build)
 
-    def scores(self, index: Done) -> Stage:
-        """Difference maps and boxes of all training images."""
+    def backbone(self, index: Done) -> Stage:
+        """The prior fine-tuned on the training images, or a small one trained on them from scratch."""
+        e = self.experiment
+
+        def build(folder: Path) -> dict[str, object]:
+            from ddselect.backbone.stage import adapt_backbone
+
+            images, trainer = self._images(index, "train"), e.trainer
+            return adapt_backbone(e.backbone, e.prompt, images, trainer.device, trainer.parallel, folder)
+
+        config = {**self._backbone_key(e.backbone), "prompt": e.prompt, "texts": e.prompt.signature()}
+        return Stage("backbone", ADAPT_VERSION, config, [index], build, together=True)
+
+    def prompt(self, index: Done, backbone: Backbone, before: list[Done]) -> Stage:
+        """The conditions of every class; text is embedded here, once, and its encoder is gone before scoring starts."""
         e = self.experiment
 
         def build(folder: Path) -> dict[str, object]:
             images = self._images(index, "train")
-            denoiser = e.backbone.load(e.trainer.device)
-            conditions = e.prompt.conditions(denoiser, images.class_names, images.class_folders)
-            view = e.backbone.image_size
+            names, folders = images.class_names, images.class_folders
+            conditions = backbone.conditions(e.prompt, names, folders, e.trainer.device)
+            write_conditions(folder, conditions, names, folders)
+            return {"mode": e.prompt.mode, "reference": conditions.words[-1]}
+
+        config = {**self._backbone_key(backbone), "prompt": e.prompt, "texts": e.prompt.signature()}
+        return Stage("prompt", PROMPT_VERSION, config, [index, *before], build)
+
+    def scores(self, index: Done, backbone: Backbone, before: list[Done]) -> Stage:
+        """Difference maps and boxes of all training images."""
+        e = self.experiment
+
+        def build(folder: Path) -> dict[str, object]:
+            images, view = self._images(index, "train"), backbone.image_size
+            conditions = read_conditions(before[-1].folder)
+            denoiser = backbone.load(e.trainer.device)
             return scoring.score_images(images, denoiser, conditions, e.scoring, view, e.trainer.parallel, folder)
 
-        config = {"scoring": e.scoring, "backbone": e.backbone, "weights": e.backbone.signature(), "prompt": e.prompt}
-        return Stage("scoring", scoring.VERSION, config, [index], build, together=True)
+        config = {"scoring": e.scoring, **self._backbone_key(backbone)}
+        return Stage("scoring", scoring.VERSION, config, [index, *before], build, together=True)
+
+    @staticmethod
+    def _backbone_key(backbone: Backbone) -> dict[str, object]:
+        """What decides a prior: its settings and the weights in its folders, wherever those are."""
+        return {"backbone": replace(backbone, path="", lora=""), "weights": backbone.signature() or backbone.path}
 
     def selection(self, arm: Arm, seed: int, ground: Ground) -> Stage:
         """The order of every class's crops and whole images, for all IPC at once."""
@@ -208,9 +275,10 @@ class Pipeline:
         return self.store.find(self.student(branch)) is not None
 
     def _branch(self, arm: Arm, seed: int, ground: Ground, selection: Done, composition: Done) -> Branch:
-        scored = [ground.scores] if ground.scores and arm.selection.needs_scores else []
-        stages = [ground.index, ground.teacher, *scored, selection, composition]
-        return Branch(arm, seed, {done.name: done for done in stages})
+        scored = ground.scored if arm.selection.needs_scores else {}
+        stages = [selection, composition]
+        ground_stages = {"index": ground.index, "teacher": ground.teacher, **scored}
+        return Branch(arm, seed, {**ground_stages, **{done.name: done for done in stages}})
 
     def report(self, trained: list[Branch], ground: Ground, folder: Path) -> Path:
         """``results.json``, ``report.html`` and the table on the terminal."""
@@ -219,7 +287,8 @@ class Pipeline:
         found = measure_localisation(images, scores.folder, e.dataset.image_size) if scores else None
         path = folder / "results.json"
         results = write_results(e, trained, ground.teacher.facts, found, path)
-        write_report(e.report, results, trained, images, scores, folder / "report.html")
+        prompts = read_prompts(ground.scored["prompt"].folder) if scores else []
+        write_report(e.report, results, trained, images, scores, folder / "report.html", prompts)
         print_table(results)
         note(f"report:  {folder / 'report.html'}")
         return path

@@ -6,7 +6,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from ddselect.config import GROUPS, build, build_experiment, conf_dir
+from ddselect.config import GROUPS, build, build_experiment, check_options, conf_dir
 from ddselect.runtime.errors import UserError
 
 # option that has the key, key, a value of a wrong type, values out of range
@@ -147,7 +147,9 @@ def test_value_out_of_range(configs: dict[str, DictConfig], override: str, key: 
 @pytest.mark.parametrize("group", GROUPS)
 def test_unknown_key(configs: dict[str, DictConfig], group: str) -> None:
     message = one_line(changed(configs["trainer=cpu"], f"{group}.nonsense", 1), "nonsense", group)
-    assert message.startswith(f"unknown key '{group}.nonsense'; choose from ")
+    keys = [key for key in configs["trainer=cpu"][group] if key != "_target_"]
+    rest = "choose from " if keys else f"there is nothing below {group}, write {group}=..."
+    assert message.startswith(f"unknown key '{group}.nonsense'; {rest}")
 
 
 def test_unknown_key_in_a_nested_schema(configs: dict[str, DictConfig]) -> None:
@@ -156,14 +158,62 @@ def test_unknown_key_in_a_nested_schema(configs: dict[str, DictConfig]) -> None:
 
 
 def test_a_value_in_place_of_a_nested_schema(configs: dict[str, DictConfig]) -> None:
-    assert one_line(changed(configs["teacher=trained"], "teacher.recipe", 5), "teacher", "teacher").startswith(
-        "teacher: "
-    )
+    message = one_line(changed(configs["teacher=trained"], "teacher.recipe", 5), "teacher", "teacher")
+    assert message == "teacher.recipe=5: it has keys of its own, teacher.recipe.<key>=..."
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("recipe.batch_size", -1, "teacher.recipe.batch_size=-1: 0 or more is needed"),
+        ("recipe.area", [1.0], "teacher.recipe.area=[1.0]: two rising numbers above 0 are needed"),
+        ("recipe.labels", "fuzzy", "teacher.recipe.labels=fuzzy: choose one of soft, hard"),
+        ("recipe.steps", -1, "teacher.recipe: give either epochs or steps, not epochs=0 and steps=-1"),
+        ("student.learning_rate", -1.0, "teacher.student.learning_rate=-1.0: a positive number is needed"),
+        ("student.precision", "fp8", "teacher.student.precision=fp8: choose auto, bf16 or fp32"),
+    ],
+)
+def test_a_bad_value_in_a_nested_schema_has_the_key_it_has_there(
+    configs: dict[str, DictConfig], key: str, value: object, message: str
+) -> None:
+    assert one_line(changed(configs["teacher=trained"], f"teacher.{key}", value), "teacher", "teacher") == message
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("ipc", None, "ipc=null: a value is needed"),
+        ("ipc", [1], "ipc=[1]: a single value is needed"),
+        ("ipc", {"x": 1}, "ipc={'x': 1}: a single value is needed"),
+        ("seeds", None, "seeds=null: a value is needed"),
+        ("seeds", 3, "seeds=3: a list is needed, seeds=[3]"),
+        ("seeds", {"x": 1}, "seeds={'x': 1}: a list is needed, seeds=[...]"),
+        ("seeds", [0, None], "seeds[1]=null: a value is needed"),
+        ("compare", "rded", "compare=rded: a list is needed, compare=[rded]"),
+        ("compare", [["rded"]], "compare[0]=['rded']: a single value is needed"),
+        ("protocol.area", 0.5, "protocol.area=0.5: a list is needed, protocol.area=[0.5]"),
+        ("protocol.area", ["a"], "protocol.area[0]: Value 'a' of type 'str' could not be converted to Float"),
+        ("dataset.sizes", 5, "dataset.sizes=5: it has keys of its own, dataset.sizes.<key>=..."),
+        ("dataset.sizes", [5], "dataset.sizes=[5]: it has keys of its own, dataset.sizes.<key>=..."),
+        ("dataset.sizes.train", None, "dataset.sizes.train=null: a value is needed"),
+        ("dataset.sizes.train", "abc", "dataset.sizes.train: Value 'abc' of type 'str' could not be converted to Int"),
+        ("protocol.area", ["${nowhere}", 1.0], "protocol.area[0]: Interpolation key 'nowhere' not found"),
+        ("seeds", ["${nowhere}"], "seeds[0]: Interpolation key 'nowhere' not found"),
+    ],
+)
+def test_a_value_of_another_shape(configs: dict[str, DictConfig], key: str, value: object, message: str) -> None:
+    assert one_line(changed(configs["trainer=cpu"], key, value), key).startswith(message)
+
+
+def test_several_options_for_a_group() -> None:
+    check_options(["ipc=[1]", "~selection", "selection=rded", "+protocol.area=[1,2]"])
+    with pytest.raises(UserError, match=r"^selection=\[rded,all\]: a group has one option; choose one of all, diff"):
+        check_options(["ipc=1", "selection=[rded,all]"])
 
 
 def test_unknown_key_outside_the_groups(configs: dict[str, DictConfig]) -> None:
     message = one_line(changed(configs["trainer=cpu"], "ipcs", 3), "ipcs")
-    assert message == "unknown key 'ipcs'; choose from ipc, seeds, compare, store"
+    assert message.startswith("unknown key 'ipcs'; choose from ipc, seeds, compare, store")
 
 
 @pytest.mark.parametrize(("key", "value"), TOP)
@@ -189,4 +239,5 @@ def test_a_group_without_option(configs: dict[str, DictConfig]) -> None:
 
 
 def test_an_interpolation_that_leads_nowhere(configs: dict[str, DictConfig]) -> None:
-    one_line(changed(configs["trainer=cpu"], "backbone.image_size", "${nowhere}"), "backbone", "backbone")
+    message = one_line(changed(configs["trainer=cpu"], "backbone.image_size", "${nowhere}"), "backbone", "backbone")
+    assert message.startswith("backbone.image_size: ")

@@ -118,8 +118,9 @@ class TestSweep:
         folder, _ = swept
         manifests = [path.parts[-3] for path in folder.glob("store/*/*/manifest.json")]
         stages = {stage: manifests.count(stage) for stage in set(manifests)}
-        assert stages == {"index": 1, "teacher": 1, "scoring": 1, "selection": 2, "composition": 4, "student": 4}
-        assert len(list((folder / "store" / "scoring").iterdir())) == 1
+        shared = {"index": 1, "teacher": 1, "prompt": 1, "scoring": 1}
+        assert stages == {**shared, "selection": 2, "composition": 4, "student": 4}
+        assert all(len(list((folder / "store" / stage).iterdir())) == 1 for stage in shared)
 
 
 @pytest.mark.parametrize("rank", [0, 1])

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from ddselect import pipeline
+from ddselect import cli, pipeline
 from tests.fault.runs import SMALL, Started, only, run_here
 from tests.helpers.data import picture, write_folder
 
+ROOT = Path(__file__).parents[2]
 FOLDER = ("dataset=imagefolder", "dataset.root=data", "backbone.path=nowhere", "teacher=trained")
 
 
@@ -35,11 +36,41 @@ FOLDER = ("dataset=imagefolder", "dataset.root=data", "backbone.path=nowhere", "
         (["scoring.draws=many"], "scoring.draws: Value 'many' of type 'str' could not be converted to Integer"),
         (["ipc=ten"], "ipc: Value 'ten' of type 'str' could not be converted to Integer"),
         (["ipc=${nothing}"], "ipc: Interpolation key 'nothing' not found"),
-        (["student=18"], "a group takes the name of one of its options: "),
-        (["student=null"], "a group takes the name of one of its options: "),
+        (["student=18"], "no option '18' in group 'student'; choose from resnet101"),
+        (["ipc=3", "student=null"], "no option 'null' in group 'student'; choose from resnet101"),
+        (["-m", "student=18,19"], "no option '18' in group 'student'; choose from resnet101"),
+        (["protocol=[a]"], "no option 'a' in group 'protocol'; choose from digits"),
+        (["selection=[rded,all]"], "selection=[rded,all]: a group has one option; choose one of all, diffusion"),
+        (["hydra/launcher=3"], "a group takes the name of one of its options: "),
         (["~student"], "student: no option chosen; choose one of resnet101"),
         (["ipc"], "cannot read 'ipc'; settings are written key=value"),
         (["ipc=1,2"], "Ambiguous value for argument 'ipc=1,2' "),
+        (
+            ["protocol.area.foo=3"],
+            "protocol.area.foo: protocol.area is a list; write all of it, protocol.area=[...], or",
+        ),
+        (["protocol.area.foo.bar=3"], "protocol.area.foo: protocol.area is a list; write all of it, "),
+        (["+protocol.area.foo=3"], "protocol.area.foo: protocol.area is a list; write all of it, "),
+        (["++protocol.area.foo=3"], "protocol.area.foo: protocol.area is a list; write all of it, "),
+        (["~protocol.area.foo"], "protocol.area.foo: protocol.area is a list; write all of it, "),
+        (["protocol.area.5=3"], "protocol.area.5: protocol.area is a list; write all of it, "),
+        (["seeds.foo=1"], "seeds.foo: seeds is a list; write all of it, seeds=[...], or one of its items, seeds.0=..."),
+        (["-m", "seeds.foo=1,2"], "seeds.foo: seeds is a list; write all of it, "),
+        (["teacher=trained", "teacher.recipe.area.x=1"], "teacher.recipe.area.x: teacher.recipe.area is a list; "),
+        (["ipc.x=1"], "unknown key 'ipc.x'; there is nothing below ipc, write ipc=..."),
+        (["protocol.foo.bar=1"], "unknown key 'protocol.foo'; choose from name, labels"),
+        (["+foo=1"], "unknown key 'foo'; choose from ipc, seeds, compare, store"),
+        (["~evaluation"], "evaluation: no option chosen; choose one of default"),
+        (
+            ["dataset.sizes.train=abc"],
+            "dataset.sizes.train: Value 'abc' of type 'str' could not be converted to Integer",
+        ),
+        (["dataset.sizes.foo=1"], "unknown key 'dataset.sizes.foo'; choose from train, val, test"),
+        (["dataset.sizes=[1]"], "dataset.sizes: a list cannot take the place of keys, nor keys that of a list"),
+        (["compare=rded"], "compare=rded: a list is needed, compare=[rded]"),
+        (["seeds=3"], "seeds=3: a list is needed, seeds=[3]"),
+        (["ipc=null"], "ipc=null: a value is needed"),
+        (["teacher=trained", "teacher.recipe.batch_size=-1"], "teacher.recipe.batch_size=-1: 0 or more is needed"),
         (["ipc=0"], "ipc=0: at least 1 image per class is needed"),
         (["scoring.draws=3"], "scoring.draws=3: a positive number is needed, an even one if antithetic"),
         (["compare=[rded,best]"], "compare=best: no such selection; choose from all, diffusion"),
@@ -240,6 +271,85 @@ def test_a_bug_is_not_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(pipeline, "run", lambda *_: len(None))  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="has no len"):
         run_here(tmp_path)
+
+
+# A module that Ctrl-C falls into while it is imported, and that may do what it likes with the exception.
+INTERRUPTED_IMPORT = """
+import os, signal
+try:
+    os.kill(os.getpid(), signal.{name})
+    [0 for _ in range(1000)]
+except BaseException:
+    {then}
+"""
+
+
+@pytest.mark.parametrize("command", [["run.py"], ["-m", "ddselect"]])
+@pytest.mark.parametrize("module", ["hydra", "torch", "pyarrow"])
+@pytest.mark.parametrize(("name", "then"), [("SIGINT", "raise"), ("SIGTERM", "raise"), ("SIGINT", "pass")])
+def test_an_interruption_while_modules_are_imported(
+    command: list[str], module: str, name: str, then: str, tmp_path: Path
+) -> None:
+    (tmp_path / f"{module}.py").write_text(INTERRUPTED_IMPORT.format(name=name, then=then))
+    ended = subprocess.run(
+        [sys.executable, *(str(ROOT / word) if word == "run.py" else word for word in command)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a suite in the background has it ignored
+    )
+    assert ended.returncode == 130, ended.stderr
+    assert ended.stdout == ""
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("ddselect: interrupted; ")
+
+
+# Stands in for the Python of a sweep's job: says and does what a job would.
+JOB = """#!/bin/sh
+trap 'echo "ddselect: interrupted; by the job" >&2; exit 130' INT TERM
+{then}
+"""
+
+
+class TestSweepInterrupted:
+    """Ctrl-C in a sweep reaches this process, the job's or both, and is told once."""
+
+    @pytest.fixture(autouse=True)
+    def _job(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+        monkeypatch.setattr(sys, "executable", str(tmp_path / "job"))
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background has it ignored
+        yield
+        signal.signal(signal.SIGINT, before)
+
+    def sweep(self, folder: Path, then: str, capfd: pytest.CaptureFixture[str]) -> list[str]:
+        """All messages, the job's too."""
+        (folder / "job").write_text(JOB.format(then=then))
+        (folder / "job").chmod(0o755)
+        ended = run_here(folder, "-m", "ipc=1,2")
+        assert ended.code == 130, ended.err
+        assert "[0] ipc=1" in ended.err
+        assert "[1] ipc=2" not in ended.err
+        return ended.messages + capfd.readouterr().err.splitlines()
+
+    def test_the_job_alone(self, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+        assert self.sweep(tmp_path, "kill -INT $$", capfd) == ["ddselect: interrupted; by the job"]
+
+    def test_both(self, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+        then = "kill -INT $PPID; sleep 0.6; kill -INT $$"  # slower to end than the sweep, as a real job is
+        assert self.sweep(tmp_path, then, capfd) == ["ddselect: interrupted; by the job"]
+
+    def test_the_sweep_alone(
+        self, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(cli, "_GRACE", 0.2)
+        then = "kill -INT $PPID; while :; do sleep 0.1; done"
+        assert self.sweep(tmp_path, then, capfd) == ["ddselect: interrupted; by the job"]
+
+    def test_a_job_that_is_killed_says_nothing(self, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+        (line,) = self.sweep(tmp_path, "kill -INT $PPID; sleep 0.3; kill -KILL $$", capfd)
+        assert line.startswith("ddselect: interrupted; finished stages and shards are kept")
 
 
 @pytest.mark.slow

@@ -6,20 +6,20 @@ import pytest
 
 from ddselect.backbone.choice import ClassUNetBackbone
 from ddselect.evaluation.localisation import measure_localisation
-from ddselect.prompt.modes import LabelPrompt
 from ddselect.runtime.trainer import TrainerSettings
 from ddselect.scoring.module import score_images
 from ddselect.scoring.settings import Scoring
 from tests.helpers.data import scene_index
+from tests.helpers.models import conditions_of
 
 
 @pytest.mark.slow
 def test_the_maps_of_the_embedded_prior_find_the_digit(tmp_path: Path) -> None:
     index = scene_index(tmp_path / "index", train=200).split("train")
     settings = TrainerSettings()
-    denoiser = ClassUNetBackbone("embedded", "embedded", 32, "fp32").load(settings.device)
-    conditions = LabelPrompt().conditions(denoiser, index.class_names, index.class_folders)
-    score_images(index, denoiser, conditions, Scoring(), 32, settings.parallel, tmp_path / "scores")
+    backbone = ClassUNetBackbone("embedded", "embedded", 32, "fp32")
+    denoiser = backbone.load(settings.device)
+    score_images(index, denoiser, conditions_of(backbone, index), Scoring(), 32, settings.parallel, tmp_path / "scores")
     found = measure_localisation(index, tmp_path / "scores", 32)
     assert found is not None
     assert found["pointing_game"] >= 88 > 20 > found["pointing_game_chance"]

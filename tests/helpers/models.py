@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, DDPMScheduler, DiTTransformer2DModel
+from diffusers import AutoencoderKL, DDPMScheduler, DiTTransformer2DModel, UNet2DModel
 
-from ddselect.backbone.choice import ClassUNetBackbone, DiTBackbone
+from ddselect.backbone import blueprint
+from ddselect.backbone.choice import Backbone, ClassUNetBackbone, DiTBackbone
 from ddselect.backbone.denoiser import Denoiser
-from ddselect.backbone.schedule import COSINE
-from ddselect.backbone.train import class_unet
+from ddselect.dataset.index import Index
+from ddselect.prompt.conditions import Conditions
+from ddselect.prompt.modes import LabelPrompt, Prompt
 from ddselect.student.models import Classifier, build_network
 
 CPU = torch.device("cpu")
@@ -19,20 +21,40 @@ CPU = torch.device("cpu")
 def write_class_unet(
     folder: Path, classes: Sequence[str] = ("ant", "bee", "cow"), image_size: int = 16, patch: int = 2
 ) -> Path:
-    """A random class-conditional UNet as ``ddselect.backbone.train`` writes one."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        unet = class_unet(image_size // patch, 3 * patch**2, [8, 16], len(classes))
+    """A random class-conditional UNet, its weights in fp16 as an adaptation leaves them."""
+    blueprint.write_class_unet(folder, classes, blueprint.Shape(image_size, [8, 16], patch, 0, None))
+    unet: UNet2DModel = UNet2DModel.from_pretrained(folder / "unet")
     unet.half().save_pretrained(folder / "unet", safe_serialization=True)
-    DDPMScheduler.from_config(COSINE).save_pretrained(folder / "scheduler")
-    index = {"id2label": dict(enumerate(classes)), "patch": patch}
-    (folder / "model_index.json").write_text(json.dumps(index))
     return folder
+
+
+def class_unet(folder: Path, image_size: int = 16, dtype: str = "fp32") -> ClassUNetBackbone:
+    """The settings of a UNet2DModel in a folder."""
+    return ClassUNetBackbone("tiny", str(folder), image_size, dtype)
 
 
 def load_class_unet(folder: Path, image_size: int = 16) -> Denoiser:
     """The prior of a folder, fp32 on the processor."""
-    return ClassUNetBackbone("tiny", str(folder), image_size, "fp32").load(CPU)
+    return class_unet(folder, image_size).load(CPU)
+
+
+def write_ddpm(folder: Path) -> Path:
+    """A random unconditional UNet for 16-pixel images, laid out as google/ddpm-cifar10-32 is: one part, in the root."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        unet = UNet2DModel(
+            sample_size=16,
+            layers_per_block=1,
+            block_out_channels=(8, 16),
+            norm_num_groups=8,
+            down_block_types=("DownBlock2D",) * 2,
+            up_block_types=("UpBlock2D",) * 2,
+        )
+    unet.save_pretrained(folder, safe_serialization=True)
+    DDPMScheduler(num_train_timesteps=1000, beta_schedule="linear").save_pretrained(folder)
+    index = {"_class_name": "DDPMPipeline", "scheduler": ["diffusers", "DDPMScheduler"]}
+    (folder / "model_index.json").write_text(json.dumps({**index, "unet": ["diffusers", "UNet2DModel"]}))
+    return folder
 
 
 def write_dit(folder: Path, latent_side: int = 4) -> Path:
@@ -65,9 +87,19 @@ def write_dit(folder: Path, latent_side: int = 4) -> Path:
     return folder
 
 
+def dit(folder: Path, image_size: int = 8, dtype: str = "fp32") -> DiTBackbone:
+    """The settings of a DiT in a folder."""
+    return DiTBackbone("tiny DiT", str(folder), image_size, dtype)
+
+
 def load_dit(folder: Path, image_size: int = 8) -> Denoiser:
     """The DiT of a folder, fp32 on the processor."""
-    return DiTBackbone("tiny DiT", str(folder), image_size, "fp32").load(CPU)
+    return dit(folder, image_size).load(CPU)
+
+
+def conditions_of(backbone: Backbone, index: Index, prompt: Prompt | None = None) -> Conditions:
+    """The conditions of a dataset's classes, under their labels if nothing else is said."""
+    return backbone.conditions(prompt or LabelPrompt(), index.class_names, index.class_folders, CPU)
 
 
 def tiny_teacher(classes: int, seed: int = 0) -> Classifier:

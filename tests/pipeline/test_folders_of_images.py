@@ -12,6 +12,7 @@ from ddselect.config import build_experiment, conf_dir
 from ddselect.dataset.classes import imagenet_classes
 from ddselect.dataset.scenes import render
 from ddselect.pipeline import run
+from ddselect.prompt.conditions import read_conditions
 from ddselect.runtime.errors import UserError
 from tests.helpers.models import write_dit
 
@@ -77,15 +78,16 @@ def test_prompt_none_scores_any_classes(tmp_path: Path) -> None:
     root = write_colours(tmp_path / "animals", ["ant", "bee", "cow"])
     found = results_of(tmp_path, ["dataset=imagefolder", f"dataset.root={root}", "prompt=none", *TEACHER])
     assert found["results"][0]["prompt"] == "none"
+    assert read_conditions(next((tmp_path / "store" / "prompt").iterdir())).reference is None
     assert found["results"][0]["training_images"] == 3
     assert found["teacher"]["top1"] > 50
 
 
-@pytest.mark.slow
 def test_a_class_unknown_to_the_prior_is_refused(tmp_path: Path) -> None:
     root = write_colours(tmp_path / "animals", ["ant", "bee", "cow"])
     with pytest.raises(UserError, match=r"backbone embedded knows the classes 0, 1, .*not 'ant'; use prompt=none"):
         results_of(tmp_path, ["dataset=imagefolder", f"dataset.root={root}", *TEACHER])
+    assert not (tmp_path / "store").exists()  # before any work
 
 
 @pytest.mark.slow
@@ -106,7 +108,11 @@ def test_dit_on_imagenet_folders(tmp_path: Path) -> None:
     ]
     found = results_of(tmp_path, overrides)["results"][0]
     assert (found["backbone"], found["protocol"], found["training_images"]) == ("dit_xl_2_256", "rded", 3)
-    assert found["fingerprints"].keys() == {"index", "teacher", "scoring", "selection", "composition", "student"}
+    stages = {"index", "teacher", "prompt", "scoring", "selection", "composition", "student"}
+    assert found["fingerprints"].keys() == stages
+    lines = next((tmp_path / "store" / "prompt").glob("*/prompts.csv")).read_text().splitlines()
+    assert [line.split(",")[0] for line in lines[1:]] == [imagenet_classes()[i] for i in (0, 207, 980)]
+    assert [line.split(",")[-2:] for line in lines[1:]] == [[f"class {i}", "null class 1000"] for i in (0, 207, 980)]
 
 
 def test_wandb_gets_the_curves(digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""A class-conditional UNet from a folder as ``ddselect.backbone.train`` writes it."""
+"""A UNet2DModel in pixel space from a folder, class-conditional or not."""
 
 import json
 import shutil
@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from ddselect.backbone.choice import ClassUNetBackbone
 from ddselect.backbone.denoiser import Denoiser
+from ddselect.prompt.modes import LabelPrompt
 from ddselect.runtime.errors import UserError
-from tests.helpers.models import CPU, load_class_unet, write_class_unet
+from tests.helpers.models import CPU, class_unet, load_class_unet, write_class_unet, write_ddpm
 
 
 def gradient_image(side: int) -> torch.Tensor:
@@ -31,8 +31,8 @@ def test_latents_are_pixels_folded_into_channels(unet: Denoiser) -> None:
                 assert folded.item() == pytest.approx(image[0, channel, y, x].item() / 127.5 - 1, abs=1e-6)
 
 
-def test_null_class_follows_the_classes_and_classes_matter(unet: Denoiser) -> None:
-    assert unet.null_class == 3
+def test_null_class_follows_the_classes_and_classes_matter(unet: Denoiser, unet_folder: Path) -> None:
+    assert class_unet(unet_folder).null_class() == 3
     noisy = torch.randn(1, 12, 8, 8, generator=torch.Generator().manual_seed(0)).expand(4, -1, -1, -1)
     prediction = unet.predict(noisy, torch.full((4,), 300), torch.arange(4))
     assert prediction.shape == noisy.shape
@@ -46,8 +46,8 @@ def test_loss_is_the_channel_mean_of_the_squared_error(unet: Denoiser) -> None:
     generator = torch.Generator().manual_seed(1)
     latents, noise = torch.randn(2, 12, 8, 8, generator=generator), torch.randn(2, 12, 8, 8, generator=generator)
     timesteps, classes = torch.tensor([100, 700]), torch.tensor([0, 3])
-    alpha = unet.schedule.alphas_cumprod[timesteps].view(2, 1, 1, 1)
-    prediction = unet.predict(alpha**0.5 * latents + (1 - alpha) ** 0.5 * noise, timesteps, classes)
+    signal, sigma = unet.schedule.signal[timesteps].view(2, 1, 1, 1), unet.schedule.sigma[timesteps].view(2, 1, 1, 1)
+    prediction = unet.predict(signal * latents + sigma * noise, timesteps, classes)
     torch.testing.assert_close(unet.loss(latents, noise, timesteps, classes), ((prediction - noise) ** 2).mean(1))
 
 
@@ -57,10 +57,18 @@ def test_fp16_weights_are_computed_in_fp32(unet: Denoiser) -> None:
     assert not any(p.requires_grad for p in unet.parameters())
 
 
-def test_classes_are_found_by_name_in_any_order(unet: Denoiser) -> None:
-    assert unet.class_indices(["cow", "ant"], ["n2", "n1"]) == [2, 0]  # type: ignore[attr-defined]
+def test_the_network_is_told_the_number_of_the_timestep(unet: Denoiser) -> None:
+    noisy, timesteps, classes = torch.ones(2, 12, 8, 8), torch.tensor([100, 700]), torch.tensor([0, 3])
+    with torch.no_grad():
+        direct = unet.network(noisy, torch.tensor([100, 700]), class_labels=classes).sample
+    assert torch.equal(unet.predict(noisy, timesteps, classes), direct)
+
+
+def test_classes_are_found_by_name_in_any_order(unet_folder: Path) -> None:
+    backbone = class_unet(unet_folder)
+    assert backbone.indices(["cow", "ant"], ["n2", "n1"]) == ([2, 0], 3)
     with pytest.raises(UserError, match="knows the classes ant, bee, cow, not 'dog'; use prompt=none"):
-        unet.class_indices(["ant", "dog"], ["ant", "dog"])
+        backbone.indices(["ant", "dog"], ["ant", "dog"])
 
 
 def test_more_than_nine_classes_stay_in_numeric_order(tmp_path: Path) -> None:
@@ -69,7 +77,7 @@ def test_more_than_nine_classes_stay_in_numeric_order(tmp_path: Path) -> None:
     index = json.loads((tmp_path / "model_index.json").read_text())
     index["id2label"] = dict(sorted(index["id2label"].items()))  # "10" before "2"
     (tmp_path / "model_index.json").write_text(json.dumps(index))
-    assert load_class_unet(tmp_path).class_indices(names, names) == list(range(12))
+    assert class_unet(tmp_path).indices(names, names) == (list(range(12)), 12)
 
 
 def test_image_size_must_suit_the_patch(unet: Denoiser) -> None:
@@ -80,17 +88,17 @@ def test_image_size_must_suit_the_patch(unet: Denoiser) -> None:
 @pytest.mark.parametrize(
     ("missing", "words"),
     [
-        ("model_index.json", "backbone tiny: .*model_index.json.* is missing"),
-        ("unet/config.json", "backbone tiny: cannot load folder .*unet"),
-        ("unet/diffusion_pytorch_model.safetensors", "backbone tiny: cannot load folder .*unet"),
-        ("scheduler/scheduler_config.json", "backbone tiny: cannot load folder .*scheduler"),
+        ("model_index.json", r"cannot load \S+/model/model_index\.json: no such file$"),
+        ("unet/config.json", r"cannot load \S+/model/unet: no config\.json$"),
+        ("unet/diffusion_pytorch_model.safetensors", r"cannot load \S+/model/unet: \S.* no file named \S+safetensors"),
+        ("scheduler/scheduler_config.json", r"cannot load \S+/model/scheduler/scheduler_config\.json: no such file$"),
     ],
 )
 def test_a_missing_file_is_one_line(unet_folder: Path, tmp_path: Path, missing: str, words: str) -> None:
     folder = tmp_path / "model"
     shutil.copytree(unet_folder, folder)
     (folder / missing).unlink()
-    with pytest.raises(UserError, match=words) as caught:
+    with pytest.raises(UserError, match=f"^backbone tiny: {words}") as caught:
         load_class_unet(folder)
     assert "\n" not in str(caught.value)
 
@@ -99,8 +107,9 @@ def test_pickled_weights_are_not_loaded(unet_folder: Path, tmp_path: Path) -> No
     folder = tmp_path / "model"
     shutil.copytree(unet_folder, folder)
     (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
-    torch.save(load_class_unet(unet_folder).unet.state_dict(), folder / "unet" / "diffusion_pytorch_model.bin")  # type: ignore[union-attr]
-    with pytest.raises(UserError, match="cannot load folder"):
+    state = load_class_unet(unet_folder).network.state_dict()
+    torch.save(state, folder / "unet" / "diffusion_pytorch_model.bin")
+    with pytest.raises(UserError, match=r"^backbone tiny: cannot load \S+/model/unet: "):
         load_class_unet(folder)
 
 
@@ -108,7 +117,7 @@ def test_a_damaged_model_index_is_one_line(unet_folder: Path, tmp_path: Path) ->
     folder = tmp_path / "model"
     shutil.copytree(unet_folder, folder)
     (folder / "model_index.json").write_text("{")
-    with pytest.raises(UserError, match=r"model_index.json"):
+    with pytest.raises(UserError, match=r"^backbone tiny: \S+/model_index\.json is damaged \(.+\)$"):
         load_class_unet(folder)
 
 
@@ -123,20 +132,58 @@ def test_image_size_must_suit_the_unets_levels(unet: Denoiser) -> None:
         unet.latent_shape(18)
 
 
-def test_class_names_must_fit_the_embedding(unet_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("index", "words"),
+    [
+        ({"id2label": {"0": "ant"}, "patch": 2}, "4 class embeddings for 1 class names; one more is needed"),
+        ({"patch": 2}, r"/model_index.json does not say which classes it knows \('id2label'"),
+    ],
+)
+def test_class_names_must_fit_the_embedding(
+    unet_folder: Path, tmp_path: Path, index: dict[str, object], words: str
+) -> None:
     folder = tmp_path / "model"
     shutil.copytree(unet_folder, folder)
-    (folder / "model_index.json").write_text(json.dumps({"id2label": {"0": "ant"}, "patch": 2}))
-    with pytest.raises(UserError, match="one class embedding more than class names"):
-        load_class_unet(folder)
+    (folder / "model_index.json").write_text(json.dumps(index))
+    for use in (class_unet(folder).indices, lambda *names: class_unet(folder).check(LabelPrompt(), *names)):
+        with pytest.raises(UserError, match=words):
+            use(["ant"], ["ant"])
 
 
 def test_precisions(unet_folder: Path, unet: Denoiser) -> None:
     with pytest.raises(UserError, match=r"backbone.dtype=int8: choose one of auto, fp32, bf16, fp16"):
-        ClassUNetBackbone("tiny", str(unet_folder), 16, "int8")
-    assert ClassUNetBackbone("tiny", "x", 16, "auto").dtype in ("fp32", "bf16")
-    half = ClassUNetBackbone("tiny", str(unet_folder), 16, "bf16").load(CPU)
+        class_unet(unet_folder, dtype="int8")
+    assert class_unet(unet_folder, dtype="auto").dtype in ("fp32", "bf16")
+    half = class_unet(unet_folder, dtype="bf16").load(CPU)
+    assert {p.dtype for p in half.parameters()} == {torch.bfloat16}
     noisy, timesteps, classes = torch.ones(1, 12, 8, 8), torch.tensor([500]), torch.tensor([1])
     exact, rough = unet.predict(noisy, timesteps, classes), half.predict(noisy, timesteps, classes)
     assert rough.dtype == torch.float32
     assert 0 < (exact - rough).abs().max() < 0.1
+
+
+def test_latents_noise_and_loss_are_fp32_whatever_the_network_is(unet_folder: Path, unet: Denoiser) -> None:
+    """Only the network rounds: noisy latents that bf16 cannot tell apart would make the loss a step function."""
+    half, seen = class_unet(unet_folder, dtype="bf16").load(CPU), []
+    latents = half.encode(gradient_image(16))
+    assert torch.equal(latents, unet.encode(gradient_image(16)))
+    half.predict = lambda noisy, *_: seen.append(noisy) or torch.zeros_like(noisy)  # type: ignore[method-assign]
+    noise = torch.randn(1, 12, 8, 8, generator=torch.Generator().manual_seed(0))
+    loss = half.loss(latents, noise, torch.tensor([500]), torch.tensor([1]))
+    assert {seen[0].dtype, loss.dtype} == {torch.float32}
+    torch.testing.assert_close(loss, noise.pow(2).mean(1))
+
+
+def test_an_unconditional_unet_in_the_root_of_its_folder(tmp_path: Path) -> None:
+    """As google/ddpm-cifar10-32: no subfolders, no classes, no patch, betas of its own."""
+    backbone = class_unet(write_ddpm(tmp_path))
+    ddpm = backbone.load(CPU)
+    assert backbone.null_class() == 0
+    assert ddpm.latent_shape(16) == (3, 16, 16)
+    image = gradient_image(16)
+    torch.testing.assert_close(ddpm.encode(image), image / 255 * 2 - 1)
+    assert float(ddpm.schedule.sigma[0]) == pytest.approx(0.0001**0.5, rel=1e-4)
+    noisy = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0)).expand(2, -1, -1, -1)
+    prediction = ddpm.predict(noisy, torch.full((2,), 300), torch.tensor([0, 7]))
+    assert torch.equal(prediction[0], prediction[1])  # whatever the condition
+    assert prediction.std() > 1e-3

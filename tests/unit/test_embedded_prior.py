@@ -6,6 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from scipy.stats import spearmanr
+from torch import Tensor
 
 from ddselect.backbone.choice import ClassUNetBackbone
 from ddselect.backbone.denoiser import Denoiser
@@ -13,24 +16,30 @@ from ddselect.dataset.index import Index
 from ddselect.dataset.scenes import CLASS_NAMES
 from ddselect.prompt.modes import LabelPrompt
 from ddselect.scoring.draws import Draws
-from ddselect.scoring.scorer import difference_maps
+from ddselect.scoring.scorer import Maps, best_boxes, difference_maps, window
+from ddselect.scoring.settings import Scoring
 from tests.helpers.models import CPU
 from tests.unit.test_scorer import plain_maps
 
 DRAWS = Draws(2, True, (0.2, 0.8), False, 0)
 
 
+def embedded(dtype: str) -> ClassUNetBackbone:
+    return ClassUNetBackbone("embedded", "embedded", 32, dtype)
+
+
 @pytest.fixture(scope="module")
 def prior() -> Denoiser:
-    return ClassUNetBackbone("embedded", "embedded", 32, "fp32").load(CPU)
+    return embedded("fp32").load(CPU)
 
 
 def test_it_knows_the_digits(prior: Denoiser) -> None:
     names = list(CLASS_NAMES)
-    conditions = LabelPrompt().conditions(prior, names, names)
+    conditions = embedded("fp32").conditions(LabelPrompt(), names, names, CPU)
     assert conditions.positive == list(range(10))
     assert conditions.reference == 10
-    assert prior.latent_shape(32) == (3 * prior.downsampling**2, 32 // prior.downsampling, 32 // prior.downsampling)
+    patch = prior.latents.downsampling
+    assert prior.latent_shape(32) == (3 * patch**2, 32 // patch, 32 // patch)
     assert not any(p.requires_grad for p in prior.parameters())
 
 
@@ -48,3 +57,29 @@ def test_maps_are_the_formula_whatever_the_batch(prior: Denoiser, scenes: Index)
     difference, loss = plain_maps(folder, images[:2], hashes[:2], positive[:2].tolist(), 10, DRAWS)
     np.testing.assert_allclose(together.difference[:2].numpy(), difference, atol=1e-5)
     np.testing.assert_allclose(together.loss[:2].numpy(), loss, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_bf16_ranks_patches_as_fp32_does(prior: Denoiser, scenes: Index) -> None:
+    """With the default draws and window: the best box of each of 60 scenes, and every window of every scene."""
+    index, settings = scenes.split("train"), Scoring()
+    images, labels = index.read_all(32), torch.tensor(index.labels)
+    hashes = index.table["hash"].to_pylist()
+
+    def patches(denoiser: Denoiser) -> tuple[Maps, Tensor, Tensor]:
+        """Maps, score of the best box (N,) and of every window (N, places)."""
+        maps = difference_maps(denoiser, images, hashes, labels, 10, settings.make_draws())
+        side = round(settings.box * maps.difference.shape[-1])
+        sigma = settings.sigma * side
+        weights = window(side, sigma)[None, None]
+        windows = F.conv2d(maps.difference.clamp(min=0)[:, None], weights).flatten(1)
+        return maps, best_boxes(maps, side, 1, sigma).score[:, 0], windows
+
+    exact_maps, exact_boxes, exact = patches(prior)
+    rough_maps, rough_boxes, rough = patches(embedded("bf16").load(CPU))
+    assert len(images) == 60
+    assert not torch.equal(exact_maps.difference, rough_maps.difference)  # it did compute in another precision
+    assert spearmanr(exact_boxes, rough_boxes).statistic >= 0.98
+    assert spearmanr(exact.flatten(), rough.flatten()).statistic >= 0.98
+    within = [spearmanr(a, b).statistic for a, b in zip(exact, rough, strict=True)]
+    assert np.mean(within) >= 0.98  # within an image it decides where the box goes

@@ -2,13 +2,20 @@
 
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
+import pytest
 import torch
+from PIL import Image
 from sklearn.datasets import load_digits
 
+from ddselect.dataset.folders import ClutteredDigits
 from ddselect.dataset.index import Index
 from ddselect.dataset.rendering import BOXES, write_scenes
-from ddselect.dataset.scenes import TRAIN_DIGITS, SceneStyle, digits, render
+from ddselect.dataset.scenes import TRAIN_DIGITS, Scenes, SceneStyle, digits, render
+from ddselect.runtime.errors import UserError
+
+SIZES = {"train": 13, "val": 10, "test": 11}
 
 
 def test_same_arguments_same_pixels() -> None:
@@ -33,7 +40,7 @@ def test_shapes_and_balance() -> None:
 
 def test_boxes_lie_inside_and_hold_the_digit() -> None:
     """Without clutter the brightest pixels are the digit's."""
-    scenes = render(60, 2, style=SceneStyle().with_fragments(0))
+    scenes = render(60, 2, style=SceneStyle(fragments=0))
     x0, y0, x1, y1 = scenes.boxes.T
     assert scenes.boxes.min() >= 0
     assert scenes.boxes.max() <= 32
@@ -49,8 +56,8 @@ def test_boxes_lie_inside_and_hold_the_digit() -> None:
 def test_fragments_clutter_the_outside_of_the_box() -> None:
     plain, cluttered = (render(60, 3, style=SceneStyle(fragments=k)) for k in (0, 4))
 
-    def outside_contrast(scenes: object) -> float:
-        images, boxes = scenes.images.float().mean(1), scenes.boxes  # type: ignore[attr-defined]
+    def outside_contrast(scenes: Scenes) -> float:
+        images, boxes = scenes.images.float().mean(1), scenes.boxes
         values = []
         for image, (x0, y0, x1, y1) in zip(images, boxes.tolist(), strict=True):
             mask = torch.ones(32, 32, dtype=torch.bool)
@@ -59,6 +66,18 @@ def test_fragments_clutter_the_outside_of_the_box() -> None:
         return sum(values) / len(values)
 
     assert outside_contrast(cluttered) > 1.5 * outside_contrast(plain)
+
+
+def test_bright_scenes_are_the_same_with_inverted_colours() -> None:
+    dark, bright = (render(100, 4, style=SceneStyle(bright=bright)) for bright in (False, True))
+    assert torch.equal(dark.boxes, bright.boxes)
+    assert torch.equal(dark.labels, bright.labels)
+    error = dark.images.float() + bright.images.float() - 255  # twice the sensor noise, which is not inverted
+    assert error.mean().abs() < 0.2
+    assert error.abs().max() < 2 * 6 * 0.02 * 255
+    assert error.std().item() == pytest.approx(2 * 0.02 * 255, rel=0.05)
+    assert dark.images.float().mean() < 100
+    assert bright.images.float().mean() > 155
 
 
 def test_test_digits_are_other_writers() -> None:
@@ -91,13 +110,82 @@ def test_scenes_on_disk(scenes: Index) -> None:
 
 
 def test_a_half_written_folder_is_finished_and_a_whole_one_left_alone(tmp_path: Path) -> None:
-    sizes = {"train": 10, "val": 10, "test": 10}
-    write_scenes(tmp_path, sizes)
+    write_scenes(tmp_path, SIZES, 0, [4], False)
     some = next((tmp_path / "train").glob("*/*.png"))
     content = some.read_bytes()
     some.write_bytes(b"")
-    write_scenes(tmp_path, sizes)
+    write_scenes(tmp_path, SIZES, 0, [4], False)
     assert some.read_bytes() == b""
     (tmp_path / BOXES).unlink()
-    write_scenes(tmp_path, sizes)
+    write_scenes(tmp_path, SIZES, 0, [4], False)
     assert some.read_bytes() == content
+
+
+Written = dict[str, list[tuple[str, torch.Tensor, list[int]]]]
+
+
+def written(folder: Path, **options: object) -> Written:
+    """What the dataset writes: of each split, class, pixels and box in the order of the files' numbers."""
+    root = ClutteredDigits("digits", 32, sizes=SIZES, **options).provide(folder)  # type: ignore[arg-type]
+    found: Written = {split: [] for split in SIZES}
+    for row in sorted(pq.read_table(root / BOXES).to_pylist(), key=lambda row: Path(row["path"]).stem):
+        split, name, _ = row["path"].split("/")
+        with Image.open(root / row["path"]) as image:
+            pixels = torch.tensor(np.asarray(image)).permute(2, 0, 1)
+        found[split].append((name, pixels, [row[k] for k in ("x0", "y0", "x1", "y1")]))
+    assert {split: len(files) for split, files in found.items()} == SIZES
+    return found
+
+
+def expected(count: int, seed: int, train: bool, style: SceneStyle) -> list[tuple[str, torch.Tensor, list[int]]]:
+    scenes = render(count, seed, train, style)
+    return [
+        (str(int(label)), image, box.tolist())
+        for image, label, box in zip(scenes.images, scenes.labels, scenes.boxes, strict=True)
+    ]
+
+
+def same(first: list[tuple[str, torch.Tensor, list[int]]], other: list[tuple[str, torch.Tensor, list[int]]]) -> bool:
+    return len(first) == len(other) and all(
+        a[0] == b[0] and torch.equal(a[1], b[1]) and a[2] == b[2] for a, b in zip(first, other, strict=True)
+    )
+
+
+def test_defaults_are_the_published_scenes(tmp_path: Path) -> None:
+    found = written(tmp_path)
+    for split, seed in (("train", 1), ("val", 3), ("test", 2)):
+        assert same(found[split], expected(SIZES[split], seed, split != "test", SceneStyle(fragments=4)))
+
+
+def test_another_seed_gives_other_scenes_of_the_same_digits(tmp_path: Path) -> None:
+    first, again, other = written(tmp_path / "a", seed=1), written(tmp_path / "b", seed=1), written(tmp_path / "c")
+    for split in SIZES:
+        assert same(first[split], again[split])
+        images = [[image for _, image, _ in found[split]] for found in (first, other)]
+        assert not any(torch.equal(a, b) for a in images[0] for b in images[1])
+    assert not any(torch.equal(a, b) for _, a, _ in first["train"] for _, b, _ in first["val"])
+
+
+def test_each_number_of_fragments_has_as_many_scenes(tmp_path: Path) -> None:
+    """13 scenes of three kinds are five, four and four."""
+    found, counts = written(tmp_path, fragments=[0, 2, 4]), {"train": [5, 4, 4], "val": [4, 3, 3], "test": [4, 4, 3]}
+    for split, seed in (("train", 1), ("val", 3), ("test", 2)):
+        parts = [
+            expected(count, seed + 10 * i, split != "test", SceneStyle(fragments=fragments))
+            for i, (count, fragments) in enumerate(zip(counts[split], (0, 2, 4), strict=True))
+        ]
+        assert same(found[split], [scene for part in parts for scene in part])
+
+
+def test_bright_scenes_on_disk(tmp_path: Path) -> None:
+    dark, bright = written(tmp_path / "dark"), written(tmp_path / "bright", bright=True)
+    for split in SIZES:
+        for (name, image, box), (other_name, other, other_box) in zip(dark[split], bright[split], strict=True):
+            assert (name, box) == (other_name, other_box)
+            assert (image.float() + other.float() - 255).abs().max() < 2 * 6 * 0.02 * 255
+
+
+@pytest.mark.parametrize("fragments", [[], [4, -1]])
+def test_numbers_of_fragments_that_make_no_sense(fragments: list[int]) -> None:
+    with pytest.raises(UserError, match=r"dataset.fragments=\[.*\]: numbers of fragments are needed"):
+        ClutteredDigits("digits", 32, sizes=SIZES, fragments=fragments)

@@ -10,7 +10,7 @@ import torch
 from ddselect.backbone.denoiser import Denoiser
 from ddselect.dataset.images import view_to_source
 from ddselect.dataset.index import Index
-from ddselect.prompt.modes import LabelPrompt
+from ddselect.prompt.conditions import Conditions
 from ddselect.runtime.errors import NumericalError, UserError
 from ddselect.runtime.trainer import TrainerSettings
 from ddselect.scoring.module import score_images
@@ -18,10 +18,13 @@ from ddselect.scoring.scorer import difference_maps
 from ddselect.scoring.settings import Scoring
 from ddselect.scoring.shards import ShardBatches, ShardPlan, read_maps, read_scores
 
+CONDITIONS = Conditions([0, 1, 2], 3)  # ant, bee and cow of the tiny UNet, against its null class
 
-def score(index: Index, denoiser: Denoiser, folder: Path, **options: object) -> dict[str, object]:
+
+def score(
+    index: Index, denoiser: Denoiser, folder: Path, conditions: Conditions = CONDITIONS, **options: object
+) -> dict[str, object]:
     settings = Scoring(**{"draws": 2, "shard_size": 40, "batch_size": 16, "boxes": 2, **options})  # type: ignore[arg-type]
-    conditions = LabelPrompt().conditions(denoiser, index.class_names, index.class_folders)
     return score_images(index, denoiser, conditions, settings, 16, TrainerSettings().parallel, folder)
 
 
@@ -66,6 +69,20 @@ def test_every_image_is_scored_under_its_own_class(animals: Index, unet: Denoise
         np.testing.assert_allclose(maps[animals.ids[row]], direct.difference[0].numpy(), atol=1e-3)  # kept as fp16
 
 
+def test_conditions_follow_the_order_of_the_dataset(animals: Index, unet: Denoiser, tmp_path: Path) -> None:
+    """A dataset that lists its classes otherwise than the prior: what counts is the condition, not the label."""
+    score(animals, unet, tmp_path / "turned", Conditions([2, 0, 1], 3))
+    score(animals, unet, tmp_path / "none", Conditions([3, 3, 3], None))
+    turned, none, draws = read_maps(tmp_path / "turned"), read_maps(tmp_path / "none"), Scoring(draws=2).make_draws()
+    for row in (0, 35, 89):
+        image, content = animals.read(row, 16)[None], [animals.table["hash"][row].as_py()]
+        condition = torch.tensor([[2, 0, 1][row // 30]])
+        direct = difference_maps(unet, image, content, condition, 3, draws)
+        np.testing.assert_allclose(turned[animals.ids[row]], direct.difference[0].numpy(), atol=1e-3)
+        alone = difference_maps(unet, image, content, torch.tensor([3]), None, draws)
+        np.testing.assert_allclose(none[animals.ids[row]], alone.difference[0].numpy(), atol=1e-3)
+
+
 @pytest.mark.parametrize("change", [{"batch_size": 1}, {"batch_size": 64}, {"shard_size": 7}])
 def test_shards_and_batches_change_nothing(
     animals: Index, unet: Denoiser, tmp_path: Path, change: dict[str, object]
@@ -108,9 +125,8 @@ def test_a_loss_that_is_not_finite_leaves_no_shard_of_it(
 
 
 def test_a_view_that_does_not_suit_is_refused_before_scoring(animals: Index, unet: Denoiser, tmp_path: Path) -> None:
-    conditions = LabelPrompt().conditions(unet, animals.class_names, animals.class_folders)
     with pytest.raises(UserError, match="image size 15 is not a multiple of"):
-        score_images(animals, unet, conditions, Scoring(), 15, TrainerSettings().parallel, tmp_path)
+        score_images(animals, unet, CONDITIONS, Scoring(), 15, TrainerSettings().parallel, tmp_path)
     assert not list(tmp_path.iterdir())
 
 

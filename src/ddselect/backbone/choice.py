@@ -1,19 +1,27 @@
-"""The ``backbone`` group: which diffusion prior to load, from where, in which precision."""
+"""The ``backbone`` group: which diffusion prior to load, from where, in which precision, adapted or not."""
 
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import ClassVar
 
 import torch
 
+from ddselect.backbone.adapt import Adapt
 from ddselect.backbone.denoiser import Denoiser
+from ddselect.backbone.loading import ModelSource
+from ddselect.dataset.classes import imagenet_classes
+from ddselect.prompt.conditions import Conditions
+from ddselect.prompt.modes import Prompt
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import folder_signature
 from ddselect.runtime.hardware import computes_in_bf16
 
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_EMBEDDED = {"embedded": "embedded", "embedded_text": "embedded_text"}  # path: folder in this package
+_TEXTS_AT_ONCE = 32
+MODEL, LORA = "model", "lora"  # what an adaptation leaves
 
 
 @dataclass
@@ -22,57 +30,245 @@ class Backbone:
 
     Attributes:
         name: Name in results and reports.
-        path: Folder in the diffusers layout, or a hub id; ``embedded`` is the prior in the package.
+        path: Folder in the diffusers layout, or a hub id; ``embedded`` and ``embedded_text`` are in the package.
         image_size: Side in pixels of the square view that the prior sees.
         dtype: Precision of the network: ``fp32``, ``bf16``, ``fp16``, or ``auto``: bf16 where the machine computes
             in it and fp32 elsewhere (the choice is made here, so results and fingerprints name it).
+        variant: Variant of the weight files, e.g. ``fp16``; empty for the plain ones.
+        lora: Folder of a LoRA adapter (peft) to merge into the network; empty for none.
+        adapt: How to fine-tune the prior on the dataset first.
     """
 
     name: str
     path: str
     image_size: int
     dtype: str = "auto"
+    variant: str = ""
+    lora: str = ""
+    adapt: Adapt = field(default_factory=Adapt)
 
     family: ClassVar[str] = ""  # module:class, imported when it is loaded: diffusers takes seconds to import
 
     def __post_init__(self) -> None:
         if self.dtype == "auto":
             self.dtype = "bf16" if computes_in_bf16() else "fp32"
-        if self.dtype not in _DTYPES:
-            raise UserError(f"backbone.dtype={self.dtype}: choose one of auto, {', '.join(_DTYPES)}")
+        if self.dtype not in DTYPES:
+            raise UserError(f"backbone.dtype={self.dtype}: choose one of auto, {', '.join(DTYPES)}")
 
     @property
-    def source(self) -> str:
-        """Folder or hub id of the model."""
-        return str(files("ddselect.backbone") / "embedded") if self.path == "embedded" else self.path
+    def source(self) -> ModelSource:
+        """The model's files."""
+        path = str(files("ddselect.backbone") / _EMBEDDED[self.path]) if self.path in _EMBEDDED else self.path
+        return ModelSource(path, self.name, self.variant)
 
     def signature(self) -> str:
-        """Changes when the weights in a local folder do."""
-        return folder_signature(Path(self.source))
+        """Changes when the weights in local folders do."""
+        lora = folder_signature(Path(self.lora)) if self.lora else ""
+        return folder_signature(Path(self.source.path)) + lora
 
-    def load(self, device: torch.device) -> Denoiser:
-        """The prior, frozen, on a device.
+    def check(self, prompt: Prompt, class_names: list[str], class_folders: list[str]) -> None:
+        """Refuses what would fail later, before any work; loads no weights.
+
+        Raises:
+            UserError: The prompt mode does not suit the backbone, or it does not know a class.
+        """
+        raise UserError(f"backbone {self.name}: class {type(self).__name__} has no conditions")
+
+    def conditions(
+        self, prompt: Prompt, class_names: list[str], class_folders: list[str], device: torch.device
+    ) -> Conditions:
+        """The conditions of the dataset's classes under a prompt mode.
+
+        Raises:
+            UserError: As :meth:`check`; also if files are missing.
+        """
+        raise UserError(f"backbone {self.name}: class {type(self).__name__} has no conditions")
+
+    def load(self, device: torch.device, dtype: torch.dtype | None = None) -> Denoiser:
+        """The prior, frozen, on a device, in the configured precision or another.
 
         Raises:
             UserError: Its files are missing.
         """
-        from ddselect.backbone.loading import ModelSource
-
         module, _, name = self.family.partition(":")
         kind = getattr(importlib.import_module(module), name)
-        denoiser: Denoiser = kind(ModelSource(self.source, self.name), _DTYPES[self.dtype])
+        denoiser: Denoiser = kind(self.source, dtype or DTYPES[self.dtype])
+        if self.lora:
+            from ddselect.backbone.lora import merge_lora
+
+            merge_lora(denoiser, Path(self.lora))
         return denoiser.to(device).eval()
 
 
+def adapted(backbone: Backbone, folder: Path) -> Backbone:
+    """The backbone that a finished adaptation left in its folder."""
+    if backbone.adapt.mode == "lora":
+        return replace(backbone, lora=str(folder / LORA), adapt=Adapt())
+    return replace(backbone, path=str(folder / MODEL), adapt=Adapt())
+
+
 @dataclass
-class ClassUNetBackbone(Backbone):
-    """A class-conditional ``UNet2DModel`` in pixel space, as ``python -m ddselect.backbone.train`` makes one."""
+class ClassBackbone(Backbone):
+    """A prior that is conditional on class indices, the last of which is the null class, or unconditional."""
+
+    def indices(self, class_names: list[str], class_folders: list[str]) -> tuple[list[int], int]:
+        """The model's own indices of the dataset's classes, and of the null class.
+
+        Raises:
+            UserError: The model does not know one of them, or knows no classes at all.
+        """
+        raise UserError(f"backbone {self.name}: class {type(self).__name__} knows no classes")
+
+    def null_class(self) -> int:
+        """Index of the class that stands for no condition; 0 for an unconditional model."""
+        raise UserError(f"backbone {self.name}: class {type(self).__name__} has no null class")
+
+    def check(self, prompt: Prompt, class_names: list[str], class_folders: list[str]) -> None:
+        if prompt.mode == "text":
+            raise UserError(
+                f"prompt=text: backbone {self.name} takes classes, not sentences; use prompt=label or none, or a "
+                "text-conditional backbone (sd15, sd21, sdxl, sd3; embedded_text for the embedded dataset)"
+            )
+        if prompt.mode == "label" and self.adapt.mode != "scratch":
+            self.indices(class_names, class_folders)
+
+    def conditions(
+        self, prompt: Prompt, class_names: list[str], class_folders: list[str], device: torch.device
+    ) -> Conditions:
+        self.check(prompt, class_names, class_folders)
+        if prompt.mode == "none":
+            return Conditions(
+                [self.null_class()] * len(class_names), None, {}, ["(no condition)"] * len(class_names) + [""]
+            )
+        positive, null = self.indices(class_names, class_folders)
+        return Conditions(positive, null, {}, [f"class {k}" for k in positive] + [f"null class {null}"])
+
+
+@dataclass
+class ClassUNetBackbone(ClassBackbone):
+    """A ``UNet2DModel`` in pixel space; its ``model_index.json`` names its classes (``id2label``)."""
 
     family: ClassVar[str] = "ddselect.backbone.class_unet:ClassUNet"
 
+    def _names(self) -> list[str]:
+        label_of = self.source.model_index().get("id2label") or {}
+        return [str(name) for _, name in sorted(label_of.items(), key=lambda item: int(item[0]))]
+
+    def _embeddings(self) -> int:
+        """Number of class embeddings of the UNet; 0 for an unconditional one."""
+        return int(self.source.config("unet").get("num_class_embeds") or 0)
+
+    def null_class(self) -> int:
+        return max(0, self._embeddings() - 1)
+
+    def indices(self, class_names: list[str], class_folders: list[str]) -> tuple[list[int], int]:
+        names, embeddings = self._names(), self._embeddings()
+        others = (
+            "use prompt=none, a text-conditional backbone (sd15, sd21, sdxl, sd3), backbone=dit_xl_2_256 for ImageNet "
+            "classes, or a prior trained on these classes (backbone=class_unet backbone/adapt=scratch)"
+        )
+        if not embeddings:
+            raise UserError(f"backbone {self.name} is unconditional and knows no classes; {others}")
+        if not names:
+            raise UserError(
+                f"backbone {self.name}: {self.source.path}/model_index.json does not say which classes it knows "
+                "('id2label': an object from index to class name)"
+            )
+        if embeddings != len(names) + 1:
+            raise UserError(
+                f"backbone {self.name}: the UNet has {embeddings} class embeddings for {len(names)} class names; one "
+                "more is needed, the last for the null class"
+            )
+        unknown = [name for name in class_names if name not in names]
+        if unknown:
+            raise UserError(
+                f"backbone {self.name} knows the classes {', '.join(names[:10])}, not '{unknown[0]}'; {others}"
+            )
+        return [names.index(name) for name in class_names], len(names)
+
 
 @dataclass
-class DiTBackbone(Backbone):
-    """A DiT with its VAE."""
+class DiTBackbone(ClassBackbone):
+    """A DiT with its VAE: the 1000 ImageNet classes, and the null class after them."""
 
     family: ClassVar[str] = "ddselect.backbone.dit:DiT"
+
+    def null_class(self) -> int:
+        return 1000
+
+    def indices(self, class_names: list[str], class_folders: list[str]) -> tuple[list[int], int]:
+        known = {folder: i for i, folder in enumerate(imagenet_classes())}
+        unknown = [folder for folder in class_folders if folder not in known]
+        if unknown:
+            raise UserError(
+                f"backbone {self.name} knows the ImageNet-1K classes only: class folder '{unknown[0]}' is not one of "
+                "their WordNet IDs; use prompt=none, a text-conditional backbone (sd15, sd21, sdxl, sd3), or a prior "
+                "trained on these classes (backbone=class_unet backbone/adapt=scratch)"
+            )
+        return [known[folder] for folder in class_folders], self.null_class()
+
+
+@dataclass
+class TextBackbone(Backbone):
+    """A prior that is conditional on text."""
+
+    encoder: ClassVar[str] = ""  # module:class of its text encoder
+
+    def check(self, prompt: Prompt, class_names: list[str], class_folders: list[str]) -> None:
+        prompt.texts(class_names, class_folders)
+
+    @torch.inference_mode()
+    def encode(self, texts: list[str], device: torch.device) -> dict[str, torch.Tensor]:
+        """Embeddings of texts, on the processor; the text encoder is gone when this returns."""
+        from ddselect.backbone.text import TextEncoder
+        from ddselect.runtime.progress import note
+
+        module, _, name = self.encoder.partition(":")
+        encoder: TextEncoder = getattr(importlib.import_module(module), name)(self.source, DTYPES[self.dtype])
+        encoder.to(device).eval()
+        for text in encoder.truncated(texts):
+            note(f"  [yellow]prompt too long for {self.name}, its end is cut off: {text}[/yellow]")
+        parts = [encoder.encode(texts[i : i + _TEXTS_AT_ONCE]) for i in range(0, len(texts), _TEXTS_AT_ONCE)]
+        return {key: torch.cat([part[key].cpu() for part in parts]) for key in parts[0]}
+
+    def conditions(
+        self, prompt: Prompt, class_names: list[str], class_folders: list[str], device: torch.device
+    ) -> Conditions:
+        texts = prompt.texts(class_names, class_folders)
+        wanted = [*texts.positive, *([texts.reference] if texts.reference is not None else [])]
+        sets = list(dict.fromkeys(tuple(mine) for mine in wanted))
+        single = list(dict.fromkeys(text for mine in sets for text in mine))
+        rows = self.encode(single, device)
+        table = {
+            key: torch.stack([values[[single.index(text) for text in mine]].mean(0) for mine in sets])
+            for key, values in rows.items()
+        }
+        numbers = [sets.index(tuple(mine)) for mine in wanted]
+        words = [" | ".join(text or "(empty prompt)" for text in mine) for mine in wanted]
+        if texts.reference is None:
+            return Conditions(numbers, None, table, [*words, ""])
+        return Conditions(numbers[:-1], numbers[-1], table, words)
+
+
+@dataclass
+class StableDiffusionBackbone(TextBackbone):
+    """Stable Diffusion 1.x or 2.x."""
+
+    family: ClassVar[str] = "ddselect.backbone.stable_diffusion:StableDiffusion"
+    encoder: ClassVar[str] = "ddselect.backbone.text:CLIPText"
+
+
+@dataclass
+class StableDiffusionXLBackbone(TextBackbone):
+    """Stable Diffusion XL."""
+
+    family: ClassVar[str] = "ddselect.backbone.stable_diffusion:StableDiffusionXL"
+    encoder: ClassVar[str] = "ddselect.backbone.text:SDXLText"
+
+
+@dataclass
+class StableDiffusion3Backbone(TextBackbone):
+    """Stable Diffusion 3: flow matching."""
+
+    family: ClassVar[str] = "ddselect.backbone.sd3:StableDiffusion3"
+    encoder: ClassVar[str] = "ddselect.backbone.text:SD3Text"

@@ -1,49 +1,85 @@
 """The one interface that scoring sees: latents in, denoising loss per position out."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
+from ddselect.backbone.latents import LatentSpace
 from ddselect.backbone.schedule import NoiseSchedule
 from ddselect.runtime.errors import UserError
+from ddselect.runtime.hardware import convolution_layout
 
 
 class Denoiser(nn.Module, ABC):
-    """A pre-trained class-conditional diffusion model.
+    """A pre-trained diffusion model.
+
+    A condition is a number: a class index of a class-conditional model, a row of the installed table of embeddings for
+    a text-conditional one; an unconditional model ignores it.
 
     Attributes:
         title: Name for messages.
+        network: What predicts, in ``dtype``.
+        latents: What it predicts in.
         schedule: Forward process and parameterisation.
-        dtype: Precision of the network; noise, noising and loss are float32 always.
+        dtype: Precision of the network's weights and arithmetic; noise, noising and loss are float32 always.
         latent_channels: Channels of a latent.
-        downsampling: Image pixels per latent position and side.
-        null_class: Index of the class that stands for no condition.
+        config: The network's own config.
+        part: Folder of the network in the model's layout.
     """
 
-    title: str
-    schedule: NoiseSchedule
-    dtype: torch.dtype
-    latent_channels: int
-    downsampling: int
-    null_class: int
+    part: ClassVar[str] = "unet"
+
+    def __init__(
+        self, title: str, network: nn.Module, latents: LatentSpace, schedule: NoiseSchedule, dtype: torch.dtype
+    ) -> None:
+        super().__init__()
+        self.title, self.dtype = title, dtype
+        model = cast(Any, network)  # untyped: a ModelMixin of diffusers
+        self.network: nn.Module = model.to(memory_format=convolution_layout())
+        self.latents, self.schedule = latents, schedule
+        self.config: dict[str, Any] = dict(model.config)
+        self.latent_channels = int(self.config["in_channels"])
+        self._table: list[str] = []
+
+    def install(self, table: Mapping[str, Tensor]) -> None:
+        """Gives a text-conditional model its conditions: tensors whose rows belong to one condition each."""
+        for name, rows in table.items():
+            self.register_buffer(f"condition_{name}", rows.to(self.device, self.dtype), persistent=False)
+        self._table = list(table)
+
+    def embeddings(self, conditions: Tensor) -> dict[str, Tensor]:
+        """The installed rows of (N,) conditions, by name."""
+        return {name: getattr(self, f"condition_{name}")[conditions] for name in self._table}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.network.parameters()).device
 
     @abstractmethod
-    def encode(self, images: Tensor) -> Tensor:
-        """(N, 3, S, S) uint8 images to (N, C, h, w) float32 latents z0: the mean, scaled; no sampling."""
+    def call_network(self, noisy: Tensor, time: Tensor, conditions: Tensor) -> Tensor:
+        """The network's raw output in its own precision.
 
-    @abstractmethod
-    def predict(self, noisy: Tensor, timesteps: Tensor, classes: Tensor) -> Tensor:
-        """The network's raw prediction (N, C, h, w) float32 for latents z_t, (N,) timesteps and (N,) class indices."""
-
-    @abstractmethod
-    def class_indices(self, class_names: Sequence[str], class_folders: Sequence[str]) -> list[int]:
-        """The model's own indices of a dataset's classes.
-
-        Raises:
-            UserError: The model does not know one of them.
+        Args:
+            noisy: (N, C, h, w) latents z_t in the network's precision.
+            time: (N,) what the network is told about the timesteps.
+            conditions: (N,) int64.
         """
+
+    def predict(self, noisy: Tensor, timesteps: Tensor, conditions: Tensor) -> Tensor:
+        """The prediction (N, C, h, w) float32 for float32 latents z_t, (N,) timesteps and (N,) conditions.
+
+        Where the network predicts a variance too (learned sigma), that second half of its channels is dropped.
+        """
+        output = self.call_network(noisy.to(self.dtype), self.schedule.time[timesteps], conditions)
+        return output[:, : self.latent_channels].float()
+
+    def encode(self, images: Tensor) -> Tensor:
+        """(N, 3, S, S) uint8 images to (N, C, h, w) float32 latents z0."""
+        return self.latents.encode(images)
 
     def latent_shape(self, image_size: int) -> tuple[int, int, int]:
         """(C, h, w) of the latents of square images.
@@ -51,20 +87,26 @@ class Denoiser(nn.Module, ABC):
         Raises:
             UserError: The size does not suit the model.
         """
-        if image_size % self.downsampling:
-            raise UserError(f"backbone {self.title}: image size {image_size} is not a multiple of {self.downsampling}")
-        side = image_size // self.downsampling
+        multiple = self.latents.downsampling * self.multiple
+        if image_size % multiple:
+            raise UserError(f"backbone {self.title}: image size {image_size} is not a multiple of {multiple}")
+        side = image_size // self.latents.downsampling
         return self.latent_channels, side, side
 
-    def loss(self, latents: Tensor, noise: Tensor, timesteps: Tensor, classes: Tensor) -> Tensor:
+    @property
+    def multiple(self) -> int:
+        """What the side of a latent must be a multiple of: the network's own downsampling."""
+        return 2 ** (len(self.config["block_out_channels"]) - 1)
+
+    def loss(self, latents: Tensor, noise: Tensor, timesteps: Tensor, conditions: Tensor) -> Tensor:
         """Squared error of the prediction, averaged over channels: (N, h, w) float32 (METHOD, section 1).
 
         Args:
             latents: (N, C, h, w) float32 z0.
             noise: (N, C, h, w) float32 standard normal.
             timesteps: (N,) int64.
-            classes: (N,) int64 class indices of the model.
+            conditions: (N,) int64.
         """
         noisy = self.schedule.add_noise(latents, noise, timesteps)
-        prediction = self.predict(noisy, timesteps, classes)
+        prediction = self.predict(noisy, timesteps, conditions)
         return (prediction - self.schedule.target(latents, noise, timesteps)).pow(2).mean(1)

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, Protocol
 
-from diffusers import DDPMScheduler
+import torch
 
 from ddselect.backbone.schedule import NoiseSchedule
 from ddselect.runtime.errors import UserError, one_line
@@ -21,48 +21,118 @@ class ModelSource:
     Attributes:
         path: Local folder or hub id.
         title: Name for messages.
+        variant: Variant of the weight files, e.g. ``fp16``; empty for the plain ones.
     """
 
-    def __init__(self, path: str, title: str) -> None:
-        self.path, self.title = path, title
+    def __init__(self, path: str, title: str, variant: str = "") -> None:
+        self.path, self.title, self.variant = path, title, variant
 
-    def part(self, kind: _Loadable, subfolder: str) -> Any:
-        """Loads one part with its weights, in evaluation mode and without gradients.
+    def part(self, kind: _Loadable, subfolder: str, dtype: torch.dtype) -> Any:
+        """Loads one part with its weights in a precision, in evaluation mode and without gradients.
 
         Raises:
             UserError: It is missing or damaged, here and on the hub.
         """
+        variant = {"variant": self.variant} if self.variant else {}
+        place = {"subfolder": subfolder} if self._file(f"{subfolder}/config.json") else {}
+        if not place and not self._file("config.json"):
+            raise self._missing(subfolder, OSError("no config.json"))
         try:
-            model = kind.from_pretrained(self.path, subfolder=subfolder, use_safetensors=True, low_cpu_mem_usage=False)
+            model = kind.from_pretrained(self.path, use_safetensors=True, torch_dtype=dtype, **place, **variant)
         except (OSError, ValueError, RuntimeError) as error:
             raise self._missing(subfolder, error) from None
         return model.eval().requires_grad_(False)
 
-    def schedule(self) -> NoiseSchedule:
-        """The forward process of the model's own scheduler config."""
-        try:
-            config = DDPMScheduler.load_config(self.path, subfolder="scheduler")
-        except (OSError, ValueError) as error:
-            raise self._missing("scheduler", error) from None
-        return NoiseSchedule(dict(config))
-
-    def model_index(self) -> dict[str, Any]:
-        """Content of ``model_index.json``; empty if a local folder has none.
+    def folder(self) -> Path:
+        """The model's files in a folder; those of a hub id are fetched where they are not in the cache.
 
         Raises:
-            UserError: It is damaged.
+            UserError: They cannot be had.
         """
-        file = Path(self.path) / "model_index.json"
-        try:
-            return dict(json.loads(file.read_text())) if file.exists() else {}
-        except ValueError as error:
-            raise UserError(f"backbone {self.title}: {file} is damaged ({one_line(error)})") from None
+        if Path(self.path).is_dir():
+            return Path(self.path)
+        from huggingface_hub import snapshot_download
 
-    def _missing(self, subfolder: str, error: Exception) -> UserError:
+        try:
+            return Path(snapshot_download(self.path, allow_patterns=["*.json", "*.txt", "*.model", "*.safetensors"]))
+        except (OSError, ValueError) as error:
+            raise self._missing("all parts", error) from None
+
+    def tokenizer(self, kind: _Loadable, subfolder: str) -> Any:
+        """Loads a tokenizer.
+
+        Raises:
+            UserError: It is missing or damaged, here and on the hub.
+        """
+        if Path(self.path).exists() and not (Path(self.path) / subfolder).is_dir():
+            raise self._missing(subfolder, OSError("the folder is missing"))
+        try:
+            return kind.from_pretrained(self.path, subfolder=subfolder)
+        except (OSError, ValueError, RuntimeError, TypeError) as error:
+            raise self._missing(subfolder, error) from None
+
+    def schedule(self) -> NoiseSchedule:
+        """The forward process of the model's own scheduler config."""
+        name = "scheduler/scheduler_config.json"
+        return NoiseSchedule(self._json(name, "scheduler_config.json"))
+
+    def model_index(self) -> dict[str, Any]:
+        """Content of ``model_index.json``: which parts there are, and what they do not say themselves.
+
+        Raises:
+            UserError: It is missing or damaged.
+        """
+        return self._json("model_index.json")
+
+    def config(self, subfolder: str) -> dict[str, Any]:
+        """Config of a part.
+
+        Raises:
+            UserError: It is missing or damaged.
+        """
+        return self._json(f"{subfolder}/config.json", "config.json")
+
+    def weights(self, subfolder: str) -> Path:
+        """The weight file of a small part.
+
+        Raises:
+            UserError: It is missing.
+        """
+        file = self._file(f"{subfolder}/diffusion_pytorch_model.safetensors")
+        if file is None:
+            raise self._missing(subfolder, OSError("no diffusion_pytorch_model.safetensors"))
+        return file
+
+    def _json(self, *names: str) -> dict[str, Any]:
+        """The first of some JSON files that is there: small models of the hub keep their one part in the root."""
+        found = [file for file in map(self._file, names) if file is not None]
+        if not found:
+            raise self._missing(names[0], OSError("no such file"))
+        try:
+            return dict(json.loads(found[0].read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
+            raise UserError(f"backbone {self.title}: {found[0]} is damaged ({one_line(error)})") from None
+
+    def _file(self, name: str) -> Path | None:
+        """A file of the model on this machine; fetched if it is on the hub only."""
+        if Path(self.path).is_dir():
+            file = Path(self.path) / name
+            return file if file.is_file() else None
+        from huggingface_hub import hf_hub_download
+
+        try:
+            return Path(hf_hub_download(self.path, name))
+        except (OSError, ValueError):  # what the hub's client raises for a missing file, repository or connection
+            return None
+
+    def _missing(self, part: str, error: Exception) -> UserError:
+        from huggingface_hub import constants
+
         if Path(self.path).exists():
-            place = f"folder {Path(self.path).absolute() / subfolder}"
+            place = Path(self.path).absolute() / part
             return UserError(f"backbone {self.title}: cannot load {place}: {one_line(error)[:200]}")
         return UserError(
-            f"backbone {self.title}: '{self.path}' ({subfolder}) is neither a local folder nor to be had from the hub; "
-            f"fetch it with `huggingface-cli download {self.path}`, or give a folder with backbone.path=<folder>"
+            f"backbone {self.title}: '{self.path}' ({part}) is neither a local folder, nor in the cache "
+            f"({constants.HF_HUB_CACHE}), nor to be had from the hub; fetch it with `hf download {self.path}` on a "
+            "connected machine, or give a folder with backbone.path=<folder>"
         )

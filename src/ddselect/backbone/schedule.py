@@ -1,4 +1,4 @@
-"""The forward process and the parameterisation of a diffusion model: the one place that knows epsilon, v and sample."""
+"""The forward process and the parameterisation: the one place that knows epsilon, v, sample and flow velocity."""
 
 from typing import Any
 
@@ -9,53 +9,71 @@ from ddselect.runtime.errors import UserError
 
 
 class NoiseSchedule(nn.Module):
-    """Noising of latents and the target that the network was trained on, in fp32.
+    """Noising of latents, z_t = signal_t z0 + sigma_t eps, and the target that the network was trained on, in fp32.
 
-    Read from the model's own diffusers scheduler config, so that the betas and the prediction type are never guessed.
+    Read from the model's own diffusers scheduler config, so that neither coefficients nor the prediction type are
+    guessed. Step 0 is the least noisy one in every family.
 
     Attributes:
-        alphas_cumprod: (T,) float32, the cumulative products of 1 - beta.
-        prediction_type: ``epsilon``, ``v_prediction`` or ``sample``.
+        signal: (T,) float32 coefficient of the clean latent; sqrt(alpha_bar) for a diffusion, 1 - sigma for a flow.
+        sigma: (T,) float32 coefficient of the noise.
+        time: (T,) what the network is told about a step: its number for a diffusion, 1000 sigma for a flow.
+        prediction_type: ``epsilon``, ``v_prediction``, ``sample`` or ``flow``.
     """
 
-    alphas_cumprod: Tensor
+    signal: Tensor
+    sigma: Tensor
+    time: Tensor
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
-        from diffusers import DDPMScheduler  # takes seconds to import
+        from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler  # take seconds to import
 
-        scheduler = DDPMScheduler.from_config(config)
-        self.prediction_type: str = scheduler.config["prediction_type"]
-        if self.prediction_type not in ("epsilon", "v_prediction", "sample"):
-            raise UserError(
-                f"scheduler config: prediction_type '{self.prediction_type}' is none of epsilon, v_prediction, sample"
-            )
-        self.register_buffer("alphas_cumprod", scheduler.alphas_cumprod.float(), persistent=False)
+        if str(config.get("_class_name", "")).startswith("FlowMatch"):
+            self.prediction_type = "flow"
+            flow = FlowMatchEulerDiscreteScheduler.from_config(config)
+            sigma = flow.sigmas.float().flip(0)  # the sampler's order is from noise to image
+            signal, time = 1 - sigma, sigma * flow.config["num_train_timesteps"]
+        else:
+            scheduler = DDPMScheduler.from_config(config)
+            self.prediction_type = str(scheduler.config["prediction_type"])
+            if self.prediction_type not in ("epsilon", "v_prediction", "sample"):
+                raise UserError(
+                    f"scheduler config: prediction_type '{self.prediction_type}' is none of epsilon, v_prediction, "
+                    "sample"
+                )
+            alphas_cumprod = scheduler.alphas_cumprod.float()
+            signal, sigma = alphas_cumprod.sqrt(), (1 - alphas_cumprod).sqrt()
+            time = torch.arange(len(sigma))
+        self.register_buffer("signal", signal, persistent=False)
+        self.register_buffer("sigma", sigma, persistent=False)
+        self.register_buffer("time", time, persistent=False)
 
     def __len__(self) -> int:
-        return len(self.alphas_cumprod)
+        return len(self.sigma)
 
     def add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """z_t = sqrt(a) z0 + sqrt(1 - a) eps. Shapes (N, C, H, W), (N, C, H, W), (N,)."""
+        """z_t. Shapes (N, C, H, W), (N, C, H, W), (N,)."""
         signal, sigma = self._coefficients(timesteps, latents)
         return signal * latents + sigma * noise
 
     def target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """What the network should predict, (N, C, H, W) float32 (Salimans and Ho 2022 for v)."""
+        """What the network should predict, (N, C, H, W) float32.
+
+        v is that of Salimans and Ho (2022), the flow velocity that of Esser et al. (2024): d z_t / d sigma.
+        """
         if self.prediction_type == "epsilon":
             return noise
         if self.prediction_type == "sample":
             return latents
+        if self.prediction_type == "flow":
+            return noise - latents
         signal, sigma = self._coefficients(timesteps, latents)
         return signal * noise - sigma * latents
 
     def _coefficients(self, timesteps: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-        alphas = self.alphas_cumprod[timesteps].view(-1, *([1] * (like.dim() - 1)))
-        return alphas.sqrt(), (1 - alphas).sqrt()
-
-
-# Config of the schedule that the embedded prior uses (Nichol and Dhariwal 2021).
-COSINE = {"num_train_timesteps": 1000, "beta_schedule": "squaredcos_cap_v2", "prediction_type": "epsilon"}
+        shape = (-1, *([1] * (like.dim() - 1)))
+        return self.signal[timesteps].view(shape), self.sigma[timesteps].view(shape)
 
 
 def stratified_timesteps(count: int, steps: int, generator: torch.Generator | None = None) -> Tensor:

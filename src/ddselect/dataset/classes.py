@@ -1,6 +1,11 @@
-"""Class names."""
+"""Class names and descriptions."""
 
+import re
+
+from ddselect.dataset.imagenet_names import NAMES
 from ddselect.runtime.errors import UserError
+
+KINDS = ("folder", "imagenet", "imagenet_long")
 
 
 def class_names(folders: list[str], kind: str) -> list[str]:
@@ -8,25 +13,56 @@ def class_names(folders: list[str], kind: str) -> list[str]:
 
     Args:
         folders: Class folder names, in class order.
-        kind: ``folder``: the folder's name is the class name; ``imagenet``: the folder's name is a WordNet ID.
+        kind: ``folder``: the folder's name is the class name. In the other kinds it is a WordNet ID. ``imagenet``: one
+            short name, different for each class and clear as a prompt. ``imagenet_long``: all names in WordNet, with
+            commas between them; some classes share some.
 
     Raises:
         UserError: A folder is not an ImageNet WordNet ID.
     """
     if kind == "folder":
         return list(folders)
-    from timm.data import ImageNetInfo  # seconds to import
+    lemmas = [names for names, _ in _wordnet(folders, "use dataset.names=folder")]
+    return lemmas if kind == "imagenet_long" else _short(folders, lemmas)
 
-    info = ImageNetInfo("imagenet-1k")
-    known = set(info.label_names())
-    for folder in folders:
-        if folder not in known:
-            raise UserError(f"class folder '{folder}' is not an ImageNet-1K WordNet ID; use dataset.names=folder")
-    return [info.label_name_to_description(folder).split(",")[0] for folder in folders]
+
+def imagenet_descriptions(folders: list[str]) -> list[str]:
+    """A sentence for each class: its short name, a comma, and WordNet's definition.
+
+    Args:
+        folders: WordNet IDs, in class order.
+
+    Raises:
+        UserError: A folder is not an ImageNet WordNet ID.
+    """
+    entries = _wordnet(folders, "only these have descriptions of their own")
+    short = _short(folders, [lemmas for lemmas, _ in entries])
+    return [f"{name}, {definition}" for name, (_, definition) in zip(short, entries, strict=True)]
 
 
 def imagenet_classes() -> list[str]:
     """The 1000 WordNet IDs in the class order of pretrained models."""
-    from timm.data import ImageNetInfo
+    from timm.data import ImageNetInfo  # seconds to import
 
     return list(ImageNetInfo("imagenet-1k").label_names())
+
+
+def _short(folders: list[str], lemmas: list[str]) -> list[str]:
+    return [NAMES.get(folder) or names.split(",")[0] for folder, names in zip(folders, lemmas, strict=True)]
+
+
+def _wordnet(folders: list[str], remedy: str) -> list[tuple[str, str]]:
+    """WordNet's lemmas, with commas between them, and definition of each class."""
+    from timm.data import ImageNetInfo  # seconds to import
+
+    info = ImageNetInfo("imagenet-1k")
+    known = set(info.label_names())
+    entries = []
+    for folder in folders:
+        if folder not in known:
+            raise UserError(f"class folder '{folder}' is not an ImageNet-1K WordNet ID; {remedy}")
+        lemmas = info.label_name_to_description(folder)
+        definition = info.label_name_to_description(folder, detailed=True).removeprefix(f"{lemmas}: ")
+        # a leading "(usually plural)" or "(computer science)" is about the word, not about what it names
+        entries.append((lemmas, re.sub(r"^\([^)]*\) ", "", definition)))
+    return entries

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ddselect.dataset.classes import class_names
+from ddselect.dataset.classes import KINDS, class_names
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.seeds import key64
 from ddselect.runtime.store import execution
@@ -33,7 +33,8 @@ class Dataset:
     Attributes:
         name: Name in results and reports.
         image_size: Side in pixels of the square view that is scored, composed and trained on.
-        names: How class folders become class names: ``folder`` (its name) or ``imagenet`` (WordNet ID to name).
+        names: How class folders become class names: ``folder`` (its name), ``imagenet`` or ``imagenet_long`` (WordNet
+            ID to one short name, or to all names).
         broken: What to do with an unreadable image: ``error``, or ``skip`` it and list it.
         compare: What the config's ``compare`` is unless it is set.
     """
@@ -47,14 +48,22 @@ class Dataset:
     def __post_init__(self) -> None:
         if self.image_size < 8:
             raise UserError(f"dataset.image_size={self.image_size}: at least 8 pixels are needed")
-        if self.names not in ("folder", "imagenet"):
-            raise UserError(f"dataset.names={self.names}: choose folder or imagenet")
+        if self.names not in KINDS:
+            raise UserError(f"dataset.names={self.names}: choose {' or '.join(KINDS)}")
         if self.broken not in ("error", "skip"):
             raise UserError(f"dataset.broken={self.broken}: choose error or skip")
 
     def provide(self, folder: Path) -> Path:
         """Makes sure that the images are there and returns their root; ``folder`` is free for generated ones."""
         raise UserError(f"dataset {self.name}: class {type(self).__name__} provides no images")
+
+    def class_folders(self) -> list[str]:
+        """Names of the class folders, in class order; nothing else is looked at.
+
+        Raises:
+            UserError: The images are not there.
+        """
+        raise UserError(f"dataset {self.name}: class {type(self).__name__} lists no classes")
 
     def files(self, root: Path) -> list[SourceFile]:
         """All image files, sorted by split, class and name.
@@ -122,6 +131,9 @@ class ImageFolder(Dataset):
                 raise UserError(f"dataset {self.name}: {folder} has no class folders; put <class>/<image> below it")
         return found
 
+    def class_folders(self) -> list[str]:
+        return [folder.name for folder in self._class_folders(self.provide(Path()))["train"]]
+
     def files(self, root: Path) -> list[SourceFile]:
         splits = self._class_folders(root)
         classes = {split: [folder.name for folder in folders] for split, folders in splits.items()}
@@ -155,9 +167,15 @@ class ClutteredDigits(Dataset):
 
     Attributes:
         sizes: Number of scenes of each split.
+        seed: Other numbers give other scenes of the same digits.
+        fragments: Numbers of fragments of other digits; of each, as many scenes.
+        bright: Dark digits on bright backgrounds instead of bright ones on dark.
     """
 
     sizes: dict[str, int] = field(default_factory=dict)
+    seed: int = 0
+    fragments: list[int] = field(default_factory=lambda: [4])
+    bright: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -165,13 +183,20 @@ class ClutteredDigits(Dataset):
             raise UserError(f"dataset.image_size={self.image_size}: cluttered_digits has 32-pixel scenes")
         if set(self.sizes) != {"train", "val", "test"} or min(self.sizes.values()) < 10:
             raise UserError(f"dataset.sizes={self.sizes}: train, val and test are needed, each at least 10 scenes")
+        if not self.fragments or min(self.fragments) < 0:
+            raise UserError(f"dataset.fragments={list(self.fragments)}: numbers of fragments are needed, e.g. [4]")
 
     def provide(self, folder: Path) -> Path:
         from ddselect.dataset.rendering import write_scenes
 
         root = (folder / "images").absolute()
-        write_scenes(root, self.sizes)
+        write_scenes(root, self.sizes, self.seed, self.fragments, self.bright)
         return root
+
+    def class_folders(self) -> list[str]:
+        from ddselect.dataset.scenes import CLASS_NAMES
+
+        return list(CLASS_NAMES)
 
     def files(self, root: Path) -> list[SourceFile]:
         files = []

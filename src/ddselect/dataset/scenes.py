@@ -5,7 +5,7 @@ class. The handwriting is scikit-learn's ``load_digits`` (UCI Optical Recognitio
 box of the whole digit is known, so a localisation can be measured; it is never given to a method.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import pi
 
 import torch
@@ -26,15 +26,13 @@ class SceneStyle:
         size: Side of the scene in pixels.
         digit: Smallest and largest width of a digit's 8 x 8 grid, in scene pixels.
         fragments: Number of 4 x 4 pieces of other digits.
+        bright: Dark ink on bright backgrounds: the same scenes with their colours inverted.
     """
 
     size: int = 32
     digit: tuple[float, float] = (13.0, 16.0)
     fragments: int = 4
-
-    def with_fragments(self, fragments: int) -> "SceneStyle":
-        """The same style with another number of fragments."""
-        return replace(self, fragments=fragments)
+    bright: bool = False
 
 
 @dataclass(frozen=True)
@@ -159,6 +157,7 @@ def _draw(ink: Tensor, picks: Tensor, style: SceneStyle, generator: torch.Genera
         image = image * (1 - coverage) + coverage * _ink_colour(base, generator)
     coverage = _place(ink[picks], x, y, width, size, 0.15, generator)
     image = image * (1 - coverage) + coverage * _ink_colour(base, generator)
+    image = 1 - image if style.bright else image
     image = image + torch.randn(image.shape, generator=generator) * 0.02
     return (image.clamp(0, 1) * 255).round().to(torch.uint8), _tight_boxes(coverage[:, 0] > 0.25)
 

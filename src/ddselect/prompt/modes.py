@@ -1,23 +1,27 @@
-"""Prompt modes: which two conditions an image's denoising losses are compared under (METHOD: none, label)."""
+"""Prompt modes: which two conditions an image's denoising losses are compared under (METHOD: none, label, text)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import ClassVar
 
-from ddselect.backbone.denoiser import Denoiser
+from ddselect.prompt.descriptions import read_descriptions
 from ddselect.runtime.errors import UserError
+from ddselect.runtime.files import file_signature
+
+LABEL = "{label}"
 
 
-@dataclass
-class Conditions:
-    """The conditions of every class, as class indices of a class-conditional backbone.
+@dataclass(frozen=True)
+class Texts:
+    """Prompts for a text-conditional backbone; several for one condition are averaged in embedding space.
 
     Attributes:
-        positive: For each dataset class, the condition that explains it.
-        reference: The condition it is compared with; None if the loss under ``positive`` itself is the score.
+        positive: For each dataset class, the texts that explain it.
+        reference: The texts they are compared with; None if the loss under ``positive`` itself is the score.
     """
 
-    positive: list[int]
-    reference: int | None
+    positive: list[list[str]]
+    reference: list[str] | None
 
 
 @dataclass
@@ -26,23 +30,27 @@ class Prompt:
 
     mode: ClassVar[str] = ""
 
-    def conditions(self, denoiser: Denoiser, class_names: list[str], class_folders: list[str]) -> Conditions:
-        """Conditions of the dataset's classes on a backbone.
+    def texts(self, class_names: list[str], class_folders: list[str]) -> Texts:
+        """The texts of the dataset's classes.
 
         Raises:
-            UserError: The backbone does not know a class.
+            UserError: A class has no description.
         """
-        raise UserError(f"prompt {self.mode}: no conditions")
+        raise UserError(f"prompt {self.mode}: no texts")
+
+    def signature(self) -> str:
+        """Changes when a file that the prompt reads does."""
+        return ""
 
 
 @dataclass
 class LabelPrompt(Prompt):
-    """The class itself against the null class: label information only."""
+    """The class itself against no condition; in words, its bare name against an empty prompt."""
 
     mode: ClassVar[str] = "label"
 
-    def conditions(self, denoiser: Denoiser, class_names: list[str], class_folders: list[str]) -> Conditions:
-        return Conditions(denoiser.class_indices(class_names, class_folders), denoiser.null_class)
+    def texts(self, class_names: list[str], class_folders: list[str]) -> Texts:
+        return Texts([[name] for name in class_names], [""])
 
 
 @dataclass
@@ -51,5 +59,45 @@ class NoPrompt(Prompt):
 
     mode: ClassVar[str] = "none"
 
-    def conditions(self, denoiser: Denoiser, class_names: list[str], class_folders: list[str]) -> Conditions:
-        return Conditions([denoiser.null_class] * len(class_names), None)
+    def texts(self, class_names: list[str], class_folders: list[str]) -> Texts:
+        return Texts([[""] for _ in class_names], None)
+
+
+@dataclass
+class TextPrompt(Prompt):
+    """Sentences, with or without the label, against sentences without it.
+
+    Attributes:
+        templates: Sentences in which ``{label}`` stands for the class name; without it, text without label information.
+        reference: What they are compared with: sentences without ``{label}``; an empty one is the empty prompt.
+        descriptions: CSV or JSON file of sentences for each class, used in place of the templates, or ``imagenet`` for
+            WordNet's definitions; empty for none.
+    """
+
+    templates: list[str] = field(default_factory=lambda: ["a photo of a {label}"])
+    reference: list[str] = field(default_factory=lambda: ["a photo"])
+    descriptions: str = ""
+
+    mode: ClassVar[str] = "text"
+
+    def __post_init__(self) -> None:
+        if not self.templates or not self.reference:
+            raise UserError("prompt.templates and prompt.reference: at least one sentence each is needed")
+        for name in ("templates", "reference"):
+            for text in getattr(self, name):
+                if "{" in text.replace(LABEL, "") or "}" in text.replace(LABEL, ""):
+                    raise UserError(f"prompt.{name}: '{text}': {LABEL} is the only placeholder")
+        if any(LABEL in text for text in self.reference):
+            raise UserError(f"prompt.reference={self.reference}: the reference has no {LABEL}")
+        if not self.descriptions and sorted(self.templates) == sorted(self.reference):
+            raise UserError("prompt.templates and prompt.reference are the same: there would be nothing to compare")
+
+    def texts(self, class_names: list[str], class_folders: list[str]) -> Texts:
+        sentences = [self.templates] * len(class_names)
+        if self.descriptions:
+            sentences = read_descriptions(self.descriptions, class_names, class_folders)
+        filled = [[s.replace(LABEL, name) for s in mine] for name, mine in zip(class_names, sentences, strict=True)]
+        return Texts(filled, list(self.reference))
+
+    def signature(self) -> str:
+        return file_signature(Path(self.descriptions)) if self.descriptions not in ("", "imagenet") else ""

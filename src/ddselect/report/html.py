@@ -1,6 +1,7 @@
 """``report.html``: everything a run found, as one page that needs no other file and no network."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,13 @@ from ddselect.runtime.store import Done
 
 
 def write_report(
-    settings: Report, results: dict[str, Any], trained: list[Branch], index: Index, scores: Done | None, path: Path
+    settings: Report,
+    results: dict[str, Any],
+    trained: list[Branch],
+    index: Index,
+    scores: Done | None,
+    path: Path,
+    prompts: Sequence[Mapping[str, str]] = (),
 ) -> None:
     """Writes the page.
 
@@ -32,6 +39,7 @@ def write_report(
         index: The training images.
         scores: The finished scoring stage, if a selection needed one.
         path: Where the page goes.
+        prompts: Class, positive and reference prompt of each class, if there are scores.
     """
     entries, config = results["results"], results["config"]
     view = int(config["dataset"]["image_size"])
@@ -54,6 +62,7 @@ def write_report(
             sharp=view <= SHARP,
             scored=scores is not None,
             maps=build_maps(index, scores.folder, view, settings.maps_per_class) if scores else None,
+            prompts=prompts,
             localisation=results["localisation"],
             curves=curves,
             top1_curves=Markup(draw_curves(curves, "top1", "top-1 on test images, %")),

@@ -87,3 +87,8 @@ def folder_signature(folder: Path) -> str:
         state = file.stat()
         digest.update(file.read_bytes() if is_small else f"{state.st_size} {state.st_mtime_ns}".encode())
     return digest.hexdigest()
+
+
+def file_signature(path: Path) -> str:
+    """A key of a file's content; empty if there is none."""
+    return hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest() if path.is_file() else ""

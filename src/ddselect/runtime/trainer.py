@@ -1,7 +1,11 @@
 """The ``trainer`` group: which devices work, and Lightning trainers for them."""
 
 import logging
+import signal
+import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +13,7 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 
 from ddselect.runtime.errors import UserError, one_line
 from ddselect.runtime.hardware import processors
@@ -71,12 +76,12 @@ class TrainerSettings:
         self.check_devices()
         return torch.device("cuda" if self.accelerator == "gpu" else "cpu")
 
-    def parallel(self, callbacks: list[Callback]) -> pl.Trainer:
-        """A trainer over all devices."""
+    def parallel(self, callbacks: list[Callback], **options: Any) -> pl.Trainer:
+        """A trainer over all devices, with further options of ``pl.Trainer``."""
         torch.set_num_threads(self.threads or _THREADS)
         return self._make(
             devices=self.devices, num_nodes=self.nodes, strategy=self.strategy, callbacks=callbacks, logger=False,
-            enable_checkpointing=False, use_distributed_sampler=False,
+            use_distributed_sampler=False, **{"enable_checkpointing": False, **options},
         )  # fmt: skip
 
     def single(self, **options: Any) -> pl.Trainer:
@@ -98,6 +103,27 @@ class TrainerSettings:
             raise UserError(f"trainer: {one_line(error)}") from None
 
 
+@contextmanager
+def working_together(trainer: pl.Trainer) -> Iterator[None]:
+    """Around the work of a trainer over all devices: its ranks end together, whether it succeeds or fails.
+
+    A rank that fails has said why: the others end quietly.
+    """
+    try:
+        yield
+        try:
+            trainer.strategy.barrier("done")
+        except RuntimeError:
+            sys.exit(1)
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()  # nothing later may wait for the other ranks
+    except BaseException:
+        launcher = trainer.strategy.launcher
+        if isinstance(launcher, _SubprocessScriptLauncher):
+            launcher.kill(signal.SIGKILL)  # they would wait for this one in vain
+        raise
+
+
 def quiet_lightning() -> None:
     """Silences what Lightning says about choices that are deliberate here."""
     for name in ("pytorch_lightning", "lightning_fabric"):
@@ -108,5 +134,6 @@ def quiet_lightning() -> None:
         ".*`isinstance.treespec, LeafSpec.` is deprecated.*",
         ".*`IterableDataset` has `__len__` defined.*",
         ".*custom batch sampler.*",  # whole shards, nothing dropped
+        ".*module.* in eval mode at the start of training.*",  # a prior has neither dropout nor batch statistics
     ):
         warnings.filterwarnings("ignore", message)

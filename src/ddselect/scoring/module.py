@@ -1,7 +1,5 @@
 """Scoring as Lightning prediction: images in, finished shards out."""
 
-import signal
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,20 +8,20 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
-from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ddselect.backbone.denoiser import Denoiser
 from ddselect.dataset.images import view_to_source
 from ddselect.dataset.index import Index
-from ddselect.prompt.modes import Conditions
+from ddselect.prompt.conditions import Conditions
 from ddselect.runtime.progress import Counter, counting
+from ddselect.runtime.trainer import working_together
 from ddselect.scoring.scorer import Maps, best_boxes, difference_maps, image_scores
 from ddselect.scoring.settings import Scoring
 from ddselect.scoring.shards import ShardBatches, ShardPlan
 
-VERSION = 1
+VERSION = 2
 
 
 class ScoringModule(pl.LightningModule):
@@ -171,6 +169,7 @@ def score_images(
         NumericalError: A loss is not finite.
     """
     denoiser.latent_shape(view)
+    denoiser.install(conditions.table)
     plan = ShardPlan(folder, len(index), settings.shard_size)
     missing = plan.missing()
     todo = sum(len(plan.range(shard)) for shard in missing)
@@ -180,12 +179,8 @@ def score_images(
             trainer = make_trainer([ShardWriter(plan, counter)])
             module = ScoringModule(denoiser, conditions, settings, index, view)
             data = ScoringData(index, plan, missing, settings, view)
-            try:
+            with working_together(trainer):
                 trainer.predict(module, datamodule=data, return_predictions=False)
-                _meet(trainer)
-            except BaseException:
-                _end_other_ranks(trainer)
-                raise
             is_first = trainer.is_global_zero
     if is_first:
         plan.merge()
@@ -194,23 +189,6 @@ def score_images(
         "images_scored_last": todo,
         "network_evaluations_per_image": evaluations(conditions, settings),
     }
-
-
-def _meet(trainer: pl.Trainer) -> None:
-    """Waits until all ranks have scored; ends quietly if another one failed, which has said why."""
-    try:
-        trainer.strategy.barrier("scored")
-    except RuntimeError:
-        sys.exit(1)
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()  # no later metric may wait for the other ranks
-
-
-def _end_other_ranks(trainer: pl.Trainer) -> None:
-    """Kills the processes that this one launched: they would wait for it in vain."""
-    launcher = trainer.strategy.launcher
-    if isinstance(launcher, _SubprocessScriptLauncher):
-        launcher.kill(signal.SIGKILL)
 
 
 def evaluations(conditions: Conditions, settings: Scoring) -> int:

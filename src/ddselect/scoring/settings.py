@@ -25,9 +25,9 @@ class Scoring:
         workers: Image-loading processes; 0 loads in the main one.
     """
 
-    draws: int = 8
+    draws: int = 4
     antithetic: bool = True
-    band: list[float] = field(default_factory=lambda: [0.2, 0.8])
+    band: list[float] = field(default_factory=lambda: [0.3, 0.65])
     noise: str = "image"
     seed: int = 0
     box: float = 0.5

@@ -18,7 +18,7 @@ from ddselect.selection.table import Candidates, ranked
 from ddselect.selection.teacher_view import Views, look
 from ddselect.student.models import Classifier
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from ddselect.runtime.seeds import key64
 from ddselect.student.models import Classifier, build_network
 from ddselect.student.module import StudentModule, TrainingSet
 
-VERSION = 1
+VERSION = 2
 MakeTrainer = Callable[..., pl.Trainer]
 
 

@@ -1,0 +1,85 @@
+"""The ``backbone/adapt`` group: whether and how the prior is fine-tuned on the dataset before it scores."""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from ddselect.runtime.errors import UserError
+from ddselect.runtime.store import execution
+
+VERSION = 1
+
+
+@dataclass
+class Adapt:
+    """Fine-tuning of the prior; see ``conf/backbone/adapt/``.
+
+    Attributes:
+        mode: ``none``; ``full``: all weights of the network; ``lora``: low-rank updates of its attention (Hu et al.
+            2022); ``scratch``: a small network of the family with random weights, for the dataset's classes or prompts.
+        steps: Optimiser steps.
+        batch_size: Images per step, over all ranks.
+        learning_rate: AdamW; linear warm-up over ``warmup`` steps, linear decay to zero over the last share ``decay``.
+        warmup: Steps of warm-up.
+        decay: Share of the steps in which the rate falls.
+        weight_decay: Of AdamW.
+        dropout: Share of the images that are shown under the reference condition instead of their own.
+        weight_cap: The loss of a timestep is weighted by 1 / signal^2, up to this; 0 for no weights.
+        average: Decay of the exponential moving average of the weights; 0 for none.
+        flip: Whether images are mirrored at random.
+        rank: Rank of the low-rank updates.
+        channels: Widths per level of a network from scratch.
+        patch: Pixels per side that a network from scratch folds into channels.
+        start: Folder of a model of which a network from scratch takes over the weights of equal name and shape, or the
+            name of a prior in the package; empty for none.
+        seed: Seed of weights, order, timesteps, noise.
+        precision: ``fp32`` or ``bf16`` (autocast of the network), or ``auto``: bf16 where the machine computes in it.
+        checkpoint_every: Steps between checkpoints: what an interruption can cost at most.
+        workers: Image-loading processes, for sets that are not kept in memory.
+    """
+
+    mode: str = "none"
+    steps: int = 1000
+    batch_size: int = 64
+    learning_rate: float = 1e-4
+    warmup: int = 100
+    decay: float = 0.4
+    weight_decay: float = 1e-3
+    dropout: float = 0.15
+    weight_cap: float = 0.0
+    average: float = 0.998
+    flip: bool = False
+    rank: int = 8
+    channels: list[int] = field(default_factory=lambda: [24, 48, 64])
+    patch: int = 2
+    start: str = ""
+    seed: int = 0
+    precision: str = "auto"
+    checkpoint_every: int = execution(250)
+    workers: int = execution(0)
+
+    modes: ClassVar[tuple[str, ...]] = ("none", "full", "lora", "scratch")
+
+    def __post_init__(self) -> None:
+        if self.mode not in self.modes:
+            raise UserError(f"backbone.adapt.mode={self.mode}: choose one of {', '.join(self.modes)}")
+        if self.precision not in ("auto", "fp32", "bf16"):
+            raise UserError(f"backbone.adapt.precision={self.precision}: choose auto, fp32 or bf16")
+        for name in ("steps", "batch_size", "rank", "patch", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise UserError(f"backbone.adapt.{name}={getattr(self, name)}: at least 1 is needed")
+        for name in ("warmup", "weight_decay", "weight_cap", "workers"):
+            if getattr(self, name) < 0:
+                raise UserError(f"backbone.adapt.{name}={getattr(self, name)}: 0 or more is needed")
+        for name in ("decay", "dropout", "average"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UserError(f"backbone.adapt.{name}={getattr(self, name)}: a share from 0 up to, not including, 1")
+        if self.learning_rate <= 0:
+            raise UserError(f"backbone.adapt.learning_rate={self.learning_rate}: a positive number is needed")
+        if not self.channels or any(width < 8 or width % 8 for width in self.channels):
+            raise UserError(f"backbone.adapt.channels={list(self.channels)}: multiples of 8 are needed")
+
+    def rate(self, step: int) -> float:
+        """Factor of the learning rate at a step."""
+        warm = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
+        left = max(0.0, 1 - step / self.steps)
+        return warm * (min(1.0, left / self.decay) if self.decay else 1.0)

@@ -1,0 +1,228 @@
+"""Fine-tuning a prior on the dataset's images with its prompts, or training a small one from scratch."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from ddselect.backbone.adapt import Adapt
+from ddselect.backbone.denoiser import Denoiser
+from ddselect.backbone.schedule import stratified_timesteps
+from ddselect.backbone.text import CLIPText, clip_tokens
+from ddselect.dataset.index import Index
+from ddselect.runtime.checkpoints import AtomicCheckpointIO
+from ddselect.runtime.errors import NumericalError
+from ddselect.runtime.files import write_text
+from ddselect.runtime.hardware import computes_in_bf16
+from ddselect.runtime.progress import counting
+from ddselect.runtime.ranks import rank
+from ddselect.runtime.seeds import torch_generator
+from ddselect.runtime.trainer import working_together
+
+LOSSES = "losses.jsonl"
+_IN_MEMORY = 2**30  # bytes of decoded images that are kept
+Batch = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+@dataclass
+class Lessons:
+    """What a prior is taught about the images of each class.
+
+    Attributes:
+        positive: For each dataset class, the conditions that an image of it is shown under, one at a time.
+        reference: Conditions that any image is shown under now and then.
+        table: Embeddings whose rows the conditions are, for a text-conditional prior.
+        texts: The texts of the rows, where a text encoder is trained too.
+    """
+
+    positive: list[list[int]]
+    reference: list[int]
+    table: dict[str, Tensor] = field(default_factory=dict)
+    texts: list[str] = field(default_factory=list)
+
+
+class _Steps(Dataset[Batch]):
+    """The batch of each step, a function of its number and the seed alone: (images, conditions, timesteps, noise).
+
+    All ranks draw the same whole batch, and each keeps its own part.
+    """
+
+    def __init__(self, index: Index, denoiser: Denoiser, lessons: Lessons, settings: Adapt, view: int) -> None:
+        self.index, self.lessons, self.settings, self.view = index, lessons, settings, view
+        self.shape, self.timesteps = denoiser.latent_shape(view), len(denoiser.schedule)
+        self.labels = index.labels
+        self.kept = index.read_all(view) if len(index) * 3 * view**2 <= _IN_MEMORY else None
+        self.part = slice(None)
+
+    def __getitem__(self, step: int) -> Batch:
+        generator, count = torch_generator(self.settings.seed, "adapt", step), self.settings.batch_size
+        rows = torch.randint(len(self.index), (count,), generator=generator)[self.part].tolist()
+        dropped = (torch.rand(count, generator=generator) < self.settings.dropout)[self.part].tolist()
+        picks = torch.rand(count, generator=generator)[self.part].tolist()
+        mirrored = (torch.rand(count, generator=generator) < 0.5)[self.part] & self.settings.flip
+        timesteps = stratified_timesteps(count, self.timesteps, generator)[self.part]
+        noise = torch.randn(count, *self.shape, generator=generator)[self.part]
+        images = torch.stack([self.index.read(row, self.view) if self.kept is None else self.kept[row] for row in rows])
+        images = torch.where(mirrored[:, None, None, None], images.flip(-1), images)
+        conditions = []
+        for row, drop, pick in zip(rows, dropped, picks, strict=True):
+            choice = self.lessons.reference if drop else self.lessons.positive[self.labels[row]]
+            conditions.append(choice[int(pick * len(choice))])
+        return images, torch.tensor(conditions), timesteps, noise
+
+
+class AdaptModule(pl.LightningModule):
+    """Denoising training with dropped conditions and an exponential moving average of the trained weights.
+
+    A Lightning epoch is the stretch between two checkpoints, so that one is all that an interrupted training needs to
+    go on exactly.
+    """
+
+    def __init__(self, denoiser: Denoiser, encoder: CLIPText | None, data: _Steps, settings: Adapt) -> None:
+        super().__init__()
+        self.denoiser, self.encoder, self.data, self.settings = denoiser, encoder, data, settings
+        self.strict_loading = False  # a checkpoint holds what is trained, not the frozen rest
+        if encoder is not None:
+            tokens = clip_tokens(encoder.tokenizers[0], data.lessons.texts)
+            self.register_buffer("tokens", tokens, persistent=False)
+        self.average = [p.detach().clone() for p in self.trained().values()]
+        self.history: list[dict[str, float]] = []
+        self._losses: list[Tensor] = []
+        bf16 = settings.precision == "bf16" or (settings.precision == "auto" and computes_in_bf16())
+        self._autocast = torch.bfloat16 if bf16 else None
+
+    def trained(self) -> dict[str, nn.Parameter]:
+        """The parameters that are trained, by name."""
+        return {name: p for name, p in self.named_parameters() if p.requires_grad}
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        every = self.settings.checkpoint_every
+        first = self.current_epoch * every
+        self.data.part = slice(self.global_rank, None, self.trainer.world_size)
+        steps = range(first, min(first + every, self.settings.steps))
+        workers = self.settings.workers if self.data.kept is None else 0
+        return DataLoader(self.data, batch_size=None, sampler=list(steps), num_workers=workers)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        images, conditions, timesteps, noise = batch
+        denoiser, schedule = self.denoiser, self.denoiser.schedule
+        with torch.no_grad():
+            latents = denoiser.encode(images)
+        noisy = schedule.add_noise(latents, noise, timesteps)
+        with torch.autocast(self.device.type, self._autocast, enabled=self._autocast is not None):
+            if self.encoder is not None:
+                denoiser.install({"context": self.encoder.model(self.tokens).last_hidden_state})
+            prediction = denoiser.call_network(noisy, schedule.time[timesteps], conditions)
+        prediction = prediction[:, : denoiser.latent_channels].float()
+        error = (prediction - schedule.target(latents, noise, timesteps)).pow(2).mean((1, 2, 3))
+        if self.settings.weight_cap:
+            # weight where the class shows; capped, since it diverges at the noisy end
+            weight = (1 / schedule.signal[timesteps].pow(2)).clamp(max=self.settings.weight_cap)
+            error = weight / weight.mean() * error
+        loss = error.mean()
+        self._losses.append(loss.detach())
+        return loss
+
+    def on_train_batch_end(self, *_: object) -> None:
+        done = self.global_step
+        decay = min(self.settings.average, (1 + done) / (20 + done)) if self.settings.average else 0.0
+        torch._foreach_lerp_(self.average, [p.detach() for p in self.trained().values()], 1 - decay)
+
+    def on_train_epoch_end(self) -> None:
+        loss = float(torch.stack(self._losses).mean())
+        if not isfinite(loss):
+            raise NumericalError(
+                f"backbone {self.denoiser.title}: the loss is not finite before step {self.global_step}; lower "
+                "backbone.adapt.learning_rate or set backbone.adapt.precision=fp32"
+            )
+        self.history.append({"step": float(self.global_step), "loss": loss})
+        self._losses = []
+
+    def on_fit_start(self) -> None:
+        self.average = [average.to(self.device) for average in self.average]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        trained = self.trained()
+        checkpoint["state_dict"] = {name: trained[name].detach() for name in trained}
+        checkpoint["average"], checkpoint["history"] = self.average, self.history
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.average, self.history = list(checkpoint["average"]), list(checkpoint["history"])
+
+    def take_average(self) -> None:
+        """Puts the averaged weights in place of the last ones."""
+        for parameter, average in zip(self.trained().values(), self.average, strict=True):
+            parameter.data.copy_(average)
+
+    def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
+        settings = self.settings
+        parameters = list(self.trained().values())
+        optimizer = torch.optim.AdamW(parameters, settings.learning_rate, weight_decay=settings.weight_decay)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, settings.rate)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def train_prior(
+    denoiser: Denoiser,
+    encoder: CLIPText | None,
+    index: Index,
+    lessons: Lessons,
+    settings: Adapt,
+    view: int,
+    make_trainer: Callable[..., pl.Trainer],
+    folder: Path,
+) -> dict[str, object]:
+    """Trains what requires a gradient, going on from ``<folder>/last.ckpt`` if there is one, and leaves the average in.
+
+    Args:
+        denoiser: The prior, in float32.
+        encoder: Its text encoder, if that is trained too.
+        index: Images.
+        lessons: Which conditions they are shown under.
+        settings: How to train.
+        view: Side in pixels of the square view.
+        make_trainer: Makes a trainer over all devices from keyword arguments of ``pl.Trainer``.
+        folder: For the checkpoint, and ``losses.jsonl``: step and mean loss since the last line.
+
+    Returns:
+        Facts for the manifest.
+    """
+    denoiser.install(lessons.table)
+    module = AdaptModule(denoiser, encoder, _Steps(index, denoiser, lessons, settings, view), settings)
+    last = folder / "last.ckpt"
+    checkpoint = ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)
+    with counting(f"adapting {denoiser.title}", settings.steps, "steps") as counter:
+
+        class Count(Callback):
+            """Reports finished steps."""
+
+            def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+                counter.resume(trainer.global_step)
+
+            def on_train_batch_end(self, *_: object) -> None:
+                counter.advance()
+
+        trainer = make_trainer(
+            callbacks=[Count(), checkpoint],
+            plugins=[AtomicCheckpointIO()],
+            enable_checkpointing=True,
+            max_steps=settings.steps,
+            gradient_clip_val=1.0,
+            reload_dataloaders_every_n_epochs=1,
+        )
+        with working_together(trainer):
+            trainer.fit(module, ckpt_path=last if last.exists() else None, weights_only=True)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    module.take_average()
+    if rank() == 0:
+        write_text(folder / LOSSES, "".join(json.dumps(row) + "\n" for row in module.history))
+    return {"steps": settings.steps, "images": len(index), "loss": module.history[-1]["loss"]}

@@ -1,0 +1,57 @@
+"""Low-rank updates of a network's attention (Hu et al. 2022), kept in peft's file layout."""
+
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ddselect.backbone.denoiser import Denoiser
+from ddselect.runtime.errors import UserError, one_line
+
+# attention projections of diffusers' UNets and transformers, SD3's second stream included
+TARGETS = ["to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out"]
+
+
+def _peft() -> Any:
+    try:
+        import peft
+    except ImportError:
+        raise UserError("LoRA needs peft; install it with `pip install 'ddselect[lora]'`") from None
+    return peft
+
+
+def add_lora(denoiser: Denoiser, rank: int) -> nn.Module:
+    """Puts trainable low-rank updates, zero at first, into a denoiser's network, and returns the wrapped network.
+
+    Raises:
+        UserError: peft is missing, or the network has no attention to update.
+    """
+    peft = _peft()
+    config = peft.LoraConfig(r=rank, lora_alpha=rank, target_modules=TARGETS, init_lora_weights="gaussian")
+    try:
+        wrapped = peft.get_peft_model(denoiser.network, config)
+    except ValueError as error:
+        raise UserError(
+            f"backbone.adapt.mode=lora: backbone {denoiser.title} has no attention projections to update "
+            f"({one_line(error)[:80]}); use backbone/adapt=full"
+        ) from None
+    denoiser.network = wrapped.base_model.model
+    return wrapped
+
+
+def merge_lora(denoiser: Denoiser, folder: Path) -> None:
+    """Merges an adapter into a denoiser's weights, so that it costs nothing while scoring.
+
+    Raises:
+        UserError: peft is missing, or the folder holds no adapter for this network.
+    """
+    peft = _peft()
+    if not (folder / "adapter_model.safetensors").is_file():
+        raise UserError(f"backbone.lora={folder}: no adapter_model.safetensors there; peft writes such folders")
+    try:
+        merged = peft.PeftModel.from_pretrained(denoiser.network, folder).merge_and_unload()
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise UserError(
+            f"backbone.lora={folder}: does not fit backbone {denoiser.title}: {one_line(error)[:120]}"
+        ) from None
+    denoiser.network = merged.requires_grad_(False)
