@@ -1,7 +1,7 @@
 """The configuration: groups and packages, every option of every group, every key documented."""
 
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 import ddselect
+from ddselect.backbone.adapt import Adapt
 from ddselect.config import GROUPS, build, build_experiment, conf_dir, options
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.trainer import TrainerSettings
@@ -20,6 +21,8 @@ FILES = sorted(CONF.rglob("*.yaml"))
 WITHOUT_PACKAGE = {"trainer", "logger", "experiment", "hydra"}
 WITHOUT_GROUP = {"runtime"}
 OPTIONS = [(group, option) for group in GROUPS for option in options(group)]
+NESTED = {"backbone/adapt": Adapt}  # groups below a group, and what their part of it is built as
+INNER = [(group, option) for group in NESTED for option in options(group)]
 
 
 @cache
@@ -42,6 +45,38 @@ def test_option_composes_and_is_built(group: str, option: str) -> None:
     assert isinstance(built, GROUPS[group])
     package = "runtime" if group in WITHOUT_PACKAGE else group
     assert type(built).__module__.startswith(f"ddselect.{package}.")
+
+
+def test_all_groups_below_groups_are_known_here() -> None:
+    assert {folder.relative_to(CONF).as_posix() for folder in CONF.glob("*/*/")} == set(NESTED)
+
+
+@pytest.mark.parametrize(("group", "option"), INNER)
+def test_option_of_a_group_below_a_group_composes_and_is_built(group: str, option: str) -> None:
+    above, _, name = group.partition("/")
+    cfg = composed(f"{group}={option}")
+    part = getattr(build(cfg, above), name)
+    assert type(part) is NESTED[group]
+    assert list(cfg[above][name]) == [field.name for field in fields(part)]  # every field can be seen and set
+
+
+def test_ways_to_adapt_a_backbone() -> None:
+    assert options("backbone/adapt") == ["full", "lora", "none", "scratch"] == sorted(Adapt.modes)
+    ways = {option: build(composed(f"backbone/adapt={option}"), "backbone").adapt for option in Adapt.modes}
+    assert all(adapt.mode == option for option, adapt in ways.items())
+    assert ways["none"] == Adapt()  # the file and the class say the same
+    assert build(composed(), "backbone").adapt == ways["none"]
+    assert ways["lora"] == Adapt(mode="lora", batch_size=16)
+
+
+@pytest.mark.parametrize("option", options("backbone"))
+def test_every_backbone_can_be_told_to_adapt(option: str) -> None:
+    plain = build(composed(f"backbone={option}"), "backbone")
+    chosen = [f"backbone={option}", "backbone/adapt=lora", "backbone.adapt.rank=4"]
+    built = build(composed(*chosen), "backbone")
+    assert (built.adapt.mode, built.adapt.rank, built.adapt.batch_size) == ("lora", 4, 16)
+    assert replace(built, adapt=plain.adapt) == plain
+    assert build(composed(*reversed(chosen)), "backbone") == built  # whatever the order
 
 
 @pytest.mark.parametrize("option", options("dataset"))
@@ -115,7 +150,15 @@ def _bases(file: Path) -> set[str]:
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_field_is_described_in_its_class(group: str, option: str) -> None:
-    kind = type(build(composed(f"{group}={option}"), group))
+    _assert_described(type(build(composed(f"{group}={option}"), group)))
+
+
+@pytest.mark.parametrize("kind", NESTED.values())
+def test_every_field_of_a_group_below_a_group_is_described(kind: type) -> None:
+    _assert_described(kind)
+
+
+def _assert_described(kind: type) -> None:
     described = "\n".join(base.__doc__ or "" for base in kind.__mro__)
     for field in fields(kind):
         assert re.search(rf"^ +{field.name}: \S", described, re.MULTILINE), field.name

@@ -15,7 +15,8 @@ from tests.fault.runs import SMALL, Started, only, run_here
 from tests.helpers.data import picture, write_folder
 
 ROOT = Path(__file__).parents[2]
-FOLDER = ("dataset=imagefolder", "dataset.root=data", "backbone.path=nowhere", "teacher=trained")
+# A prior is checked before the images are: here is none to check.
+FOLDER = ("dataset=imagefolder", "dataset.root=data", "selection=random_image", "compare=[]", "teacher=trained")
 
 
 @pytest.mark.parametrize(

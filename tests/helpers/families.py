@@ -25,9 +25,10 @@ from ddselect.backbone.choice import (
 )
 from tests.helpers.models import write_class_unet, write_ddpm, write_dit
 
-WORDS = (
-    "a an the photo of face ant bee cow insect animal with six legs wings that gives milk makes honey 0 1 2 !".split()
-)
+WORDS = [
+    *("a", "an", "the", "photo", "of", "face", "ant", "bee", "cow", "insect", "animal", "with", "six", "legs", "that"),
+    *("gives", "milk", "makes", "wax", "0", "1", "2", "!"),
+]
 BEGIN, END = "<|startoftext|>", "<|endoftext|>"
 _STABLE_DIFFUSION = {
     "num_train_timesteps": 1000,

@@ -8,7 +8,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from PIL import Image
 
-from ddselect.config import build_experiment, conf_dir
+from ddselect.config import Experiment, build_experiment, conf_dir
 from ddselect.dataset.classes import imagenet_classes
 from ddselect.dataset.scenes import render
 from ddselect.pipeline import run
@@ -33,11 +33,14 @@ def write_colours(root: Path, classes: list[str]) -> Path:
     return root
 
 
-def results_of(folder: Path, overrides: list[str]) -> dict:
+def experiment(folder: Path, overrides: list[str]) -> Experiment:
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = compose("config", [*FAST, f"store={folder / 'store'}", *overrides])
-    path = run(build_experiment(cfg), folder / "run")
-    assert path == folder / "run" / "results.json"
+        return build_experiment(compose("config", [*FAST, f"store={folder / 'store'}", *overrides]))
+
+
+def results_of(folder: Path, overrides: list[str]) -> dict:
+    path = folder / "run" / "results.json"
+    assert run(experiment(folder, overrides), folder / "run") == ("results", path)
     return json.loads(path.read_text())
 
 
@@ -113,6 +116,18 @@ def test_dit_on_imagenet_folders(tmp_path: Path) -> None:
     lines = next((tmp_path / "store" / "prompt").glob("*/prompts.csv")).read_text().splitlines()
     assert [line.split(",")[0] for line in lines[1:]] == [imagenet_classes()[i] for i in (0, 207, 980)]
     assert [line.split(",")[-2:] for line in lines[1:]] == [[f"class {i}", "null class 1000"] for i in (0, 207, 980)]
+
+
+def test_a_run_can_end_with_its_prompts(tmp_path: Path) -> None:
+    """What every class is compared with can be read before the scoring that takes long; no teacher is needed."""
+    root = write_colours(tmp_path / "digits", ["3", "1"])
+    chosen = ["dataset=imagefolder", f"dataset.root={root}", "until=prompt", "selection=random_image"]
+    reached = run(experiment(tmp_path, chosen), tmp_path / "run")
+    (folder,) = (tmp_path / "store" / "prompt").iterdir()
+    assert reached == ("prompt", folder)
+    assert read_conditions(folder).positive == [1, 3]  # class folders in order of their names
+    assert {stage.name for stage in (tmp_path / "store").iterdir()} == {"index", "prompt"}
+    assert not (tmp_path / "run").exists()
 
 
 def test_wandb_gets_the_curves(digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -267,7 +267,7 @@ def test_bf16_differs_by_its_rounding_only(name: str, folders: Callable[[str], P
 
 # --- sentences --------------------------------------------------------------------------------------------------------
 
-SAID = {"ant": ["an insect with six legs"], "bee": ["an insect that makes honey", "a {label}"], "cow": ["a cow"]}
+SAID = {"ant": ["an insect with six legs"], "bee": ["an insect that makes wax", "a {label}"], "cow": ["a cow"]}
 
 
 def write_json(path: Path) -> Path:
@@ -289,10 +289,10 @@ def test_descriptions_of_each_class(
     write: Callable[[Path], Path], file: str, tmp_path: Path, folders: Callable[[str], Path]
 ) -> None:
     prompt = TextPrompt(reference=["an animal"], descriptions=str(write(tmp_path / file)))
-    positive: list[Condition] = [SAID["ant"], ["an insect that makes honey", "a bee"], ["a cow"]]
+    positive: list[Condition] = [SAID["ant"], ["an insect that makes wax", "a bee"], ["a cow"]]
     assert_is_formula("sd15", folders("sd15"), prompt, positive, ["an animal"])
     words = TEXT["sd15"].settings(folders("sd15")).conditions(prompt, NAMES, FOLDERS, CPU).words
-    assert words == ["an insect with six legs", "an insect that makes honey | a bee", "a cow", "an animal"]
+    assert words == ["an insect with six legs", "an insect that makes wax | a bee", "a cow", "an animal"]
 
 
 def test_a_class_without_description_is_refused(tmp_path: Path, folders: Callable[[str], Path]) -> None:

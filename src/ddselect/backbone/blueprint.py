@@ -135,7 +135,10 @@ def _take_over(network: nn.Module, weights: Path | None) -> None:
 
 
 def tokenizer_files(folder: Path, texts: Sequence[str]) -> None:
-    """A CLIP tokenizer (byte-pair encoding) whose merges build exactly the words of some texts."""
+    """A CLIP tokenizer (byte-pair encoding) whose merges build the words of some texts.
+
+    A word stays in pieces where another's beginning is merged out of its middle first (photo beside honey).
+    """
     words = sorted({word for text in texts for word in re.findall(r"[a-z]+|[0-9]|[^\sa-z0-9]+", text.lower())})
     letters = sorted({*"abcdefghijklmnopqrstuvwxyz0123456789", *"".join(words)})
     tokens = [*letters, *(f"{letter}</w>" for letter in letters)]

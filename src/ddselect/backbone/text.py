@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from diffusers import SD3Transformer2DModel
 from torch import Tensor, nn
 from transformers import AutoTokenizer, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer, T5EncoderModel
 from transformers.utils.logging import disable_progress_bar
@@ -98,8 +97,7 @@ class SD3Text(_TwoCLIPs):
 
     def __init__(self, source: ModelSource, dtype: torch.dtype) -> None:
         super().__init__(source, dtype)
-        config = SD3Transformer2DModel.load_config(source.path, subfolder="transformer")
-        self.width = int(config["joint_attention_dim"])
+        self.width = int(source.config("transformer")["joint_attention_dim"])
         self.t5: T5EncoderModel | None = None
         if source.model_index().get("text_encoder_3", [None])[0]:
             self.t5_tokenizer = source.tokenizer(AutoTokenizer, "tokenizer_3")

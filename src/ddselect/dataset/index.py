@@ -19,7 +19,7 @@ from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import read_json, write_json, write_table
 from ddselect.runtime.progress import counting, note
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)

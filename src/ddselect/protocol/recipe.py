@@ -75,11 +75,11 @@ class Protocol:
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise UserError(f"protocol.{name}={getattr(self, name)}: choose one of {', '.join(choices)}")
-        if (self.epochs > 0) == (self.steps > 0):
-            raise UserError(f"protocol: give either epochs or steps, not epochs={self.epochs} and steps={self.steps}")
         for name in ("epochs", "steps", "batch_size", "learning_rate", "weight_decay", "warmup", "shift"):
             if getattr(self, name) < 0:
                 raise UserError(f"protocol.{name}={getattr(self, name)}: 0 or more is needed")
+        if (self.epochs > 0) == (self.steps > 0):
+            raise UserError(f"protocol: give either epochs or steps, not epochs={self.epochs} and steps={self.steps}")
         for name in ("temperature", "alpha"):
             if getattr(self, name) <= 0:
                 raise UserError(f"protocol.{name}={getattr(self, name)}: a number above 0 is needed")
