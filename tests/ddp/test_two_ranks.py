@@ -132,7 +132,8 @@ def test_a_rank_that_fails_ends_the_others(rank: int, one_rank: Path, tmp_path: 
     command = [sys.executable, "-m", "ddselect", *SCORES, "trainer=ddp_cpu"]
     done = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True)
     _, err = done.communicate(timeout=120)  # returns when no process holds the pipe any more
-    ended = Ended(done.returncode, "", err)
+    # on a slow machine the first rank shows its progress once more before it hears of the second one's end
+    ended = Ended(done.returncode, "", "".join(line for line in err.splitlines(True) if "  scoring: " not in line))
     line = ended.assert_one_line(ended.code)
     assert ended.code != 0  # 2, or that of a rank which was killed while it still computed
     assert line.startswith(f"ddselect: {victim}: unreadable image")

@@ -64,6 +64,22 @@ def test_the_network_is_told_the_number_of_the_timestep(unet: Denoiser) -> None:
     assert torch.equal(unet.predict(noisy, timesteps, classes), direct)
 
 
+def test_under_flow_matching_the_network_is_told_the_noise_level(unet_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(unet_folder, folder)
+    config = {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": 3.0}
+    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(config))
+    denoiser, generator = load_class_unet(folder), torch.Generator().manual_seed(2)
+    latents, noise = torch.randn(2, 12, 8, 8, generator=generator), torch.randn(2, 12, 8, 8, generator=generator)
+    classes = torch.tensor([0, 3])
+    sigma = torch.tensor([0.5, 0.75])  # 3 x / (1 + 2 x) for x = 1/4 and 1/2, steps 249 and 499
+    mixed = (1 - sigma).view(2, 1, 1, 1) * latents + sigma.view(2, 1, 1, 1) * noise
+    with torch.no_grad():
+        velocity = denoiser.network(mixed, torch.tensor([500.0, 750.0]), class_labels=classes).sample
+    loss = denoiser.loss(latents, noise, torch.tensor([249, 499]), classes)
+    torch.testing.assert_close(loss, (velocity - (noise - latents)).pow(2).mean(1), atol=1e-5, rtol=1e-5)
+
+
 def test_classes_are_found_by_name_in_any_order(unet_folder: Path) -> None:
     backbone = class_unet(unet_folder)
     assert backbone.indices(["cow", "ant"], ["n2", "n1"]) == ([2, 0], 3)

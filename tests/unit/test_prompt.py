@@ -68,7 +68,7 @@ class TestRefusals:
             use(backbone, TextPrompt(), NAMES, FOLDERS)
 
     def test_sentences_for_a_dit(self, tmp_path: Path, use: Use) -> None:
-        with pytest.raises(UserError, match="^prompt=text: backbone tiny DiT takes classes, not sentences"):
+        with pytest.raises(UserError, match=r"^prompt=text: backbone tiny DiT takes classes, not sentences"):
             use(dit(write_dit(tmp_path)), TextPrompt(), NAMES, ["n01440764", "n15075141"])
 
     def test_labels_for_an_unconditional_prior(self, tmp_path: Path, use: Use) -> None:
@@ -76,7 +76,7 @@ class TestRefusals:
             use(class_unet(write_ddpm(tmp_path)), LabelPrompt(), NAMES, FOLDERS)
 
     def test_a_class_that_the_prior_does_not_know(self, backbone: ClassBackbone, use: Use) -> None:
-        with pytest.raises(UserError, match="^backbone tiny knows the classes ant, bee, cow, not 'yak'; use prompt="):
+        with pytest.raises(UserError, match=r"^backbone tiny knows the classes ant, bee, cow, not 'yak'; use prompt="):
             use(backbone, LabelPrompt(), ["cow", "yak"], FOLDERS)
         use(backbone, NoPrompt(), ["cow", "yak"], FOLDERS)
 

@@ -11,13 +11,14 @@ from PIL import Image
 
 from ddselect.report.comparison import compare
 from ddselect.report.figures import read_curves
+from ddselect.report.html import write_report
 from ddselect.report.maps import build_maps, pick
 from ddselect.report.palette import looks
 from ddselect.report.pictures import inline_file, shown_classes
 from ddselect.report.settings import Report
 from ddselect.report.stages import duration, size, stage_lines, stage_sums
 from tests.helpers.data import folder_index, write_folder
-from tests.helpers.report import ARMS, IPC, NAMES, Run, write_scores
+from tests.helpers.report import ARMS, IPC, NAMES, Page, Run, write_scores
 
 
 @pytest.fixture(autouse=True)
@@ -169,6 +170,38 @@ def test_without_truth_maps_or_scores(run: Run) -> None:
     assert "median" in page.all("figcaption")[0].text
     assert not run.page(write_scores(run, truth=False), Report(maps_per_class=0)).all("img", "heat")
     assert "none were made" in run.page().source
+
+
+def test_what_the_prior_was_told(run: Run) -> None:
+    lines = [
+        {"folder": "n1", "class": "ant", "positive": "a photo of an <i>ant</i>", "reference": "a photo"},
+        {"folder": "n2", "class": "<b>x", "positive": "(empty prompt)", "reference": ""},
+    ]
+    results, path = run.results(), run.root / "report.html"
+    write_report(Report(maps_per_class=0), results, run.trained(), run.index, write_scores(run), path, lines)
+    page = Page(path.read_text())
+    assert page.row("ant")[1] == ["ant", "n1", "a photo of an <i>ant</i>", "a photo"]
+    assert page.row("<b>x")[1] == ["<b>x", "n2", "(empty prompt)", "none: the loss itself"]
+    assert "<i>ant" not in page.source
+    assert "What the prior was told about each class (2)" in page.source
+    assert "What the prior was told" not in run.page(write_scores(run)).source
+
+
+@pytest.mark.parametrize(
+    ("mode", "words"),
+    [
+        ("label", "being told the class lowers"),
+        ("text", "the prompt lowers the prior's loss at each position, against the reference prompt"),
+        ("none", "the prior's unconditional loss at each position, less its mean"),
+    ],
+)
+def test_maps_are_explained_for_each_prompt_mode(run: Run, mode: str, words: str) -> None:
+    results, path = run.results(), run.root / "report.html"
+    results["results"] = [{**entry, "prompt": mode} for entry in results["results"]]
+    write_report(Report(), results, run.trained(), run.index, write_scores(run), path)
+    source = path.read_text()
+    assert f"with the prompt mode <code>{mode}</code>" in source
+    assert words in source
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from ddselect.backbone.schedule import stratified_timesteps
 from ddselect.backbone.text import CLIPText, clip_tokens
 from ddselect.dataset.index import Index
 from ddselect.runtime.checkpoints import AtomicCheckpointIO
-from ddselect.runtime.errors import NumericalError
+from ddselect.runtime.errors import NumericalError, UserError
 from ddselect.runtime.files import write_text
 from ddselect.runtime.hardware import computes_in_bf16
 from ddselect.runtime.progress import counting
@@ -29,7 +29,7 @@ from ddselect.runtime.trainer import working_together
 
 LOSSES = "losses.jsonl"
 _IN_MEMORY = 2**30  # bytes of decoded images that are kept
-Batch = tuple[Tensor, Tensor, Tensor, Tensor]
+Batch = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
 @dataclass
@@ -50,14 +50,15 @@ class Lessons:
 
 
 class _Steps(Dataset[Batch]):
-    """The batch of each step, a function of its number and the seed alone: (images, conditions, timesteps, noise).
+    """The batch of each step, a function of its number and the seed alone.
 
-    All ranks draw the same whole batch, and each keeps its own part.
+    It is (images, conditions, timesteps, noise, weights of the losses). All ranks draw the same whole batch, and each
+    keeps its own part.
     """
 
     def __init__(self, index: Index, denoiser: Denoiser, lessons: Lessons, settings: Adapt, view: int) -> None:
         self.index, self.lessons, self.settings, self.view = index, lessons, settings, view
-        self.shape, self.timesteps = denoiser.latent_shape(view), len(denoiser.schedule)
+        self.shape, self.signal = denoiser.latent_shape(view), denoiser.schedule.signal.cpu()
         self.labels = index.labels
         self.kept = index.read_all(view) if len(index) * 3 * view**2 <= _IN_MEMORY else None
         self.part = slice(None)
@@ -68,7 +69,8 @@ class _Steps(Dataset[Batch]):
         dropped = (torch.rand(count, generator=generator) < self.settings.dropout)[self.part].tolist()
         picks = torch.rand(count, generator=generator)[self.part].tolist()
         mirrored = (torch.rand(count, generator=generator) < 0.5)[self.part] & self.settings.flip
-        timesteps = stratified_timesteps(count, self.timesteps, generator)[self.part]
+        timesteps = stratified_timesteps(count, len(self.signal), generator)
+        weights, timesteps = self._weights(timesteps)[self.part], timesteps[self.part]
         noise = torch.randn(count, *self.shape, generator=generator)[self.part]
         images = torch.stack([self.index.read(row, self.view) if self.kept is None else self.kept[row] for row in rows])
         images = torch.where(mirrored[:, None, None, None], images.flip(-1), images)
@@ -76,7 +78,14 @@ class _Steps(Dataset[Batch]):
         for row, drop, pick in zip(rows, dropped, picks, strict=True):
             choice = self.lessons.reference if drop else self.lessons.positive[self.labels[row]]
             conditions.append(choice[int(pick * len(choice))])
-        return images, torch.tensor(conditions), timesteps, noise
+        return images, torch.tensor(conditions), timesteps, noise, weights
+
+    def _weights(self, timesteps: Tensor) -> Tensor:
+        """Weights of a whole batch, 1 on average: where the class shows; capped, they diverge at the noisy end."""
+        if not self.settings.weight_cap:
+            return torch.ones(len(timesteps))
+        weights = (1 / self.signal[timesteps].pow(2)).clamp(max=self.settings.weight_cap)
+        return weights / weights.mean()
 
 
 class AdaptModule(pl.LightningModule):
@@ -103,16 +112,25 @@ class AdaptModule(pl.LightningModule):
         """The parameters that are trained, by name."""
         return {name: p for name, p in self.named_parameters() if p.requires_grad}
 
+    @property
+    def done(self) -> int:
+        """Steps behind the last checkpoint."""
+        return int(self.history[-1]["step"]) if self.history else 0
+
+    @property
+    def epochs(self) -> int:
+        """Epochs in all, those that are done included: they may have been of another length."""
+        return len(self.history) + -(-(self.settings.steps - self.done) // self.settings.checkpoint_every)
+
     def train_dataloader(self) -> DataLoader[Batch]:
-        every = self.settings.checkpoint_every
-        first = self.current_epoch * every
         self.data.part = slice(self.global_rank, None, self.trainer.world_size)
-        steps = range(first, min(first + every, self.settings.steps))
+        steps = list(range(self.done, min(self.done + self.settings.checkpoint_every, self.settings.steps)))
+        steps = steps or [0]  # none of it is taken where all are done, but Lightning would warn about an empty one
         workers = self.settings.workers if self.data.kept is None else 0
-        return DataLoader(self.data, batch_size=None, sampler=list(steps), num_workers=workers)
+        return DataLoader(self.data, batch_size=None, sampler=steps, num_workers=workers)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        images, conditions, timesteps, noise = batch
+        images, conditions, timesteps, noise, weights = batch
         denoiser, schedule = self.denoiser, self.denoiser.schedule
         with torch.no_grad():
             latents = denoiser.encode(images)
@@ -123,11 +141,9 @@ class AdaptModule(pl.LightningModule):
             prediction = denoiser.call_network(noisy, schedule.time[timesteps], conditions)
         prediction = prediction[:, : denoiser.latent_channels].float()
         error = (prediction - schedule.target(latents, noise, timesteps)).pow(2).mean((1, 2, 3))
-        if self.settings.weight_cap:
-            # weight where the class shows; capped, since it diverges at the noisy end
-            weight = (1 / schedule.signal[timesteps].pow(2)).clamp(max=self.settings.weight_cap)
-            error = weight / weight.mean() * error
-        loss = error.mean()
+        # the ranks' gradients are averaged, also where the parts of the batch are not of one size
+        share = len(error) * self.trainer.world_size / self.settings.batch_size
+        loss = (weights * error).mean() * share
         self._losses.append(loss.detach())
         return loss
 
@@ -137,7 +153,7 @@ class AdaptModule(pl.LightningModule):
         torch._foreach_lerp_(self.average, [p.detach() for p in self.trained().values()], 1 - decay)
 
     def on_train_epoch_end(self) -> None:
-        loss = float(torch.stack(self._losses).mean())
+        loss = float(self.trainer.strategy.reduce(torch.stack(self._losses).mean(), reduce_op="mean"))
         if not isfinite(loss):
             raise NumericalError(
                 f"backbone {self.denoiser.title}: the loss is not finite before step {self.global_step}; lower "
@@ -156,6 +172,7 @@ class AdaptModule(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.average, self.history = list(checkpoint["average"]), list(checkpoint["history"])
+        self.trainer.fit_loop.max_epochs = self.epochs
 
     def take_average(self) -> None:
         """Puts the averaged weights in place of the last ones."""
@@ -179,6 +196,7 @@ def train_prior(
     view: int,
     make_trainer: Callable[..., pl.Trainer],
     folder: Path,
+    save: Callable[[], None],
 ) -> dict[str, object]:
     """Trains what requires a gradient, going on from ``<folder>/last.ckpt`` if there is one, and leaves the average in.
 
@@ -191,9 +209,14 @@ def train_prior(
         view: Side in pixels of the square view.
         make_trainer: Makes a trainer over all devices from keyword arguments of ``pl.Trainer``.
         folder: For the checkpoint, and ``losses.jsonl``: step and mean loss since the last line.
+        save: Writes the result; the first rank does, and the others wait for it.
 
     Returns:
         Facts for the manifest.
+
+    Raises:
+        UserError: There are more ranks than images in a batch.
+        NumericalError: The loss is not finite.
     """
     denoiser.install(lessons.table)
     module = AdaptModule(denoiser, encoder, _Steps(index, denoiser, lessons, settings, view), settings)
@@ -214,15 +237,20 @@ def train_prior(
             callbacks=[Count(), checkpoint],
             plugins=[AtomicCheckpointIO()],
             enable_checkpointing=True,
-            max_steps=settings.steps,
+            max_epochs=module.epochs,  # not max_steps, with which Lightning goes on in the middle of a finished epoch
             gradient_clip_val=1.0,
             reload_dataloaders_every_n_epochs=1,
         )
+        if settings.batch_size < trainer.world_size:
+            raise UserError(
+                f"backbone.adapt.batch_size={settings.batch_size}: {trainer.world_size} ranks need one image each"
+            )
         with working_together(trainer):
             trainer.fit(module, ckpt_path=last if last.exists() else None, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
-    module.take_average()
-    if rank() == 0:
-        write_text(folder / LOSSES, "".join(json.dumps(row) + "\n" for row in module.history))
+            if trainer.interrupted:
+                raise KeyboardInterrupt
+            module.take_average()
+            if rank() == 0:
+                write_text(folder / LOSSES, "".join(json.dumps(row) + "\n" for row in module.history))
+                save()
     return {"steps": settings.steps, "images": len(index), "loss": module.history[-1]["loss"]}

@@ -1,10 +1,10 @@
 """Where a prior's noise lives: in the latents of its VAE, or in pixels."""
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from ddselect.backbone.loading import ModelSource
@@ -42,9 +42,11 @@ class VAESpace(LatentSpace):
     """
 
     def __init__(self, source: ModelSource, dtype: torch.dtype) -> None:
+        from diffusers import AutoencoderKL  # seconds to import, which pixels do not need
+
         super().__init__()
         self.dtype = torch.float32 if source.config("vae").get("force_upcast", True) else dtype
-        self.vae: AutoencoderKL = source.part(AutoencoderKL, "vae", self.dtype)
+        self.vae: Any = source.part(AutoencoderKL, "vae", self.dtype)
         self.vae.decoder = nn.Identity()  # nothing is ever decoded
         self.downsampling = 2 ** (len(self.vae.config["block_out_channels"]) - 1)
 

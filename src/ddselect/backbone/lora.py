@@ -1,8 +1,11 @@
 """Low-rank updates of a network's attention (Hu et al. 2022), kept in peft's file layout."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from ddselect.backbone.denoiser import Denoiser
@@ -20,8 +23,10 @@ def _peft() -> Any:
     return peft
 
 
-def add_lora(denoiser: Denoiser, rank: int) -> nn.Module:
+def add_lora(denoiser: Denoiser, rank: int, seed: int) -> nn.Module:
     """Puts trainable low-rank updates, zero at first, into a denoiser's network, and returns the wrapped network.
+
+    Their first factors are random, by the seed.
 
     Raises:
         UserError: peft is missing, or the network has no attention to update.
@@ -29,7 +34,9 @@ def add_lora(denoiser: Denoiser, rank: int) -> nn.Module:
     peft = _peft()
     config = peft.LoraConfig(r=rank, lora_alpha=rank, target_modules=TARGETS, init_lora_weights="gaussian")
     try:
-        wrapped = peft.get_peft_model(denoiser.network, config)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            wrapped = peft.get_peft_model(denoiser.network, config)
     except ValueError as error:
         raise UserError(
             f"backbone.adapt.mode=lora: backbone {denoiser.title} has no attention projections to update "
@@ -45,13 +52,19 @@ def merge_lora(denoiser: Denoiser, folder: Path) -> None:
     Raises:
         UserError: peft is missing, or the folder holds no adapter for this network.
     """
-    peft = _peft()
-    if not (folder / "adapter_model.safetensors").is_file():
+    peft, file = _peft(), folder / "adapter_model.safetensors"
+    if not file.is_file():
         raise UserError(f"backbone.lora={folder}: no adapter_model.safetensors there; peft writes such folders")
     try:
-        merged = peft.PeftModel.from_pretrained(denoiser.network, folder).merge_and_unload()
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about missing layers, of which peft would make none
+            wrapped = peft.PeftModel.from_pretrained(denoiser.network, folder)
+        with safe_open(file, "pt") as stored:
+            odd = set(stored.keys()) ^ set(peft.get_peft_model_state_dict(wrapped))
+        if odd:
+            raise ValueError(f"{min(odd)} is in one of them only")
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise UserError(
             f"backbone.lora={folder}: does not fit backbone {denoiser.title}: {one_line(error)[:120]}"
         ) from None
-    denoiser.network = merged.requires_grad_(False)
+    denoiser.network = wrapped.merge_and_unload().requires_grad_(False)

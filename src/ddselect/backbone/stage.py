@@ -48,26 +48,31 @@ def adapt_backbone(
         UserError: The family cannot be trained so, or files are missing.
     """
     settings, encoder = backbone.adapt, None
+    if settings.mode == "lora" and backbone.lora:
+        raise UserError(f"backbone/adapt=lora: backbone.lora={backbone.lora} would be lost; use backbone/adapt=full")
+    fresh = folder / f"{FRESH}-{rank()}"  # each rank has its own: none reads what another still writes
     if settings.mode == "scratch":
-        backbone = replace(backbone, path=str(_fresh(backbone, prompt, index, folder / FRESH)))
+        backbone = replace(backbone, path=str(_fresh(backbone, prompt, index, fresh)))
     denoiser = backbone.load(device, torch.float32)
     wrapped: nn.Module | None = None
     if settings.mode == "lora":
-        wrapped = add_lora(denoiser, settings.rank)
+        wrapped = add_lora(denoiser, settings.rank, settings.seed)
     else:
         denoiser.network.requires_grad_(True)
     if settings.mode == "scratch" and isinstance(backbone, TextBackbone):
         encoder = CLIPText(backbone.source, torch.float32).to(device)
         encoder.requires_grad_(True)
     lessons = _lessons(backbone, prompt, index, device, embed=encoder is None)
-    facts = train_prior(denoiser, encoder, index, lessons, settings, backbone.image_size, make_trainer, folder)
-    if rank() == 0:
+
+    def save() -> None:
         if wrapped is not None:
             wrapped.save_pretrained(folder / LORA, safe_serialization=True)  # type: ignore[operator]
         else:
             _write_model(backbone, denoiser, encoder, folder / MODEL)
-        shutil.rmtree(folder / FRESH, ignore_errors=True)
-        (folder / "last.ckpt").unlink(missing_ok=True)
+
+    facts = train_prior(denoiser, encoder, index, lessons, settings, backbone.image_size, make_trainer, folder, save)
+    shutil.rmtree(fresh, ignore_errors=True)
+    (folder / "last.ckpt").unlink(missing_ok=True)
     return {"mode": settings.mode, "parameters": sum(p.numel() for p in denoiser.network.parameters()), **facts}
 
 
@@ -113,4 +118,4 @@ def _write_model(backbone: Backbone, denoiser: Denoiser, encoder: CLIPText | Non
     new = {denoiser.part: denoiser.network, **({"text_encoder": encoder.model} if encoder is not None else {})}
     shutil.copytree(backbone.source.folder(), folder, ignore=shutil.ignore_patterns(*new))
     for part, module in new.items():
-        module.half().save_pretrained(folder / part, safe_serialization=True)
+        module.half().save_pretrained(folder / part, safe_serialization=True, variant=backbone.variant or None)

@@ -62,9 +62,13 @@ class TrainerSettings:
             raise UserError(f"trainer.accelerator=gpu: torch {torch.__version__} sees no GPU here; use trainer=cpu")
 
     def students_at_once(self, wanted: int) -> int:
-        """How many of ``wanted`` students are trained at the same time."""
+        """How many of ``wanted`` students are trained at the same time.
+
+        Where they do not divide among the processors, one more than those: it fills what would be idle at the end.
+        """
         room = 1 if self.accelerator == "gpu" else max(1, processors() // self.student_threads)
-        return min(wanted, self.students or room)
+        uneven = room > 1 and wanted % room > 0
+        return min(wanted, self.students or room + uneven)
 
     @property
     def device(self) -> torch.device:
