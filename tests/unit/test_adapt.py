@@ -120,8 +120,8 @@ def test_full_teaches_a_class_unet(unet: Backbone, animals: Index, tmp_path: Pat
     found = adapt(unet, LONG, animals, tmp_path)
     steps = losses(tmp_path)
     assert len(steps) == 4
-    assert steps[-1] < 0.8 * steps[0]
-    assert error(found, animals) < 0.8 * error(unet, animals)
+    assert steps[-1] < 0.9 * steps[0]
+    assert error(found, animals) < 0.9 * error(unet, animals)
     assert files(Path(unet.path)) == before
     assert found == replace(unet, path=str(tmp_path / MODEL))  # nothing else about it is new
     assert {path.name for path in tmp_path.iterdir()} == {MODEL, LOSSES}

@@ -104,7 +104,7 @@ def adapted(backbone: Backbone, folder: Path) -> Backbone:
     """The backbone that a finished adaptation left in its folder."""
     if backbone.adapt.mode == "lora":
         return replace(backbone, lora=str(folder / LORA), adapt=Adapt())
-    return replace(backbone, path=str(folder / MODEL), adapt=Adapt())
+    return replace(backbone, path=str(folder / MODEL), lora="", adapt=Adapt())  # the adapter was merged
 
 
 @dataclass

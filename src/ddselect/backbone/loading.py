@@ -38,7 +38,11 @@ class ModelSource:
         if not place and not self._file("config.json"):
             raise self._missing(subfolder, OSError("no config.json"))
         try:
-            model = kind.from_pretrained(self.path, use_safetensors=True, torch_dtype=dtype, **place, **variant)
+            model, found = kind.from_pretrained(
+                self.path, use_safetensors=True, torch_dtype=dtype, output_loading_info=True, **place, **variant
+            )
+            if found["missing_keys"]:  # they would be random
+                raise ValueError(f"its weights lack {min(found['missing_keys'])}")
         except (OSError, ValueError, RuntimeError) as error:
             raise self._missing(subfolder, error) from None
         return model.eval().requires_grad_(False)
