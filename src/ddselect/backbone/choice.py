@@ -129,7 +129,10 @@ class ClassBackbone(Backbone):
                 f"prompt=text: backbone {self.name} takes classes, not sentences; use prompt=label or none, or a "
                 "text-conditional backbone (sd15, sd21, sdxl, sd3; embedded_text for the embedded dataset)"
             )
-        if prompt.mode == "label" and self.adapt.mode != "scratch":
+        if self.adapt.mode == "scratch":
+            return
+        self.null_class()
+        if prompt.mode == "label":
             self.indices(class_names, class_folders)
 
     def conditions(
@@ -159,7 +162,13 @@ class ClassUNetBackbone(ClassBackbone):
         return int(self.source.config("unet").get("num_class_embeds") or 0)
 
     def null_class(self) -> int:
-        return max(0, self._embeddings() - 1)
+        names, embeddings = self._names(), self._embeddings()
+        if embeddings and names and embeddings != len(names) + 1:
+            raise UserError(
+                f"backbone {self.name}: the UNet has {embeddings} class embeddings for {len(names)} class names; one "
+                "more is needed, the last for the null class"
+            )
+        return max(0, embeddings - 1)
 
     def indices(self, class_names: list[str], class_folders: list[str]) -> tuple[list[int], int]:
         names, embeddings = self._names(), self._embeddings()
@@ -174,17 +183,12 @@ class ClassUNetBackbone(ClassBackbone):
                 f"backbone {self.name}: {self.source.path}/model_index.json does not say which classes it knows "
                 "('id2label': an object from index to class name)"
             )
-        if embeddings != len(names) + 1:
-            raise UserError(
-                f"backbone {self.name}: the UNet has {embeddings} class embeddings for {len(names)} class names; one "
-                "more is needed, the last for the null class"
-            )
         unknown = [name for name in class_names if name not in names]
         if unknown:
             raise UserError(
                 f"backbone {self.name} knows the classes {', '.join(names[:10])}, not '{unknown[0]}'; {others}"
             )
-        return [names.index(name) for name in class_names], len(names)
+        return [names.index(name) for name in class_names], self.null_class()
 
 
 @dataclass
