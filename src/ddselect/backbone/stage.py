@@ -26,6 +26,7 @@ from ddselect.backbone.text import CLIPText
 from ddselect.dataset.index import Index
 from ddselect.prompt.modes import Prompt
 from ddselect.runtime.errors import UserError
+from ddselect.runtime.files import read_json, write_json
 from ddselect.runtime.ranks import rank
 
 FRESH = "fresh"
@@ -119,3 +120,6 @@ def _write_model(backbone: Backbone, denoiser: Denoiser, encoder: CLIPText | Non
     shutil.copytree(backbone.source.folder(), folder, ignore=shutil.ignore_patterns(*new))
     for part, module in new.items():
         module.half().save_pretrained(folder / part, safe_serialization=True, variant=backbone.variant or None)
+        config = read_json(folder / part / "config.json")
+        config.pop("_name_or_path", None)  # where this machine had it
+        write_json(folder / part / "config.json", config)
