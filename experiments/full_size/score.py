@@ -7,7 +7,7 @@ temporary folder (about 7 GB) and used by the ordinary command line. Writes resu
 """
 
 import json
-import resource
+import os
 import shutil
 import subprocess
 import sys
@@ -91,11 +91,12 @@ def main(place: str | None) -> None:
                 f"hydra.run.dir={root / 'run'}",
             ]  # fmt: skip
             start = time.perf_counter()
-            ended = subprocess.run(command, capture_output=True, text=True, check=False)
+            with (root / "errors").open("w") as errors:
+                child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
+                _, status, used = os.wait4(child.pid, 0)
             seconds = time.perf_counter() - start
-            if ended.returncode:
-                raise SystemExit(ended.stderr)
-            peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss  # of the largest child so far
+            if status:
+                raise SystemExit((root / "errors").read_text())
             manifest = json.loads(next((root / "store" / "scoring").glob("*/manifest.json")).read_text())
             rows.append(
                 {
@@ -104,7 +105,7 @@ def main(place: str | None) -> None:
                     "network_evaluations_per_image": manifest["facts"]["network_evaluations_per_image"],
                     "scoring_seconds": round(manifest["seconds"], 1),
                     "whole_run_seconds": round(seconds, 1),
-                    "peak_memory_gib": round(peak / 2**20, 2),
+                    "peak_memory_gib": round(used.ru_maxrss / 2**20, 2),
                 }
             )
             print(rows[-1], flush=True)
