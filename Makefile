@@ -9,7 +9,7 @@ demo: .venv/.installed ## the whole pipeline on the embedded default; results an
 	$(BIN)/python run.py
 
 test: .venv/.installed-test ## all tests, offline
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 lint: .venv/.installed-lint ## ruff and types
 	$(BIN)/ruff check .

@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel, UNet2DModel
@@ -47,19 +48,7 @@ def write_class_unet(folder: Path, classes: Sequence[str], shape: Shape) -> None
     """
     with torch.random.fork_rng():
         torch.manual_seed(shape.seed)
-        unet = UNet2DModel(
-            sample_size=shape.image_size // shape.patch,
-            in_channels=3 * shape.patch**2,
-            out_channels=3 * shape.patch**2,
-            layers_per_block=1,
-            block_out_channels=tuple(shape.channels),
-            norm_num_groups=8,
-            down_block_types=("DownBlock2D",) * len(shape.channels),
-            up_block_types=("UpBlock2D",) * len(shape.channels),
-            num_class_embeds=len(classes) + 1,
-            resnet_time_scale_shift="scale_shift",
-            attention_head_dim=16,
-        )
+        unet = UNet2DModel(**_body(shape), num_class_embeds=len(classes) + 1, attention_head_dim=16)
     _take_over(unet, shape.start)
     unet.save_pretrained(folder / "unet", safe_serialization=True)
     DDPMScheduler.from_config(COSINE).save_pretrained(folder / "scheduler")
@@ -90,18 +79,10 @@ def write_text_unet(folder: Path, texts: Sequence[str], shape: Shape) -> None:
             )
         )
         unet = UNet2DConditionModel(
-            sample_size=shape.image_size // shape.patch,
-            in_channels=3 * shape.patch**2,
-            out_channels=3 * shape.patch**2,
-            layers_per_block=1,
-            block_out_channels=tuple(shape.channels),
-            norm_num_groups=8,
-            down_block_types=("DownBlock2D",) * len(shape.channels),
+            **_body(shape),
             mid_block_type="UNetMidBlock2DCrossAttn",
-            up_block_types=("UpBlock2D",) * len(shape.channels),
             cross_attention_dim=_TEXT_WIDTH,
             attention_head_dim=4,
-            resnet_time_scale_shift="scale_shift",
             addition_embed_type="text",
             addition_embed_type_num_heads=4,
         )
@@ -123,6 +104,21 @@ def write_text_unet(folder: Path, texts: Sequence[str], shape: Shape) -> None:
         "unet": ["diffusers", "UNet2DConditionModel"],
     }
     write_json(folder / "model_index.json", index)
+
+
+def _body(shape: Shape) -> dict[str, Any]:
+    """What the UNets of both kinds have in common: convolutions at every level, conditioned by scale and shift."""
+    return {
+        "sample_size": shape.image_size // shape.patch,
+        "in_channels": 3 * shape.patch**2,
+        "out_channels": 3 * shape.patch**2,
+        "layers_per_block": 1,
+        "block_out_channels": tuple(shape.channels),
+        "norm_num_groups": 8,
+        "down_block_types": ("DownBlock2D",) * len(shape.channels),
+        "up_block_types": ("UpBlock2D",) * len(shape.channels),
+        "resnet_time_scale_shift": "scale_shift",
+    }
 
 
 def _take_over(network: nn.Module, weights: Path | None) -> None:

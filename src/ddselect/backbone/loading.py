@@ -50,6 +50,8 @@ class ModelSource:
     def folder(self) -> Path:
         """The model's files in a folder; those of a hub id are fetched where they are not in the cache.
 
+        Fetched are its parts in the wanted variant, not the single-file checkpoints that many models have beside them.
+
         Raises:
             UserError: They cannot be had.
         """
@@ -58,9 +60,16 @@ class ModelSource:
         from huggingface_hub import snapshot_download
 
         try:
-            return Path(snapshot_download(self.path, allow_patterns=["*.json", "*.txt", "*.model", "*.safetensors"]))
+            return Path(snapshot_download(self.path, **self.wanted_files()))
         except (OSError, ValueError) as error:
             raise self._missing("all parts", error) from None
+
+    def wanted_files(self) -> dict[str, Any]:
+        """Patterns of the files on the hub that belong to the model: ``allow_patterns`` and ``ignore_patterns``."""
+        weights = f"*.{self.variant}*.safetensors" if self.variant else "*.safetensors"
+        parts = [f"*/{weights}", f"diffusion_pytorch_model{weights}"]  # a model of one part has it in the root
+        others = [] if self.variant else ["*.*.safetensors"]
+        return {"allow_patterns": ["*.json", "*.txt", "*.model", *parts], "ignore_patterns": others}
 
     def tokenizer(self, kind: _Loadable, subfolder: str) -> Any:
         """Loads a tokenizer.
