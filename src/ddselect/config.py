@@ -23,7 +23,7 @@ from ddselect.runtime.logger import LoggerSettings
 from ddselect.runtime.trainer import TrainerSettings
 from ddselect.scoring.settings import Scoring
 from ddselect.selection.methods import Selection
-from ddselect.student.train import Student
+from ddselect.student.settings import Student
 from ddselect.teacher.choice import Teacher
 
 T = TypeVar("T")

@@ -23,12 +23,11 @@ from ddselect.runtime.logger import StudentLoggers
 from ddselect.runtime.progress import note
 from ddselect.runtime.ranks import rank
 from ddselect.runtime.store import Done, ReachedError, Stage, Store
-from ddselect.scoring import module as scoring
+from ddselect.scoring.settings import VERSION as SCORING_VERSION
 from ddselect.selection import methods as selecting
 from ddselect.selection.table import read_selection, write_selection
-from ddselect.student import train as training
 from ddselect.student.models import Classifier
-from ddselect.student.module import TrainingSet
+from ddselect.student.settings import VERSION as STUDENT_VERSION
 from ddselect.teacher import choice as teaching
 from ddselect.workers import train_in_processes
 
@@ -169,13 +168,15 @@ class Pipeline:
         e = self.experiment
 
         def build(folder: Path) -> dict[str, object]:
+            from ddselect.scoring.module import score_images
+
             images, view = self._images(index, "train"), backbone.image_size
             conditions = read_conditions(before[-1].folder)
             denoiser = backbone.load(e.trainer.device)
-            return scoring.score_images(images, denoiser, conditions, e.scoring, view, e.trainer.parallel, folder)
+            return score_images(images, denoiser, conditions, e.scoring, view, e.trainer.parallel, folder)
 
         config = {"scoring": e.scoring, **self._backbone_key(backbone)}
-        return Stage("scoring", scoring.VERSION, config, [index, *before], build, together=True)
+        return Stage("scoring", SCORING_VERSION, config, [index, *before], build, together=True)
 
     @staticmethod
     def _backbone_key(backbone: Backbone) -> dict[str, object]:
@@ -222,13 +223,16 @@ class Pipeline:
         name = f"{arm.selection.name}, seed {seed}"
 
         def build(folder: Path) -> dict[str, object]:
+            from ddselect.student.module import TrainingSet
+            from ddselect.student.train import train_student
+
             teacher = self._load_teacher(stages["teacher"])
             data = composing.read_distilled(stages["composition"].folder)
             ipc = e.ipc if arm.selection.limit else None
             classes = len(indexing.read_index(stages["index"].folder).class_names)
             mean, std = teacher.mean.flatten().tolist(), teacher.std.flatten().tolist()
             logger = loggers.named(f"{arm.selection.name}-seed{seed}") if loggers else False
-            return training.train_student(
+            return train_student(
                 model=e.student.build(classes, mean, std, seed),
                 data=TrainingSet(data.images, data.labels, data.stitched, arm.composition.factor, ipc),
                 protocol=e.protocol,
@@ -244,7 +248,7 @@ class Pipeline:
         config = {"student": e.student, "protocol": e.protocol, "relabel": e.relabel, "seed": seed}
         config["split"] = e.evaluation.split
         after = [stages[name] for name in ("index", "teacher", "composition")]
-        return Stage("student", training.VERSION, config, after, build, f"student on {name}")
+        return Stage("student", STUDENT_VERSION, config, after, build, f"student on {name}")
 
     def distil(self, arm: Arm, seed: int, ground: Ground) -> Branch:
         """Selection and composition of one arm and seed."""

@@ -99,7 +99,7 @@ FOREIGN = [
     "ddselect.pipeline.os.system",
     "ddselect.cli.main",
     "ddselect.selection.methods.np",
-    "ddselect.student.train.Student",
+    "ddselect.student.settings.Student",
 ]
 
 

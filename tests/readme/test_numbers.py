@@ -38,3 +38,13 @@ def test_speed_and_localisation_are_those_of_the_frozen_results() -> None:
     for number in (f"{found['pointing_game']:.1f} %", f"{found['coverage']:.3f}"):
         assert number in text
         assert number in (ROOT / "README.md").read_text()
+
+
+def test_memory_of_full_size_models_is_that_of_the_frozen_results() -> None:
+    study = ROOT / "experiments" / "full_size"
+    text = (study / "README.md").read_text()
+    rows = json.loads((study / "results.json").read_text())["rows"]
+    assert [row["backbone"] for row in rows] == ["sd15", "dit_xl_2_256"]
+    for row in rows:
+        numbers = (row["scoring_seconds"], row["whole_run_seconds"], row["peak_memory_gib"])
+        assert f"| {row['backbone']} | {row['images']} | {' | '.join(map(str, numbers))} |" in text

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from ddselect.runtime.errors import UserError
 from ddselect.student.models import Classifier, build_network
-from ddselect.student.train import Student
+from ddselect.student.settings import Student
 from tests.helpers.models import tiny_teacher
 
 MEAN, STD = [0.4, 0.5, 0.6], [0.2, 0.3, 0.25]

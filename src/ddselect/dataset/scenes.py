@@ -10,7 +10,6 @@ from math import pi
 
 import torch
 import torch.nn.functional as F
-from sklearn.datasets import load_digits
 from torch import Tensor
 
 CLASS_NAMES = tuple("0123456789")
@@ -52,6 +51,8 @@ class Scenes:
 
 def digits(train: bool) -> tuple[Tensor, Tensor]:
     """The handwriting to draw with: (N, 8, 8) float32 in [0, 1] and (N,) int64 labels, disjoint in writers."""
+    from sklearn.datasets import load_digits  # a second to import
+
     bunch = load_digits()
     part = slice(None, TRAIN_DIGITS) if train else slice(TRAIN_DIGITS, None)
     ink = torch.tensor(bunch.images[part] / 16.0, dtype=torch.float32)

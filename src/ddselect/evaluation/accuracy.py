@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from torchmetrics.classification import MulticlassAccuracy
 
 from ddselect.dataset.images import Box, read_image, square_box
 from ddselect.dataset.index import Index
@@ -84,6 +83,8 @@ def central_box(width: int, height: int, margin: float) -> Box:
 @torch.inference_mode()
 def measure(model: Classifier, test_set: TestSet, settings: Evaluation, device: torch.device) -> Accuracy:
     """Accuracy of a model, put into evaluation mode; the denominator is the number of test images."""
+    from torchmetrics.classification import MulticlassAccuracy
+
     model.to(device).eval()
     classes = len(test_set.index.class_names)
     metrics = {k: MulticlassAccuracy(classes, top_k=min(k, classes), average="micro").to(device) for k in (1, 5)}

@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
+from typing import TYPE_CHECKING, Any
 
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.store import execution
+
+if TYPE_CHECKING:
+    from pytorch_lightning.loggers import Logger
 
 
 class StudentLoggers:
@@ -18,8 +19,10 @@ class StudentLoggers:
     def __init__(self, folder: Path, run: Any | None) -> None:
         self._folder, self._run = folder, run
 
-    def named(self, name: str) -> Logger:
+    def named(self, name: str) -> "Logger":
         """The logger of a student; its name is a folder (csv) or the prefix of its metrics (W&B)."""
+        from pytorch_lightning.loggers import CSVLogger, WandbLogger
+
         if self._run is None:
             return CSVLogger(self._folder / "logs", name, version="")
         return WandbLogger(experiment=self._run, prefix=name, save_dir=str(self._folder))

@@ -7,17 +7,17 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pytorch_lightning as pl
 import torch
-from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning.callbacks import Callback
-from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 
 from ddselect.runtime.errors import UserError, one_line
 from ddselect.runtime.hardware import processors
 from ddselect.runtime.store import execution
+
+if TYPE_CHECKING:  # Lightning is imported when a trainer is made
+    import pytorch_lightning as pl
+    from pytorch_lightning.callbacks import Callback
 
 _THREADS = torch.get_num_threads()  # torch's own choice, before anything here changes it
 
@@ -80,7 +80,7 @@ class TrainerSettings:
         self.check_devices()
         return torch.device("cuda" if self.accelerator == "gpu" else "cpu")
 
-    def parallel(self, callbacks: list[Callback], **options: Any) -> pl.Trainer:
+    def parallel(self, callbacks: "list[Callback]", **options: Any) -> "pl.Trainer":
         """A trainer over all devices, with further options of ``pl.Trainer``."""
         torch.set_num_threads(self.threads or _THREADS)
         return self._make(
@@ -88,12 +88,15 @@ class TrainerSettings:
             use_distributed_sampler=False, **{"enable_checkpointing": False, **options},
         )  # fmt: skip
 
-    def single(self, **options: Any) -> pl.Trainer:
+    def single(self, **options: Any) -> "pl.Trainer":
         """A trainer on one device for a student or a teacher, with further options of ``pl.Trainer``."""
         torch.set_num_threads(self.student_threads)
         return self._make(devices=1, **{"logger": False, **options})
 
-    def _make(self, **options: Any) -> pl.Trainer:
+    def _make(self, **options: Any) -> "pl.Trainer":
+        import pytorch_lightning as pl
+        from lightning_fabric.utilities.exceptions import MisconfigurationException
+
         quiet_lightning()
         try:
             return pl.Trainer(
@@ -108,11 +111,13 @@ class TrainerSettings:
 
 
 @contextmanager
-def working_together(trainer: pl.Trainer) -> Iterator[None]:
+def working_together(trainer: "pl.Trainer") -> Iterator[None]:
     """Around the work of a trainer over all devices: its ranks end together, whether it succeeds or fails.
 
     A rank that fails has said why: the others end quietly.
     """
+    from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
+
     try:
         yield
         try:

@@ -21,8 +21,6 @@ from ddselect.scoring.scorer import Maps, best_boxes, difference_maps, image_sco
 from ddselect.scoring.settings import Scoring
 from ddselect.scoring.shards import ShardBatches, ShardPlan
 
-VERSION = 2
-
 
 class ScoringModule(pl.LightningModule):
     """Wraps the scorer: a predict step turns a batch of images into rows of the score table."""

@@ -6,6 +6,8 @@ from ddselect.runtime.errors import UserError
 from ddselect.runtime.store import execution
 from ddselect.scoring.draws import Draws
 
+VERSION = 2  # of what the stage writes
+
 
 @dataclass
 class Scoring:

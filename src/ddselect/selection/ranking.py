@@ -3,8 +3,6 @@
 import warnings
 
 import numpy as np
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
 
 
 def levels(limit: int) -> list[int]:
@@ -53,6 +51,9 @@ def nested_order(
 
 def _cluster(points: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """k-means labels (N,) and squared distances (N,) to the own centroid."""
+    from sklearn.cluster import KMeans  # a second to import
+    from sklearn.exceptions import ConvergenceWarning
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct points than clusters is handled above
         fitted = KMeans(count, n_init=1, max_iter=30, random_state=seed % 2**32).fit(points)

@@ -1,59 +1,23 @@
-"""The ``student`` group, and training one student from scratch."""
+"""Training one student from scratch."""
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
 from ddselect.evaluation.accuracy import Accuracy
 from ddselect.protocol.recipe import Protocol
 from ddselect.relabel.live import LiveTeacher
 from ddselect.runtime.checkpoints import AtomicCheckpointIO
-from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import write_tensors, write_text
-from ddselect.runtime.hardware import computes_in_bf16
 from ddselect.runtime.progress import Counter, counting
-from ddselect.runtime.seeds import key64
-from ddselect.student.models import Classifier, build_network
+from ddselect.student.models import Classifier
 from ddselect.student.module import StudentModule, TrainingSet
+from ddselect.student.settings import Student
 
-VERSION = 2
 MakeTrainer = Callable[..., pl.Trainer]
-
-
-@dataclass
-class Student:
-    """An architecture to train; see ``conf/student/``.
-
-    Attributes:
-        name: Name in results and reports.
-        architecture: ``small_resnet16``, ``small_resnet32`` or any timm model.
-        learning_rate: The rate that soft-label protocols use for it.
-        precision: ``fp32``, ``bf16`` (autocast) or ``auto``: bf16 where the machine computes in it.
-    """
-
-    name: str
-    architecture: str
-    learning_rate: float = 1e-3
-    precision: str = "auto"
-
-    def __post_init__(self) -> None:
-        if self.precision == "auto":
-            self.precision = "bf16" if computes_in_bf16() else "fp32"
-        if self.precision not in ("fp32", "bf16"):
-            raise UserError(f"student.precision={self.precision}: choose auto, bf16 or fp32")
-        if self.learning_rate <= 0:
-            raise UserError(f"student.learning_rate={self.learning_rate}: a positive number is needed")
-
-    def build(self, classes: int, mean: Sequence[float], std: Sequence[float], seed: int) -> Classifier:
-        """The untrained student; its weights depend on the seed alone."""
-        with torch.random.fork_rng():
-            torch.manual_seed(key64(seed, "student"))
-            return Classifier(build_network(self.architecture, classes), mean, std)
 
 
 class _StepCounter(Callback):

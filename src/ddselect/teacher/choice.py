@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -15,8 +16,7 @@ from ddselect.protocol.recipe import Protocol
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import folder_signature, read_json, write_json, write_tensors
 from ddselect.student.models import Classifier, build_network
-from ddselect.student.module import TrainingSet
-from ddselect.student.train import MakeTrainer, Student, train_student
+from ddselect.student.settings import Student
 
 VERSION = 1
 WEIGHTS, CARD = "teacher.safetensors", "teacher.json"
@@ -37,7 +37,7 @@ class Bench:
     index: Index
     view: int
     test: Callable[[Classifier], Accuracy]
-    make_trainer: MakeTrainer
+    make_trainer: Callable[..., Any]
 
 
 @dataclass
@@ -137,6 +137,9 @@ class TrainedTeacher(Teacher):
     seed: int = 0
 
     def provide(self, bench: Bench, folder: Path) -> None:
+        from ddselect.student.module import TrainingSet
+        from ddselect.student.train import train_student
+
         model = self.student.build(len(bench.index.class_names), HALF, HALF, self.seed)
         images, labels = bench.index.read_all(bench.view), torch.from_numpy(bench.index.labels)
         data = TrainingSet(images, labels, torch.zeros(len(labels), dtype=torch.bool), 1, None)
