@@ -12,7 +12,7 @@ SHAPE = (4, 8, 8)
 
 
 def draws(count: int = 8, antithetic: bool = True, shared: bool = False, seed: int = 0) -> Draws:
-    return Draws(count, antithetic, (0.2, 0.8), shared, seed)
+    return Draws(count, antithetic, True, (0.2, 0.8), shared, seed)
 
 
 @pytest.mark.parametrize(("antithetic", "strata"), [(False, 8), (True, 4)])
@@ -30,6 +30,17 @@ def test_offsets_fill_the_stratum() -> None:
     first = draws(8, antithetic=False).timesteps([str(i) for i in range(2000)], 1000)[0]
     assert set(first.tolist()) == set(range(200, 275))
     assert first.float().mean().item() == pytest.approx(237, abs=2)
+
+
+def test_other_timesteps_are_independent_and_uniform_over_the_band() -> None:
+    many = [f"{i:x}" for i in range(3000)]
+    timesteps = Draws(2, False, False, (0.2, 0.8), False, 0).timesteps(many, 1000)
+    assert timesteps.shape == (2, 3000)
+    counts = torch.histc(timesteps.float(), 6, 200, 800)
+    assert counts.sum() == 6000
+    assert (counts - 1000).abs().max() < 120  # four standard deviations
+    assert abs(float(torch.corrcoef(timesteps.double())[0, 1])) < 0.07
+    assert torch.equal(timesteps[:, :5], Draws(2, False, False, (0.2, 0.8), False, 0).timesteps(many[:5], 1000))
 
 
 def test_antithetic_pairs_share_the_timestep_and_negate_the_noise() -> None:
@@ -86,13 +97,13 @@ def test_golden_draw() -> None:
 
 def test_settings_make_the_draws_they_describe() -> None:
     settings = Scoring(draws=4, antithetic=False, band=[0.1, 0.7], noise="shared", seed=3)
-    assert settings.make_draws() == Draws(4, False, (0.1, 0.7), True, 3)
+    assert settings.make_draws() == Draws(4, False, True, (0.1, 0.7), True, 3)
 
 
 @pytest.mark.parametrize(
     "bad",
     [{"draws": 0}, {"draws": 3}, {"band": [0.5, 0.5]}, {"band": [0.2]}, {"band": [0.2, 1.1]}, {"noise": "none"},
-     {"box": 0.0}, {"box": 1.5}, {"sigma": -1.0}, {"boxes": 0}, {"batch_size": 0}, {"shard_size": 0}],
+     {"box": 0.0}, {"box": 1.5}, {"sigma": -1.0}, {"boxes": 0}, {"cap": -1}, {"batch_size": 0}, {"shard_size": 0}],
 )  # fmt: skip
 def test_settings_refuse_what_makes_no_sense(bad: dict[str, object]) -> None:
     with pytest.raises(UserError, match=f"scoring.{next(iter(bad))}="):

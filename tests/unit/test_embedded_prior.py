@@ -21,7 +21,7 @@ from ddselect.scoring.settings import Scoring
 from tests.helpers.models import CPU
 from tests.unit.test_scorer import plain_maps
 
-DRAWS = Draws(2, True, (0.2, 0.8), False, 0)
+DRAWS = Draws(2, True, True, (0.2, 0.8), False, 0)
 
 
 def embedded(dtype: str) -> ClassUNetBackbone:

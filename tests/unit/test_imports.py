@@ -3,7 +3,16 @@
 import subprocess
 import sys
 
-HEAVY = ("diffusers", "matplotlib", "pytorch_lightning", "sklearn", "timm", "torchmetrics", "torchvision", "transformers")
+HEAVY = (
+    "diffusers",
+    "matplotlib",
+    "pytorch_lightning",
+    "sklearn",
+    "timm",
+    "torchmetrics",
+    "torchvision",
+    "transformers",
+)
 
 
 def test_the_pipeline_and_every_setting_load_without_the_heavy_libraries() -> None:

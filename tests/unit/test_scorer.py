@@ -10,13 +10,12 @@ from diffusers import UNet2DModel
 from torch import Tensor
 
 from ddselect.backbone.denoiser import Denoiser
-from ddselect.runtime.errors import NumericalError
 from ddselect.scoring.draws import Draws
-from ddselect.scoring.scorer import Maps, best_boxes, difference_maps, image_scores, window
+from ddselect.scoring.scorer import LossError, Maps, best_boxes, difference_maps, image_scores, window
 from tests.helpers.models import load_class_unet
 
 HASHES = ["0a", "1b", "2c", "3d", "4e", "5f", "60"]
-DRAWS = Draws(4, True, (0.2, 0.8), False, 0)
+DRAWS = Draws(4, True, True, (0.2, 0.8), False, 0)
 NULL = 3
 
 
@@ -101,7 +100,7 @@ def test_same_condition_twice_gives_no_difference(unet: Denoiser) -> None:
 
 def test_scores_follow_content_hash_and_seed(unet: Denoiser) -> None:
     def score(hashes: list[str], seed: int) -> Tensor:
-        draws = Draws(4, True, (0.2, 0.8), False, seed)
+        draws = Draws(4, True, True, (0.2, 0.8), False, seed)
         return difference_maps(unet, random_images(1), hashes, torch.tensor([1]), NULL, draws).difference
 
     base = score(["0a"], 0)
@@ -129,10 +128,9 @@ def test_a_loss_that_is_not_finite_names_image_timestep_and_backbone(unet_folder
     denoiser = load_class_unet(unet_folder)
     denoiser.predict = Poisoned()  # type: ignore[method-assign]
     timestep = int(DRAWS.timesteps(["1b"], 1000)[2, 0])
-    with pytest.raises(
-        NumericalError, match=rf"backbone tiny .*hash 1b\) at timestep {timestep} is not finite"
-    ) as caught:
+    with pytest.raises(LossError, match=rf"the loss at timestep {timestep} is not finite with backbone tiny") as caught:
         difference_maps(denoiser, random_images(3), HASHES[:3], torch.tensor([0, 1, 2]), NULL, DRAWS)
+    assert caught.value.position == 1
     assert "\n" not in str(caught.value)
 
 

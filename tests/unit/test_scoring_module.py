@@ -13,6 +13,7 @@ from ddselect.dataset.index import Index
 from ddselect.prompt.conditions import Conditions
 from ddselect.runtime.errors import NumericalError, UserError
 from ddselect.runtime.trainer import TrainerSettings
+from ddselect.scoring.candidates import candidates, scored_images
 from ddselect.scoring.module import score_images
 from ddselect.scoring.scorer import difference_maps
 from ddselect.scoring.settings import Scoring
@@ -34,7 +35,7 @@ def rows(folder: Path) -> dict[str, dict]:
 
 def test_the_merged_table(animals: Index, unet: Denoiser, tmp_path: Path) -> None:
     facts = score(animals, unet, tmp_path)
-    assert facts == {"images": 90, "images_scored_last": 90, "network_evaluations_per_image": 4}
+    assert facts == {"images": 90, "images_left_out": 0, "images_scored_last": 90, "network_evaluations_per_image": 4}
     assert read_scores(tmp_path)["id"].to_pylist() == animals.ids
     maps = read_maps(tmp_path)
     for number, (image, row) in enumerate(rows(tmp_path).items()):
@@ -119,7 +120,7 @@ def test_a_loss_that_is_not_finite_leaves_no_shard_of_it(
         return predict(*arguments) * (float("nan") if len(calls) > 8 else 1)  # type: ignore[arg-type]
 
     monkeypatch.setattr(unet, "predict", poisoned)  # 40 images are three batches of two draws: six calls
-    with pytest.raises(NumericalError, match="is not finite"):
+    with pytest.raises(NumericalError, match=r"image train/(ant|bee)/\S+: the loss at timestep \d+ is not finite"):
         score(animals, unet, tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["shard-00000-of-00003.parquet"]
 
@@ -159,3 +160,58 @@ def test_a_shard_with_missing_rows_is_named(animals: Index, unet: Denoiser, tmp_
     plan.write(1, pq.read_table(plan.path(1)).slice(0, 5).to_pylist())
     with pytest.raises(UserError, match=r"shard-00001-of-00003.parquet is damaged; remove it"):
         plan.merge()
+
+
+def test_a_cap_leaves_the_same_random_images_of_each_class(animals: Index, unet: Denoiser, tmp_path: Path) -> None:
+    facts = score(animals, unet, tmp_path / "seven", cap=7)
+    assert (facts["images"], facts["images_left_out"]) == (21, 69)
+    seven = rows(tmp_path / "seven")
+    assert [row["label"] for row in seven.values()] == [0] * 7 + [1] * 7 + [2] * 7
+    assert list(seven) != [animals.ids[30 * label + k] for label in range(3) for k in range(7)]
+    score(animals, unet, tmp_path / "all")
+    everything = rows(tmp_path / "all")
+    assert [seven[image]["boxes"] for image in seven] == [everything[image]["boxes"] for image in seven]
+    assert scored_images(animals, read_scores(tmp_path / "seven")).ids == list(seven)
+    assert scored_images(animals, read_scores(tmp_path / "all")) is animals
+    more = set(candidates(animals, 12, 0).ids)
+    assert set(seven) < more  # nested
+    assert len(more) == 36
+    assert set(candidates(animals, 7, 1).ids) != set(seven)
+    turned = animals.take(np.arange(90)[::-1])
+    assert set(candidates(turned, 7, 0).ids) == set(seven)  # whatever the order
+    assert candidates(animals, 30, 0).ids == animals.ids
+
+
+def test_a_batch_too_large_for_the_memory_is_halved_from_then_on(
+    animals: Index, unet: Denoiser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    score(animals, unet, tmp_path / "roomy")
+    loss, sizes = unet.loss, []
+
+    def narrow(latents: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(latents))
+        if len(latents) > 10:  # both conditions
+            raise torch.OutOfMemoryError("out of memory")
+        return loss(latents, *others)
+
+    monkeypatch.setattr(unet, "loss", narrow)
+    score(animals, unet, tmp_path / "narrow")
+    assert sizes[:3] == [32, 16, 8]
+    assert max(sizes[3:]) == 8
+    assert "4 images at once from here on" in capfd.readouterr().err
+    first, second = rows(tmp_path / "roomy"), rows(tmp_path / "narrow")
+    assert list(first) == list(second)
+    for image, row in first.items():
+        assert second[image]["scores"] == pytest.approx(row["scores"], abs=1e-6)
+
+
+def test_a_memory_too_small_for_one_image_is_said_in_one_line(
+    animals: Index, unet: Denoiser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> torch.Tensor:
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(unet, "loss", full)
+    with pytest.raises(UserError, match="memory is too small for a single image"):
+        score(animals, unet, tmp_path)
+    assert not list(tmp_path.iterdir())

@@ -50,6 +50,10 @@ class Index:
             raise UserError(f"the dataset has no {name} split; it has {sorted(set(self.table['split'].to_pylist()))}")
         return Index(self.root, self.class_folders, self.class_names, rows)
 
+    def take(self, rows: np.ndarray) -> "Index":
+        """The images at some (N,) rows, in their order."""
+        return Index(self.root, self.class_folders, self.class_names, self.table.take(pa.array(rows)))
+
     def __len__(self) -> int:
         return len(self.table)
 

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 from ddselect.dataset.images import source_to_view
 from ddselect.dataset.index import Index
 from ddselect.dataset.rendering import BOXES
+from ddselect.scoring.candidates import scored_images
 from ddselect.scoring.shards import read_maps, read_scores
 
 
@@ -60,11 +61,13 @@ def measure_localisation(index: Index, scores: Path, view: int) -> dict[str, flo
 
     None if the dataset has no true boxes.
     """
+    table = read_scores(scores)
+    index = scored_images(index, table)
     truth = true_boxes(index)
     if truth is None:
         return None
     maps = read_maps(scores)
-    best = np.array([boxes[:4] for boxes in read_scores(scores)["boxes"].to_pylist()])
+    best = np.array([boxes[:4] for boxes in table["boxes"].to_pylist()])
     in_view = np.stack(
         [source_to_view(t, int(s[0]), int(s[1]), view) for t, s in zip(truth, index.sizes(), strict=True)]
     )

@@ -9,6 +9,7 @@ from ddselect.dataset.images import source_to_view
 from ddselect.dataset.index import Index
 from ddselect.evaluation.localisation import smooth3, true_boxes
 from ddselect.report.pictures import inline_array, shown_classes, thumbnail_size
+from ddselect.scoring.candidates import scored_images
 from ddselect.scoring.shards import read_maps, read_scores
 
 _COLOURS = "RdBu_r"  # matplotlib's name; diverging, and its red and blue differ for colour-blind readers too
@@ -85,7 +86,9 @@ def build_maps(index: Index, scores: Path, view: int, per_class: int) -> Maps | 
     """
     if not per_class:
         return None
-    table, labels, truth = read_scores(scores), index.labels, true_boxes(index)
+    table = read_scores(scores)
+    index = scored_images(index, table)
+    labels, truth = index.labels, true_boxes(index)
     values = table["image_score"].to_numpy()
     chosen: dict[int, list[tuple[int, float]]] = {}
     for label in shown_classes(len(index.class_names)):

@@ -11,15 +11,17 @@ from ddselect.runtime.seeds import key64
 
 @dataclass(frozen=True)
 class Draws:
-    """Stratified timesteps and keyed normal noise, the same for both conditions of a pair.
+    """Timesteps and keyed normal noise, the same for both conditions of a pair.
 
-    Timesteps are stratified over the band: one in each of as many equal parts as there are different noises, shifted
-    by one offset per image. Noise comes from the counter-based Philox generator (Salmon et al. 2011), so it does not
-    depend on batch, order, process or what was computed before.
+    Stratified timesteps lie one in each of as many equal parts of the band as there are different noises, shifted by
+    one offset per image; others are independent and uniform over the band. Noise and timesteps come from the
+    counter-based Philox generator (Salmon et al. 2011), so they do not depend on batch, order, process or what was
+    computed before.
 
     Attributes:
         count: Draws per image.
         antithetic: Whether draws come in pairs (t, eps), (t, -eps).
+        stratified: Whether the timesteps of an image are spread evenly over the band.
         band: Lowest and highest timestep as shares of the schedule.
         shared: Whether all images see the same noises and timesteps.
         seed: Seed of everything here.
@@ -27,16 +29,20 @@ class Draws:
 
     count: int
     antithetic: bool
+    stratified: bool
     band: tuple[float, float]
     shared: bool
     seed: int
 
     def timesteps(self, hashes: list[str], steps: int) -> Tensor:
         """(draws, N) int64 timesteps in [0, steps) for images with these content hashes."""
-        strata = self.count // 2 if self.antithetic else self.count
-        keys = [key64(self.seed, "offset", "" if self.shared else h) for h in hashes]
-        offsets = np.array(keys, dtype=np.float64) / 2**63
-        position = (np.arange(strata)[:, None] + offsets[None, :]) / strata
+        different = self.count // 2 if self.antithetic else self.count
+        images = [""] * len(hashes) if self.shared else hashes
+        if self.stratified:
+            offsets = np.array([key64(self.seed, "offset", h) for h in images], dtype=np.float64) / 2**63
+            position = (np.arange(different)[:, None] + offsets[None, :]) / different
+        else:
+            position = np.stack([self._generator("timesteps", h).random(different) for h in images], 1)
         low, high = self.band
         values = ((low + (high - low) * position) * steps).astype(np.int64).clip(0, steps - 1)
         return torch.from_numpy(np.repeat(values, 2, axis=0) if self.antithetic else values)
@@ -49,6 +55,9 @@ class Draws:
         return sign * torch.stack([self._normal(h, number, shape) for h in hashes])
 
     def _normal(self, image_hash: str, number: int, shape: tuple[int, ...]) -> Tensor:
-        key = [key64(self.seed, "noise"), key64(image_hash)]
-        philox = np.random.Philox(key=key, counter=[0, 0, 0, number])
-        return torch.from_numpy(np.random.Generator(philox).standard_normal(shape, dtype=np.float32))
+        values = self._generator("noise", image_hash, number).standard_normal(shape, dtype=np.float32)
+        return torch.from_numpy(values)
+
+    def _generator(self, purpose: str, image_hash: str, number: int = 0) -> np.random.Generator:
+        key = [key64(self.seed, purpose), key64(image_hash)]
+        return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, number]))

@@ -15,9 +15,11 @@ from ddselect.backbone.denoiser import Denoiser
 from ddselect.dataset.images import view_to_source
 from ddselect.dataset.index import Index
 from ddselect.prompt.conditions import Conditions
-from ddselect.runtime.progress import Counter, counting
+from ddselect.runtime.errors import NumericalError, UserError
+from ddselect.runtime.progress import Counter, counting, note
 from ddselect.runtime.trainer import working_together
-from ddselect.scoring.scorer import Maps, best_boxes, difference_maps, image_scores
+from ddselect.scoring.candidates import candidates
+from ddselect.scoring.scorer import LossError, Maps, best_boxes, difference_maps, image_scores
 from ddselect.scoring.settings import Scoring
 from ddselect.scoring.shards import ShardBatches, ShardPlan
 
@@ -32,7 +34,7 @@ class ScoringModule(pl.LightningModule):
         self.hashes = index.table["hash"].to_pylist()
         self.labels, self.ids = index.labels, index.ids
         self.draws = settings.make_draws()
-        self._lanes = 1
+        self._lanes, self._at_once = 1, settings.batch_size
 
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int = 0) -> list[dict[str, object]]:
         """Rows (:data:`ddselect.scoring.shards.SCHEMA`) for (images (N, 3, S, S) uint8, row numbers (N,))."""
@@ -40,7 +42,10 @@ class ScoringModule(pl.LightningModule):
         rows = numbers.tolist()
         positive = torch.tensor([self.conditions.positive[self.labels[row]] for row in rows], device=self.device)
         hashes = [self.hashes[row] for row in rows]
-        maps = self._maps(images, hashes, positive)
+        try:
+            maps = self._maps(images, hashes, positive)
+        except LossError as error:
+            raise NumericalError(f"image {self.ids[rows[error.position]]}: {error}") from None
         cell = self.view // maps.difference.shape[-1]
         side = max(1, round(self.settings.box * maps.difference.shape[-1]))
         boxes = best_boxes(maps, side, self.settings.boxes, self.settings.sigma * side or None)
@@ -76,17 +81,43 @@ class ScoringModule(pl.LightningModule):
         """Maps of a batch. On a processor each thread takes its own part of it, which never waits for the others'."""
 
         def part(rows: range) -> Maps:
-            at = slice(rows.start, rows.stop)
-            reference = self.conditions.reference
-            return difference_maps(self.denoiser, images[at], hashes[at], positive[at], reference, self.draws)
+            parts, start = [], rows.start
+            while start < rows.stop:
+                stop = min(start + self._at_once, rows.stop)
+                try:
+                    parts.append(self._direct(images[start:stop], hashes[start:stop], positive[start:stop]))
+                    start = stop
+                except LossError as error:
+                    raise LossError(str(error), start + error.position) from None
+                except torch.OutOfMemoryError:
+                    self._halve(stop - start)
+            return joined(parts)
 
         size = -(-len(images) // self._lanes)
-        parts = [range(start, min(start + size, len(images))) for start in range(0, len(images), size)]
-        if len(parts) == 1:
-            return part(parts[0])
-        with ThreadPoolExecutor(len(parts)) as pool:
-            maps = list(pool.map(part, parts))
-        return Maps(torch.cat([m.difference for m in maps]), torch.cat([m.loss for m in maps]))
+        lanes = [range(start, min(start + size, len(images))) for start in range(0, len(images), size)]
+        if len(lanes) == 1:
+            return part(lanes[0])
+        with ThreadPoolExecutor(len(lanes)) as pool:
+            return joined(list(pool.map(part, lanes)))
+
+    def _direct(self, images: Tensor, hashes: list[str], positive: Tensor) -> Maps:
+        return difference_maps(self.denoiser, images, hashes, positive, self.conditions.reference, self.draws)
+
+    def _halve(self, images: int) -> None:
+        """From now on at most half as many images go to the device at once; each rank finds its own number."""
+        if images == 1:
+            raise UserError(
+                f"backbone {self.denoiser.title}: the device's memory is too small for a single image; try "
+                "backbone.dtype=bf16 or a smaller backbone.image_size"
+            ) from None
+        torch.cuda.empty_cache()
+        self._at_once = min(self._at_once, -(-images // 2))
+        note(f"  [yellow]out of memory: {self._at_once} images at once from here on[/yellow]")
+
+
+def joined(parts: list[Maps]) -> Maps:
+    """The maps of several batches as those of one."""
+    return Maps(torch.cat([maps.difference for maps in parts]), torch.cat([maps.loss for maps in parts]))
 
 
 class _Views(Dataset[tuple[Tensor, int]]):
@@ -167,6 +198,9 @@ def score_images(
         NumericalError: A loss is not finite.
     """
     denoiser.latent_shape(view)
+    everything, index = len(index), candidates(index, settings.cap, settings.seed)
+    if len(index) < everything:
+        note(f"  {len(index)} of {everything} images, at most {settings.cap} of each class (scoring.cap)")
     denoiser.install(conditions.table)
     plan = ShardPlan(folder, len(index), settings.shard_size)
     missing = plan.missing()
@@ -184,6 +218,7 @@ def score_images(
         plan.merge()
     return {
         "images": len(index),
+        "images_left_out": everything - len(index),
         "images_scored_last": todo,
         "network_evaluations_per_image": evaluations(conditions, settings),
     }

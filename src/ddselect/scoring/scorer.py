@@ -25,6 +25,14 @@ class Maps:
     loss: Tensor
 
 
+class LossError(NumericalError):
+    """A loss is not finite: that of the image at ``position`` in the batch."""
+
+    def __init__(self, message: str, position: int) -> None:
+        super().__init__(message)
+        self.position = position
+
+
 @torch.inference_mode()
 def difference_maps(
     denoiser: Denoiser, images: Tensor, hashes: list[str], positive: Tensor, reference: int | None, draws: Draws
@@ -42,7 +50,7 @@ def difference_maps(
         draws: Timesteps and noises.
 
     Raises:
-        NumericalError: A loss is not finite.
+        LossError: A loss is not finite.
     """
     latents = denoiser.encode(images)
     device, count = latents.device, len(images)
@@ -61,9 +69,10 @@ def difference_maps(
         finite = loss.flatten(1).isfinite().all(1)
         if not finite.all():
             worst = int((~finite).nonzero()[0]) % count
-            raise NumericalError(
-                f"backbone {denoiser.title} ({str(denoiser.dtype)[6:]}): the loss of image {worst} of the batch (hash "
-                f"{hashes[worst]}) at timestep {int(timesteps[draw, worst])} is not finite; try backbone.dtype=fp32"
+            raise LossError(
+                f"the loss at timestep {int(timesteps[draw, worst])} is not finite with backbone {denoiser.title} "
+                f"({str(denoiser.dtype)[6:]}); try backbone.dtype=fp32",
+                worst,
             )
         total += loss
     mean = total / draws.count

@@ -16,12 +16,14 @@ class Scoring:
     Attributes:
         draws: Paired draws per image.
         antithetic: Whether draws come in pairs (t, eps), (t, -eps).
+        stratified: Whether an image's timesteps are spread evenly over the band instead of drawn independently.
         band: Lowest and highest timestep as shares of the schedule.
         noise: ``image``: each image has its own noises; ``shared``: all see the same.
         seed: Seed of the noise.
         box: Side of a box as a share of the view's side.
         sigma: Width of the Gaussian search window as a share of the box; 0 for a flat window.
         boxes: Non-overlapping boxes kept per image.
+        cap: Images of each class that are scored, chosen at random; 0 for all.
         shard_size: Images per shard: what an interruption can cost at most.
         batch_size: Images per network call (each goes through twice, once for each condition).
         workers: Image-loading processes; 0 loads in the main one.
@@ -29,12 +31,14 @@ class Scoring:
 
     draws: int = 4
     antithetic: bool = True
+    stratified: bool = True
     band: list[float] = field(default_factory=lambda: [0.3, 0.65])
     noise: str = "image"
     seed: int = 0
     box: float = 0.5
     sigma: float = 0.375
     boxes: int = 1
+    cap: int = 0
     shard_size: int = 500
     batch_size: int = execution(64)
     workers: int = execution(0)
@@ -50,8 +54,9 @@ class Scoring:
             raise UserError(f"scoring.box={self.box}: a share above 0, up to 1, is needed")
         if self.sigma < 0:
             raise UserError(f"scoring.sigma={self.sigma}: 0 or more is needed")
-        if self.workers < 0:
-            raise UserError(f"scoring.workers={self.workers}: 0 or more is needed")
+        for name in ("cap", "workers"):
+            if getattr(self, name) < 0:
+                raise UserError(f"scoring.{name}={getattr(self, name)}: 0 or more is needed")
         for name in ("boxes", "shard_size", "batch_size"):
             if getattr(self, name) < 1:
                 raise UserError(f"scoring.{name}={getattr(self, name)}: at least 1 is needed")
@@ -59,4 +64,4 @@ class Scoring:
     def make_draws(self) -> Draws:
         """The draws that these settings describe."""
         low, high = self.band
-        return Draws(self.draws, self.antithetic, (low, high), self.noise == "shared", self.seed)
+        return Draws(self.draws, self.antithetic, self.stratified, (low, high), self.noise == "shared", self.seed)

@@ -1,7 +1,7 @@
 """The ``selection`` group: the method of the paper and its rivals, each a ranking of real patches and images."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,6 +12,7 @@ from ddselect.dataset.images import square_box, view_to_source
 from ddselect.dataset.index import Index
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.seeds import key64, numpy_generator
+from ddselect.scoring.candidates import scored_images
 from ddselect.scoring.shards import read_scores
 from ddselect.selection.ranking import nested_order
 from ddselect.selection.table import Candidates, ranked
@@ -110,6 +111,7 @@ class DiffusionSelection(Selection):
         if material.scores is None:
             raise ValueError("the diffusion selection needs scores")
         scores = read_scores(material.scores)
+        material = replace(material, index=scored_images(material.index, scores))
         counts = [len(s) for s in scores["scores"].to_pylist()]
         crops = Candidates(
             np.repeat(np.arange(len(scores)), counts),

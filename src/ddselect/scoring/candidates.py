@@ -1,0 +1,30 @@
+"""Which images are scored at all."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ddselect.dataset.index import Index
+from ddselect.runtime.seeds import key64
+
+
+def candidates(index: Index, cap: int, seed: int) -> Index:
+    """At most ``cap`` images of each class (all for 0), in index order.
+
+    Chosen by keys of seed and content: a smaller cap's are among a larger one's, and other images in the index change
+    nothing about those that stay.
+    """
+    if not cap:
+        return index
+    hashes, labels = index.table["hash"].to_pylist(), index.labels
+    keys = np.array([key64(seed, "candidate", image_hash) for image_hash in hashes])
+    order = np.lexsort([keys, labels])
+    first = np.searchsorted(labels[order], labels[order])  # where each one's class begins
+    return index.take(np.sort(order[np.arange(len(order)) - first < cap]))
+
+
+def scored_images(index: Index, table: pa.Table) -> Index:
+    """The images of an index that a score table has rows for, in the table's order."""
+    if len(table) == len(index):
+        return index
+    return index.take(pc.index_in(table["id"], index.table["id"]).to_numpy())
