@@ -14,6 +14,7 @@ from ddselect.backbone.choice import Backbone
 from ddselect.composition.compose import Composition
 from ddselect.dataset.folders import Dataset
 from ddselect.evaluation.accuracy import Evaluation
+from ddselect.pilot.settings import Pilot
 from ddselect.prompt.modes import Prompt
 from ddselect.protocol.recipe import Protocol
 from ddselect.relabel.live import Relabel
@@ -27,11 +28,12 @@ from ddselect.student.settings import Student
 from ddselect.teacher.choice import Teacher
 
 T = TypeVar("T")
-UNTIL = ("index", "teacher", "backbone", "prompt", "scoring", "report")
+UNTIL = ("index", "teacher", "backbone", "prompt", "pilot", "scoring", "report")
 GROUPS: dict[str, type] = {
     "dataset": Dataset,
     "backbone": Backbone,
     "prompt": Prompt,
+    "pilot": Pilot,
     "scoring": Scoring,
     "selection": Selection,
     "composition": Composition,
@@ -98,6 +100,7 @@ class Experiment:
     dataset: Dataset
     backbone: Backbone
     prompt: Prompt
+    pilot: Pilot
     scoring: Scoring
     arms: list[Arm]
     teacher: Teacher

@@ -14,16 +14,18 @@ from ddselect.dataset.index import Index
 from ddselect.evaluation.accuracy import Accuracy, TestSet, measure
 from ddselect.evaluation.localisation import measure_localisation
 from ddselect.evaluation.results import Branch, write_results
+from ddselect.pilot.settings import VERSION as PILOT_VERSION
 from ddselect.prompt.conditions import VERSION as PROMPT_VERSION
 from ddselect.prompt.conditions import read_conditions, read_prompts, write_conditions
 from ddselect.report.html import write_report
-from ddselect.report.table import print_table
+from ddselect.report.table import print_pilot, print_table
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.logger import StudentLoggers
 from ddselect.runtime.progress import note
 from ddselect.runtime.ranks import rank
 from ddselect.runtime.store import Done, ReachedError, Stage, Store
 from ddselect.scoring.settings import VERSION as SCORING_VERSION
+from ddselect.scoring.settings import Scoring
 from ddselect.selection import methods as selecting
 from ddselect.selection.table import read_selection, write_selection
 from ddselect.student.models import Classifier
@@ -45,6 +47,8 @@ def run(experiment: Experiment, folder: Path) -> tuple[str, Path] | None:
     try:
         ground = pipeline.prepare()
     except ReachedError as end:
+        if end.done.name == "pilot" and rank() == 0:
+            print_pilot(end.done.facts)
         return (end.done.name, end.done.folder) if rank() == 0 else None
     if rank() > 0:
         return None
@@ -96,13 +100,14 @@ class Pipeline:
         e = self.experiment
         if e.until == "backbone" and e.backbone.adapt.mode == "none":
             raise UserError("until=backbone: the prior is used as it is; choose backbone/adapt=full, lora or scratch")
-        needs_scores = any(arm.selection.needs_scores for arm in e.arms) or e.until in ("backbone", "prompt", "scoring")
+        only_scores = e.until in ("backbone", "prompt", "pilot", "scoring")  # needs no teacher, and ends there
+        needs_scores = only_scores or any(arm.selection.needs_scores for arm in e.arms)
         if needs_scores:
             folders = e.dataset.class_folders()
             e.backbone.check(e.prompt, e.dataset.class_names(folders), folders)  # before any work
         index = self.store.run(self.index())
-        if e.until in ("backbone", "prompt", "scoring"):
-            self.score(index)  # needs no teacher, and ends there
+        if only_scores:
+            self.score(index)
         teacher = self.store.run(self.teacher(index))
         return Ground(index, teacher, self.score(index) if needs_scores else {})
 
@@ -113,6 +118,8 @@ class Pipeline:
             stages.append(self.store.run(self.backbone(index)))
             backbone = adapted(backbone, stages[0].folder)
         prompt = self.store.run(self.prompt(index, backbone, stages))
+        if self.experiment.until == "pilot":
+            self.store.run(self.pilot(index, backbone, [*stages, prompt]))
         scores = self.store.run(self.scores(index, backbone, [*stages, prompt]))
         return {done.name: done for done in (*stages, prompt, scores)}
 
@@ -163,20 +170,40 @@ class Pipeline:
         config = {**self._backbone_key(backbone), "prompt": e.prompt, "texts": e.prompt.signature()}
         return Stage("prompt", PROMPT_VERSION, config, [index, *before], build)
 
+    def pilot(self, index: Done, backbone: Backbone, before: list[Done]) -> Stage:
+        """How many draws, in which band, this prior needs on this dataset: tried on a few images."""
+        e = self.experiment
+
+        def build(folder: Path) -> dict[str, object]:
+            from ddselect.pilot.stage import run_pilot
+
+            score = self._scorer(backbone, before[-1])
+            return run_pilot(self._images(index, "train"), e.pilot, e.scoring, score, folder)
+
+        config = {"pilot": e.pilot, "scoring": e.scoring, **self._backbone_key(backbone)}
+        return Stage("pilot", PILOT_VERSION, config, [index, *before], build, together=True)
+
     def scores(self, index: Done, backbone: Backbone, before: list[Done]) -> Stage:
         """Difference maps and boxes of all training images."""
         e = self.experiment
 
         def build(folder: Path) -> dict[str, object]:
-            from ddselect.scoring.module import score_images
-
-            images, view = self._images(index, "train"), backbone.image_size
-            conditions = read_conditions(before[-1].folder)
-            denoiser = backbone.load(e.trainer.device)
-            return score_images(images, denoiser, conditions, e.scoring, view, e.trainer.parallel, folder)
+            return self._scorer(backbone, before[-1])(self._images(index, "train"), e.scoring, folder)
 
         config = {"scoring": e.scoring, **self._backbone_key(backbone)}
         return Stage("scoring", SCORING_VERSION, config, [index, *before], build, together=True)
+
+    def _scorer(self, backbone: Backbone, prompt: Done) -> Callable[[Index, Scoring, Path], dict[str, object]]:
+        """Scores images into a folder with the prior and the conditions of the classes."""
+        from ddselect.scoring.module import score_images
+
+        trainer, conditions = self.experiment.trainer, read_conditions(prompt.folder)
+        denoiser = backbone.load(trainer.device)
+
+        def score(images: Index, settings: Scoring, folder: Path) -> dict[str, object]:
+            return score_images(images, denoiser, conditions, settings, backbone.image_size, trainer.parallel, folder)
+
+        return score
 
     @staticmethod
     def _backbone_key(backbone: Backbone) -> dict[str, object]:

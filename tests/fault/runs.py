@@ -30,7 +30,9 @@ SMALL = (
 )
 _PATIENCE = 120.0  # seconds after which something that should have happened will not
 _PRELOADED = multiprocessing.get_context("forkserver")
-_PRELOADED.set_forkserver_preload(["ddselect.pipeline"])
+_PRELOADED.set_forkserver_preload(
+    ["ddselect.pipeline", "ddselect.scoring.module", "ddselect.student.train", "sklearn.cluster"]
+)
 
 
 @dataclass(frozen=True)

@@ -338,18 +338,18 @@ class TestSweepInterrupted:
         assert self.sweep(tmp_path, "kill -INT $$", capfd) == ["ddselect: interrupted; by the job"]
 
     def test_both(self, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-        then = "kill -INT $PPID; sleep 0.6; kill -INT $$"  # slower to end than the sweep, as a real job is
+        then = "sleep 0.3; kill -INT $PPID; sleep 0.6; kill -INT $$"  # slower to end than the sweep, as a real job is
         assert self.sweep(tmp_path, then, capfd) == ["ddselect: interrupted; by the job"]
 
     def test_the_sweep_alone(
         self, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(cli, "_GRACE", 0.2)
-        then = "kill -INT $PPID; while :; do sleep 0.1; done"
+        then = "sleep 0.3; kill -INT $PPID; while :; do sleep 0.1; done"
         assert self.sweep(tmp_path, then, capfd) == ["ddselect: interrupted; by the job"]
 
     def test_a_job_that_is_killed_says_nothing(self, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-        (line,) = self.sweep(tmp_path, "kill -INT $PPID; sleep 0.3; kill -KILL $$", capfd)
+        (line,) = self.sweep(tmp_path, "sleep 0.3; kill -INT $PPID; sleep 0.3; kill -KILL $$", capfd)
         assert line.startswith("ddselect: interrupted; finished stages and shards are kept")
 
 

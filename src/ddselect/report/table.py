@@ -1,4 +1,4 @@
-"""The comparison as a table on the terminal."""
+"""Tables on the terminal."""
 
 from typing import Any
 
@@ -23,3 +23,31 @@ def print_table(results: dict[str, Any]) -> None:
         values = (str(row.images), str(row.seeds), f"{row.top1:.1f}{spread}", f"{row.top1_best:.1f}")
         table.add_row(row.selection, row.composition, *values)
     Console().print(table)
+
+
+def print_pilot(facts: dict[str, Any]) -> None:
+    """Prints one line per budget that a pilot tried, and the advised one as settings."""
+    reference = facts["reference"]
+    title = (
+        f"scoring budgets on {facts['images']} images, as shares of how far two scorings of {reference['draws']} "
+        f"independent draws ({reference['evaluations']} network evaluations an image) agree"
+    )
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for column in ("band", "draws", "evaluations", *facts["ceiling"]):
+        table.add_column(column, justify="right")
+    for row in facts["rows"]:
+        shares = (f"{row[name]:.2f}" for name in facts["ceiling"])
+        style = "bold green" if row == facts["advice"] else "" if row["good"] else "dim"
+        table.add_row(str(row["band"]), str(row["draws"]), str(row["evaluations"]), *shares, style=style)
+    console = Console()
+    console.print(table)
+    console.print(f"the references themselves agree: {facts['ceiling']}", soft_wrap=True)
+    advice = facts["advice"]
+    if advice is None:
+        console.print(
+            "no budget is good enough; try more draws (pilot.draws) or other bands (pilot.bands)", soft_wrap=True
+        )
+        return
+    band = ",".join(map(str, advice["band"]))
+    settings = f"scoring.draws={advice['draws']} scoring.antithetic={str(advice['antithetic']).lower()}"
+    console.print(f"advised: {settings} 'scoring.band=[{band}]'", soft_wrap=True, highlight=False)

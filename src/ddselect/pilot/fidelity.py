@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from ddselect.scoring.shards import read_maps, read_scores
+from ddselect.scoring.shards import read_scores
 
 SELECTED = 0.2  # share of each class that counts as selected
 
@@ -21,18 +21,19 @@ class Agreement:
         recall: Share of the best fifth of each class's crops by the first scoring that the second one has among its
             own best fifth, at nearly the same place (intersection over union of 0.5 or more).
         overlap: Mean intersection over union of the images' best boxes.
-        maps: Mean correlation of the difference maps.
     """
 
     crops: float
     images: float
     recall: float
     overlap: float
-    maps: float
 
     def relative_to(self, ceiling: "Agreement") -> "Agreement":
-        """Each as a share of another agreement's: that of two independent expensive scorings."""
-        return Agreement(**{name: value / vars(ceiling)[name] for name, value in vars(self).items()})
+        """Each as a share of another agreement's, that of two expensive scorings; 0 where those do not agree at all."""
+        shares = {
+            name: value / most if (most := vars(ceiling)[name]) > 0 else 0.0 for name, value in vars(self).items()
+        }
+        return Agreement(**shares)
 
     @property
     def least(self) -> float:
@@ -53,23 +54,19 @@ def agreement(first: Path, second: Path) -> Agreement:
     one, two = read_scores(first), read_scores(second)
     if one["id"] != two["id"]:
         raise ValueError(f"{first} and {second} hold scores of different images")
-    labels, ids = one["label"].to_numpy(), one["id"].to_pylist()
-    crops = [_best(table["scores"]) for table in (one, two)]
-    images = [table["image_score"].to_numpy() for table in (one, two)]
-    boxes = [np.array([row[:4] for row in table["boxes"].to_pylist()], dtype=np.float64) for table in (one, two)]
-    overlaps = intersection_over_union(*boxes)
-    maps = [read_maps(folder) for folder in (first, second)]
+    labels = one["label"].to_numpy()
+    crop, other_crop = _best(one["scores"]), _best(two["scores"])
+    overlaps = intersection_over_union(_best_boxes(one), _best_boxes(two))
     return Agreement(
-        crops=_within_classes(labels, *crops),
-        images=_within_classes(labels, *images),
-        recall=_recall(labels, *crops, overlaps),
+        crops=_within_classes(labels, crop, other_crop),
+        images=_within_classes(labels, one["image_score"].to_numpy(), two["image_score"].to_numpy()),
+        recall=_recall(labels, crop, other_crop, overlaps),
         overlap=float(overlaps.mean()),
-        maps=float(np.mean([np.corrcoef(maps[0][i].ravel(), maps[1][i].ravel())[0, 1] for i in ids])),
     )
 
 
 def intersection_over_union(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """(N,) intersection over union of boxes (N, 4) and others (N, 4)."""
+    """(N,) intersection over union of boxes (N, 4) x0, y0, x1, y1 and others (N, 4)."""
     width = np.minimum(first[:, 2], second[:, 2]) - np.maximum(first[:, 0], second[:, 0])
     height = np.minimum(first[:, 3], second[:, 3]) - np.maximum(first[:, 1], second[:, 1])
     common = width.clip(0) * height.clip(0)
@@ -81,6 +78,11 @@ def intersection_over_union(first: np.ndarray, second: np.ndarray) -> np.ndarray
 def _best(scores: pa.ChunkedArray) -> np.ndarray:
     """The first score of each row."""
     return np.array([row[0] for row in scores.to_pylist()], dtype=np.float64)
+
+
+def _best_boxes(table: pa.Table) -> np.ndarray:
+    """(N, 4) the first box of each row."""
+    return np.array([row[:4] for row in table["boxes"].to_pylist()], dtype=np.float64)
 
 
 def _within_classes(labels: np.ndarray, first: np.ndarray, second: np.ndarray) -> float:
