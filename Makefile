@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench soak clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.installed ## the whole pipeline on the embedded default; results and report in outputs/
@@ -18,6 +18,9 @@ lint: .venv/.installed-lint ## ruff and types
 
 bench: .venv/.installed ## speed, as ratios within one run
 	$(BIN)/python experiments/scoring_speed/bench.py
+
+soak: .venv/.installed-test ## scoring killed 20 times at random moments
+	$(BIN)/pytest tests/fault/test_soak.py --kills 20
 
 clean: ## removes the environment and what runs left behind
 	rm -rf .venv outputs store
