@@ -97,7 +97,7 @@ def test_the_cheapest_budget_that_is_good_enough_is_advised(
     animals: Index, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     score = Noisy()
-    facts = run_pilot(animals, PILOT, Scoring(cap=3, seed=7), score, tmp_path)
+    facts = run_pilot(animals, PILOT, Scoring(antithetic=True, cap=3, seed=7), score, tmp_path)
     assert facts["images"] == 40
     assert [(row["draws"], row["band"], row["good"]) for row in facts["rows"]] == [
         (2, [0.1, 0.7], False),

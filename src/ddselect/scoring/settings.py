@@ -29,8 +29,8 @@ class Scoring:
         workers: Image-loading processes; 0 loads in the main one.
     """
 
-    draws: int = 4
-    antithetic: bool = True
+    draws: int = 3
+    antithetic: bool = False
     stratified: bool = True
     band: list[float] = field(default_factory=lambda: [0.3, 0.65])
     noise: str = "image"

@@ -1,0 +1,155 @@
+"""How the scoring stage grows, shares its work between ranks, and uses the processor.
+
+    python experiments/scoring_cost/engine.py
+
+Every figure is a ratio within this run, or counted; writes engine.json beside this file. About 10 minutes on 2 cores.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch.utils.flop_counter import FlopCounterMode
+
+from ddselect.backbone.choice import ClassUNetBackbone
+from ddselect.dataset.folders import ClutteredDigits
+from ddselect.dataset.index import Index, build_index, read_index
+from ddselect.prompt.conditions import Conditions
+from ddselect.runtime.environment import capture_environment
+from ddselect.runtime.trainer import TrainerSettings
+from ddselect.scoring.module import score_images
+from ddselect.scoring.settings import Scoring
+
+CPU = torch.device("cpu")
+IMAGENET, CAP, REFERENCE_DRAWS = 1_281_167, 300, 100
+SD15 = {"cross_attention_dim": 768, "attention_head_dim": 8, "block_out_channels": (320, 640, 1280, 1280)}
+VAE = {
+    "down_block_types": ("DownEncoderBlock2D",) * 4,
+    "up_block_types": ("UpDecoderBlock2D",) * 4,
+    "block_out_channels": (128, 256, 512, 512),
+    "layers_per_block": 2,
+    "latent_channels": 4,
+}
+
+
+def counted(size: int) -> dict[str, float]:
+    """GFLOP of one network evaluation and of encoding one image with Stable Diffusion 1.5 at a size in pixels."""
+    with torch.device("meta"), torch.no_grad():
+        unet, vae = UNet2DConditionModel(**SD15), AutoencoderKL(**VAE)
+        side = size // 8
+        with FlopCounterMode(display=False) as network:
+            unet(torch.zeros(1, 4, side, side), torch.zeros(1), torch.zeros(1, 77, 768))
+        with FlopCounterMode(display=False) as encoder:
+            vae.encode(torch.zeros(1, 3, size, size))
+    return {"network": network.get_total_flops() / 1e9, "encoder": encoder.get_total_flops() / 1e9}
+
+
+def plan(draws: int) -> dict[str, Any]:
+    """FLOPs for ImageNet-1K: the reference on all images at 512 pixels, against some draws on a cap at 256."""
+    large, small = counted(512), counted(256)
+    reference = IMAGENET * (large["encoder"] + 2 * REFERENCE_DRAWS * large["network"])
+    ours = 1000 * CAP * (small["encoder"] + 2 * draws * small["network"])
+    rounded = {
+        f"gflop_{part}_{size}": round(value[part], 1)
+        for size, value in (("512", large), ("256", small))
+        for part in value
+    }
+    return {"draws": draws, "cap": CAP, "times_fewer": round(reference / ours, 1), **rounded}
+
+
+def of_matmul(threads: int = 1) -> dict[str, float]:
+    """A full-size Stable Diffusion 1.5 UNet in fp32 against the rate of a large matrix product, same process."""
+    torch.set_num_threads(threads)
+    with torch.inference_mode():
+        unet = UNet2DConditionModel(**SD15).eval().to(memory_format=torch.channels_last)
+        noisy, text = torch.randn(2, 4, 64, 64), torch.randn(2, 77, 768)
+        a, b = torch.randn(3072, 3072), torch.randn(3072, 3072)
+        shares = []
+        for _ in range(3):
+            start = time.perf_counter()
+            for _ in range(5):
+                a @ b
+            product = 5 * 2 * 3072**3 / (time.perf_counter() - start)
+            start = time.perf_counter()
+            unet(noisy, torch.tensor([500, 500]), text)
+            network = 2 * counted(512)["network"] * 1e9 / (time.perf_counter() - start)
+            shares.append(network / product)
+    return {
+        "threads": threads,
+        "share_of_matmul": round(float(np.median(shares)), 3),
+        "gflops_matmul": round(product / 1e9, 1),
+    }
+
+
+def growth(root: Path) -> dict[str, float]:
+    """Exponents of the scoring stage's seconds in images (500 to 4000) and in classes (10 to 1000)."""
+    build_index(ClutteredDigits("cluttered_digits", 32, sizes={"train": 4000, "val": 10, "test": 10}), root / "index")
+    index = read_index(root / "index").split("train")
+    denoiser = ClassUNetBackbone("embedded", "embedded", 32).load(CPU)
+    settings = Scoring(draws=2, antithetic=False)
+
+    def seconds(images: Index, positive: list[int], name: str) -> float:
+        start = time.perf_counter()
+        score_images(images, denoiser, Conditions(positive, 10), settings, 32, TrainerSettings().parallel, root / name)
+        return time.perf_counter() - start
+
+    seconds(index.take(np.arange(200)), list(range(10)), "warm")
+    counts = [500, 1000, 2000, 4000]
+    mixed = np.random.default_rng(0).permutation(4000)
+    by_images = [seconds(index.take(mixed[:n]), list(range(10)), f"images {n}") for n in counts]
+    classes, by_classes = [10, 100, 1000], []
+    for many in classes:
+        labels = index.labels[:2000] % 10 + 10 * (np.arange(2000) % (many // 10))
+        place = index.table.schema.get_field_index("label")
+        table = index.table.slice(0, 2000).set_column(place, "label", pa.array(labels))
+        names = [str(k) for k in range(many)]
+        by_classes.append(
+            seconds(Index(index.root, names, names, table), [k % 10 for k in range(many)], f"classes {many}")
+        )
+    return {
+        "exponent_in_images": round(float(np.polyfit(np.log(counts), np.log(by_images), 1)[0]), 3),
+        "exponent_in_classes": round(float(np.polyfit(np.log(classes), np.log(by_classes), 1)[0]), 3),
+    }
+
+
+def ranks(root: Path) -> dict[str, float]:
+    """Seconds of the scoring stage on one rank with one thread, and on two; the start of the second rank included."""
+    found = {}
+    for count in (1, 2):
+        store = root / f"ranks {count}"
+        command = [
+            sys.executable, "-m", "ddselect", "until=scoring", "trainer=ddp_cpu", f"trainer.devices={count}",
+            "scoring.draws=8", "dataset.sizes={train: 3000, val: 10, test: 10}", f"store={store}",
+            f"hydra.run.dir={root}",
+        ]  # fmt: skip
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        found[count] = json.loads(next((store / "scoring").glob("*/manifest.json")).read_text())["seconds"]
+    return {"one_rank_seconds": found[1], "two_ranks_seconds": found[2], "speedup": round(found[1] / found[2], 2)}
+
+
+def main() -> None:
+    """Measures everything once."""
+    with tempfile.TemporaryDirectory() as name:
+        result: dict[str, Any] = {}
+        for title, found in (
+            ("plan_of_imagenet", lambda: [plan(draws) for draws in (4, 8)]),
+            ("growth", lambda: growth(Path(name))),
+            ("ranks", lambda: ranks(Path(name))),
+            ("stable_diffusion_15", of_matmul),
+        ):
+            result[title] = found()
+            print(title, result[title], flush=True)
+    result["environment"] = capture_environment()
+    (Path(__file__).parent / "engine.json").write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
