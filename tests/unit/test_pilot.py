@@ -97,7 +97,7 @@ def test_the_cheapest_budget_that_is_good_enough_is_advised(
     animals: Index, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     score = Noisy()
-    facts = run_pilot(animals, PILOT, Scoring(antithetic=True, cap=3, seed=7), score, tmp_path)
+    facts = run_pilot(animals, PILOT, Scoring(draws=4, antithetic=True, cap=3, seed=7), score, tmp_path)
     assert facts["images"] == 40
     assert [(row["draws"], row["band"], row["good"]) for row in facts["rows"]] == [
         (2, [0.1, 0.7], False),
@@ -118,7 +118,7 @@ def test_the_cheapest_budget_that_is_good_enough_is_advised(
 
 def test_all_budgets_see_the_same_images_and_references_their_own_noise(animals: Index, tmp_path: Path) -> None:
     score = Noisy()
-    run_pilot(animals, PILOT, Scoring(cap=3, seed=7, box=0.25, antithetic=True), score, tmp_path)
+    run_pilot(animals, PILOT, Scoring(draws=4, cap=3, seed=7, box=0.25, antithetic=True), score, tmp_path)
     assert len({tuple(ids) for ids, _ in score.seen}) == 1
     settings = [s for _, s in score.seen]
     first, second = settings[:2]
