@@ -19,13 +19,13 @@ from ddselect.backbone.schedule import stratified_timesteps
 from ddselect.backbone.text import CLIPText, clip_tokens
 from ddselect.dataset.index import Index
 from ddselect.runtime.checkpoints import AtomicCheckpointIO
+from ddselect.runtime.companions import working_together
 from ddselect.runtime.errors import NumericalError, UserError
 from ddselect.runtime.files import write_text
 from ddselect.runtime.hardware import computes_in_bf16
 from ddselect.runtime.progress import counting
 from ddselect.runtime.ranks import rank
 from ddselect.runtime.seeds import torch_generator
-from ddselect.runtime.trainer import working_together
 
 LOSSES = "losses.jsonl"
 _IN_MEMORY = 2**30  # bytes of decoded images that are kept

@@ -1,11 +1,7 @@
 """The ``trainer`` group: which devices work, and Lightning trainers for them."""
 
 import logging
-import signal
-import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -82,9 +78,12 @@ class TrainerSettings:
 
     def parallel(self, callbacks: "list[Callback]", **options: Any) -> "pl.Trainer":
         """A trainer over all devices, with further options of ``pl.Trainer``."""
+        from ddselect.runtime.companions import Companions
+
         torch.set_num_threads(self.threads or _THREADS)
         return self._make(
-            devices=self.devices, num_nodes=self.nodes, strategy=self.strategy, callbacks=callbacks, logger=False,
+            devices=self.devices, num_nodes=self.nodes, strategy=self.strategy, logger=False,
+            callbacks=[*callbacks, Companions()],
             use_distributed_sampler=False, **{"enable_checkpointing": False, **options},
         )  # fmt: skip
 
@@ -108,29 +107,6 @@ class TrainerSettings:
             )
         except (ValueError, MisconfigurationException) as error:
             raise UserError(f"trainer: {one_line(error)}") from None
-
-
-@contextmanager
-def working_together(trainer: "pl.Trainer") -> Iterator[None]:
-    """Around the work of a trainer over all devices: its ranks end together, whether it succeeds or fails.
-
-    A rank that fails has said why: the others end quietly.
-    """
-    from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
-
-    try:
-        yield
-        try:
-            trainer.strategy.barrier("done")
-        except RuntimeError:
-            sys.exit(1)
-        if torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()  # nothing later may wait for the other ranks
-    except BaseException:
-        launcher = trainer.strategy.launcher
-        if isinstance(launcher, _SubprocessScriptLauncher):
-            launcher.kill(signal.SIGKILL)  # they would wait for this one in vain
-        raise
 
 
 def quiet_lightning() -> None:

@@ -15,9 +15,9 @@ from ddselect.backbone.denoiser import Denoiser
 from ddselect.dataset.images import view_to_source
 from ddselect.dataset.index import Index
 from ddselect.prompt.conditions import Conditions
+from ddselect.runtime.companions import working_together
 from ddselect.runtime.errors import NumericalError, UserError
 from ddselect.runtime.progress import Counter, counting, note
-from ddselect.runtime.trainer import working_together
 from ddselect.scoring.candidates import candidates
 from ddselect.scoring.scorer import LossError, Maps, best_boxes, difference_maps, image_scores
 from ddselect.scoring.settings import Scoring
