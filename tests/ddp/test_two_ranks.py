@@ -1,8 +1,11 @@
 """Two ranks score what one does, and the jobs of a sweep do not disturb each other."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -137,3 +140,29 @@ def test_a_rank_that_fails_ends_the_others(rank: int, one_rank: Path, tmp_path: 
     line = ended.assert_one_line(ended.code)
     assert ended.code != 0  # 2, or that of a rank which was killed while it still computed
     assert line.startswith(f"ddselect: {victim}: unreadable image")
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_rank_that_is_killed_ends_the_others_and_a_finished_shard_stays(rank: int, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "ddselect", *SCORES, "trainer=ddp_cpu", "scoring.draws=64", "until=scoring"]
+    first = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    start = time.monotonic()
+    while not (shards := list(tmp_path.glob("store/scoring/*/shard-*.parquet"))):
+        assert first.poll() is None
+        assert time.monotonic() - start < 120
+        time.sleep(0.05)
+    children = subprocess.run(
+        ["pgrep", "-P", str(first.pid)], capture_output=True, text=True, check=True
+    ).stdout.split()
+    os.kill(int(children[-1]) if rank else first.pid, signal.SIGKILL)
+    _, err = first.communicate(timeout=30)  # returns when no process holds the pipe any more
+    lines = [line for line in err.splitlines() if line.startswith("ddselect: ")]
+    if rank:
+        assert first.returncode == 1
+        (line,) = lines
+        assert line.startswith(
+            "ddselect: rank 1 was killed by SIGKILL (most often for want of memory); what was finished"
+        )
+    else:
+        assert not lines  # the first one was to say it
+    assert all(shard.exists() for shard in shards)
