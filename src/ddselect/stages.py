@@ -1,0 +1,226 @@
+"""The stages of a run: what each reads, what decides its result, and who computes it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from ddselect.backbone.adapt import VERSION as ADAPT_VERSION
+from ddselect.backbone.choice import Backbone
+from ddselect.composition import compose as composing
+from ddselect.config import Arm, Experiment
+from ddselect.dataset import index as indexing
+from ddselect.dataset.index import Index
+from ddselect.evaluation.accuracy import Accuracy, TestSet, measure
+from ddselect.evaluation.results import Branch
+from ddselect.pilot.settings import VERSION as PILOT_VERSION
+from ddselect.prompt.conditions import VERSION as PROMPT_VERSION
+from ddselect.prompt.conditions import read_conditions, write_conditions
+from ddselect.runtime.logger import StudentLoggers
+from ddselect.runtime.store import Done, Stage
+from ddselect.scoring.settings import VERSION as SCORING_VERSION
+from ddselect.scoring.settings import Scoring
+from ddselect.selection import methods as selecting
+from ddselect.selection.table import read_selection, write_selection
+from ddselect.student.models import Classifier
+from ddselect.student.settings import VERSION as STUDENT_VERSION
+from ddselect.teacher import choice as teaching
+
+
+@dataclass(frozen=True)
+class Ground:
+    """The finished stages that all selections and seeds share.
+
+    Attributes:
+        scored: What scoring needed, and the scores: ``backbone`` (if it was adapted), ``prompt`` and ``scoring``; empty
+            where nobody asks for scores.
+    """
+
+    index: Done
+    teacher: Done
+    scored: dict[str, Done]
+
+    @property
+    def scores(self) -> Done | None:
+        """The scores, if anybody asked for them."""
+        return self.scored.get("scoring")
+
+
+class Stages:
+    """The stages of one experiment."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        self.experiment = experiment
+        self._test_set: TestSet | None = None
+
+    def index(self) -> Stage:
+        """Every readable image of the dataset, with its content hash."""
+        dataset = self.experiment.dataset
+        config = {"dataset": dataset, "files": dataset.signature()}
+        self.experiment.trainer.check_devices()  # after the look for the images, before the work of reading them
+        return Stage("index", indexing.VERSION, config, [], partial(indexing.build_index, dataset))
+
+    def teacher(self, index: Done) -> Stage:
+        """The teacher, loaded or trained, and checked on real images before anything expensive."""
+        e = self.experiment
+        bench = teaching.Bench(self._images(index, "train"), e.dataset.image_size, self._test(index), e.trainer.single)
+        config = {
+            "teacher": e.teacher,
+            "weights": e.teacher.signature(),
+            "split": e.evaluation.split,
+            "test_margin": e.protocol.test_margin,
+        }
+        build = partial(teaching.build_teacher, e.teacher, bench)
+        return Stage("teacher", teaching.VERSION, config, [index], build)
+
+    def backbone(self, index: Done) -> Stage:
+        """The prior fine-tuned on the training images, or a small one trained on them from scratch."""
+        e = self.experiment
+
+        def build(folder: Path) -> dict[str, object]:
+            from ddselect.backbone.stage import adapt_backbone
+
+            images, trainer = self._images(index, "train"), e.trainer
+            return adapt_backbone(e.backbone, e.prompt, images, trainer.device, trainer.parallel, folder)
+
+        config = {**self._backbone_key(e.backbone), "prompt": e.prompt, "texts": e.prompt.signature()}
+        return Stage("backbone", ADAPT_VERSION, config, [index], build, together=True)
+
+    def prompt(self, index: Done, backbone: Backbone, before: list[Done]) -> Stage:
+        """The conditions of every class; text is embedded here, once, and its encoder is gone before scoring starts."""
+        e = self.experiment
+
+        def build(folder: Path) -> dict[str, object]:
+            images = self._images(index, "train")
+            names, folders = images.class_names, images.class_folders
+            conditions = backbone.conditions(e.prompt, names, folders, e.trainer.device)
+            write_conditions(folder, conditions, names, folders)
+            return {"mode": e.prompt.mode, "reference": conditions.words[-1]}
+
+        config = {**self._backbone_key(backbone), "prompt": e.prompt, "texts": e.prompt.signature()}
+        return Stage("prompt", PROMPT_VERSION, config, [index, *before], build)
+
+    def pilot(self, index: Done, backbone: Backbone, before: list[Done]) -> Stage:
+        """How many draws, in which band, this prior needs on this dataset: tried on a few images."""
+        e = self.experiment
+
+        def build(folder: Path) -> dict[str, object]:
+            from ddselect.pilot.stage import run_pilot
+
+            score = self._scorer(backbone, before[-1])
+            return run_pilot(self._images(index, "train"), e.pilot, e.scoring, score, folder)
+
+        config = {"pilot": e.pilot, "scoring": e.scoring, **self._backbone_key(backbone)}
+        return Stage("pilot", PILOT_VERSION, config, [index, *before], build, together=True)
+
+    def scores(self, index: Done, backbone: Backbone, before: list[Done]) -> Stage:
+        """Difference maps and boxes of all training images."""
+        e = self.experiment
+
+        def build(folder: Path) -> dict[str, object]:
+            return self._scorer(backbone, before[-1])(self._images(index, "train"), e.scoring, folder)
+
+        config = {"scoring": e.scoring, **self._backbone_key(backbone)}
+        return Stage("scoring", SCORING_VERSION, config, [index, *before], build, together=True)
+
+    def _scorer(self, backbone: Backbone, prompt: Done) -> Callable[[Index, Scoring, Path], dict[str, object]]:
+        """Scores images into a folder with the prior and the conditions of the classes."""
+        from ddselect.scoring.module import score_images
+
+        trainer, conditions = self.experiment.trainer, read_conditions(prompt.folder)
+        denoiser = backbone.load(trainer.device)
+
+        def score(images: Index, settings: Scoring, folder: Path) -> dict[str, object]:
+            return score_images(images, denoiser, conditions, settings, backbone.image_size, trainer.parallel, folder)
+
+        return score
+
+    @staticmethod
+    def _backbone_key(backbone: Backbone) -> dict[str, object]:
+        """What decides a prior: its settings and the weights in its folders, wherever those are."""
+        return {"backbone": replace(backbone, path="", lora=""), "weights": backbone.signature() or backbone.path}
+
+    def selection(self, arm: Arm, seed: int, ground: Ground) -> Stage:
+        """The order of every class's crops and whole images, for all IPC at once."""
+        method = arm.selection
+        scores = ground.scores if method.needs_scores else None
+        after = [ground.index, *([scores] if scores else []), *([ground.teacher] if method.needs_teacher else [])]
+
+        def build(folder: Path) -> dict[str, object]:
+            material = selecting.Material(
+                index=self._images(ground.index, "train"),
+                view=self.experiment.dataset.image_size,
+                seed=seed,
+                teacher=partial(self._load_teacher, ground.teacher),
+                scores=scores.folder if scores else None,
+            )
+            return write_selection(folder, method.rank(material))
+
+        config = {"selection": method, "seed": seed, "view": self.experiment.dataset.image_size}
+        title = f"selection {method.name}, seed {seed}"
+        return Stage("selection", selecting.VERSION, config, after, build, title)
+
+    def composition(self, arm: Arm, seed: int, ground: Ground, selection: Done) -> Stage:
+        """The distilled images, with the provenance of every patch."""
+        e = self.experiment
+        ipc = e.ipc if arm.selection.limit else None
+
+        def build(folder: Path) -> dict[str, object]:
+            images, view = self._images(ground.index, "train"), e.dataset.image_size
+            table = read_selection(selection.folder)
+            return composing.compose(images, table, arm.composition, ipc, view, seed, folder, arm.selection.name)
+
+        config = {"composition": arm.composition, "ipc": ipc, "seed": seed}
+        title = f"composition of {arm.selection.name}, {f'{ipc} images per class' if ipc else 'all images'}"
+        return Stage("composition", composing.VERSION, config, [ground.index, selection], build, title)
+
+    def student(self, branch: Branch, loggers: StudentLoggers | None = None) -> Stage:
+        """A student trained from scratch under the protocol, relabelled live, and its accuracy on the test images."""
+        e, arm, seed, stages = self.experiment, branch.arm, branch.seed, branch.stages
+        name = f"{arm.selection.name}, seed {seed}"
+
+        def build(folder: Path) -> dict[str, object]:
+            from ddselect.student.module import TrainingSet
+            from ddselect.student.train import train_student
+
+            teacher = self._load_teacher(stages["teacher"])
+            data = composing.read_distilled(stages["composition"].folder)
+            ipc = e.ipc if arm.selection.limit else None
+            classes = len(indexing.read_index(stages["index"].folder).class_names)
+            mean, std = teacher.mean.flatten().tolist(), teacher.std.flatten().tolist()
+            logger = loggers.named(f"{arm.selection.name}-seed{seed}") if loggers else False
+            return train_student(
+                model=e.student.build(classes, mean, std, seed),
+                data=TrainingSet(data.images, data.labels, data.stitched, arm.composition.factor, ipc),
+                protocol=e.protocol,
+                student=e.student,
+                seed=seed,
+                teacher=e.relabel.labeller(teacher) if e.protocol.labels == "soft" else None,
+                test=self._test(stages["index"]),
+                make_trainer=partial(e.trainer.single, logger=logger),
+                folder=folder,
+                name=name,
+            )
+
+        config = {"student": e.student, "protocol": e.protocol, "relabel": e.relabel, "seed": seed}
+        config["split"] = e.evaluation.split
+        after = [stages[name] for name in ("index", "teacher", "composition")]
+        return Stage("student", STUDENT_VERSION, config, after, build, f"student on {name}")
+
+    def _images(self, index: Done, split: str) -> Index:
+        return indexing.read_index(index.folder).split(split)
+
+    def _load_teacher(self, teacher: Done) -> Classifier:
+        return teaching.load_teacher(teacher.folder).to(self.experiment.trainer.device)
+
+    def _test(self, index: Done) -> Callable[[Classifier], Accuracy]:
+        """Measures a model's accuracy on the test images, which are read when first needed and kept."""
+        e = self.experiment
+
+        def test(model: Classifier) -> Accuracy:
+            if self._test_set is None:
+                images = self._images(index, e.evaluation.split)
+                self._test_set = TestSet(images, e.dataset.image_size, e.protocol.test_margin)
+            return measure(model, self._test_set, e.evaluation, e.trainer.device)
+
+        return test
