@@ -215,3 +215,16 @@ def test_a_memory_too_small_for_one_image_is_said_in_one_line(
     with pytest.raises(UserError, match="memory is too small for a single image"):
         score(animals, unet, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_large_maps_are_kept_averaged_down_and_boxes_are_found_before(
+    animals: Index, unet: Denoiser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = animals.take(np.arange(40, 50))
+    score(few, unet, tmp_path / "whole")
+    monkeypatch.setattr("ddselect.scoring.module.MAP_SIDE", 4)
+    score(few, unet, tmp_path / "small")
+    whole, small = read_maps(tmp_path / "whole"), read_maps(tmp_path / "small")
+    for image, plane in whole.items():
+        np.testing.assert_allclose(small[image], plane.reshape(4, 2, 4, 2).mean((1, 3)), atol=1e-4)
+    assert rows(tmp_path / "whole") == rows(tmp_path / "small")

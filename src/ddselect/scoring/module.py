@@ -7,6 +7,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+import torch.nn.functional as F
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -21,7 +22,7 @@ from ddselect.runtime.progress import Counter, counting, note
 from ddselect.scoring.candidates import candidates
 from ddselect.scoring.scorer import LossError, Maps, best_boxes, difference_maps, image_scores
 from ddselect.scoring.settings import Scoring
-from ddselect.scoring.shards import ShardBatches, ShardPlan
+from ddselect.scoring.shards import MAP_SIDE, ShardBatches, ShardPlan
 
 
 class ScoringModule(pl.LightningModule):
@@ -50,6 +51,7 @@ class ScoringModule(pl.LightningModule):
         side = max(1, round(self.settings.box * maps.difference.shape[-1]))
         boxes = best_boxes(maps, side, self.settings.boxes, self.settings.sigma * side or None)
         scores = image_scores(maps).tolist()
+        planes = F.adaptive_avg_pool2d(maps.difference, min(MAP_SIDE, maps.difference.shape[-1])).half().cpu().numpy()
         corners = (torch.cat([boxes.corner, boxes.corner + side], -1) * cell).cpu().numpy()
         result = []
         for i, row in enumerate(rows):
@@ -64,8 +66,8 @@ class ScoringModule(pl.LightningModule):
                     "scores": boxes.score[i][found].tolist(),
                     "differences": boxes.difference[i][found].tolist(),
                     "losses": boxes.loss[i][found].tolist(),
-                    "map": maps.difference[i].half().cpu().numpy().tobytes(),
-                    "map_side": maps.difference.shape[-2],
+                    "map": planes[i].tobytes(),
+                    "map_side": planes.shape[-2],
                 }
             )
         return result

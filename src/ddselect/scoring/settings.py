@@ -6,7 +6,7 @@ from ddselect.runtime.errors import UserError
 from ddselect.runtime.store import execution
 from ddselect.scoring.draws import Draws
 
-VERSION = 2  # of what the stage writes
+VERSION = 3  # of what the stage writes
 
 
 @dataclass

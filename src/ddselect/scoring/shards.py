@@ -11,6 +11,7 @@ from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import write_table
 
 MERGED = "scores.parquet"
+MAP_SIDE = 32  # positions per side that are kept of a difference map: 2 KiB an image
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),
@@ -20,7 +21,7 @@ SCHEMA = pa.schema(
         ("scores", pa.list_(pa.float32())),
         ("differences", pa.list_(pa.float32())),
         ("losses", pa.list_(pa.float32())),
-        ("map", pa.binary()),  # difference map, fp16, row by row
+        ("map", pa.binary()),  # difference map, fp16, row by row, averaged down to MAP_SIDE
         ("map_side", pa.int32()),
     ]
 )
