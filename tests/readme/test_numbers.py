@@ -48,3 +48,18 @@ def test_memory_of_full_size_models_is_that_of_the_frozen_results() -> None:
     for row in rows:
         numbers = (row["scoring_seconds"], row["whole_run_seconds"], row["peak_memory_gib"])
         assert f"| {row['backbone']} | {row['images']} | {' | '.join(map(str, numbers))} |" in text
+
+
+def test_the_plan_at_scale_is_the_computed_one() -> None:
+    study = ROOT / "experiments" / "scale_plan"
+    text = (study / "README.md").read_text()
+    plans = json.loads((study / "plan.json").read_text())["plans"]
+    for name, found in plans.items():
+        for scorer in ("reference", "ours"):
+            plan = found[scorer]
+            hours = f"{plan['hours_1_gpu']:g} | {plan['hours_8_gpus']:g} | {plan['gib_kept']:g}"
+            numbers = f"{plan['candidates']:,} | {plan['exaflop']:.2f} | {hours}"
+            assert f"| {name} | {scorer}: {plan['draws']} draws at {plan['pixels']} px | {numbers} |" in text
+        for stored in found["labels"]:
+            assert f"| {name} | {stored['ipc']} | {stored['gib_logits']:g} | {stored['gib_features']:g} |" in text
+    assert f"{plans['ImageNet-1K']['times_fewer_flop']:.0f} times fewer" in text
