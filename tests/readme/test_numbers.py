@@ -63,3 +63,33 @@ def test_the_plan_at_scale_is_the_computed_one() -> None:
         for stored in found["labels"]:
             assert f"| {name} | {stored['ipc']} | {stored['gib_logits']:g} | {stored['gib_features']:g} |" in text
     assert f"{plans['ImageNet-1K']['times_fewer_flop']:.0f} times fewer" in text
+
+
+MODES = {
+    "class_label": "class against null class",
+    "class_none": "null class alone",
+    "text_label": '"3" against ""',
+    "text_text": '"a photo of a 3" against "a photo"',
+    "text_without_label": '"a photo of a digit" against ""',
+    "text_none": '"" alone',
+}
+
+
+@pytest.mark.parametrize("name", MODES)
+def test_prompt_modes_are_those_of_the_frozen_results(name: str) -> None:
+    study = ROOT / "experiments" / "prompt_modes"
+    frozen = STUDY / "results.json" if name == "class_label" else study / f"{name}.json"
+    results = json.loads(frozen.read_text())
+    row, found = comparison(results["results"])[0], results["localisation"]
+    assert (row.selection, row.seeds) == ("diffusion", 3)
+    numbers = f"{found['pointing_game']:.1f} | {found['coverage']:.3f} | {row.top1:.1f} ± {row.top1_std:.1f}"
+    assert f"| `{name}` | {MODES[name]} | {numbers} |" in (study / "README.md").read_text()
+
+
+def test_what_adapting_buys_is_that_of_the_frozen_results() -> None:
+    study = ROOT / "experiments" / "adaptation"
+    text = (study / "README.md").read_text()
+    rows = json.loads((study / "results.json").read_text())["rows"]
+    assert len(rows) == 3
+    for row in rows:
+        assert f"| {row['prior']} | {row['pointing_game']:.1f} | {row['coverage']:.3f} |" in text
