@@ -18,6 +18,8 @@ lint: .venv/.installed-lint ## ruff and types
 
 bench: .venv/.installed ## speed, as ratios within one run
 	$(BIN)/python experiments/scoring_speed/bench.py
+	$(BIN)/python experiments/scoring_cost/levers.py
+	$(BIN)/python experiments/scoring_cost/engine.py
 
 soak: .venv/.installed-test ## scoring killed 20 times at random moments
 	$(BIN)/pytest tests/fault/test_soak.py --kills 20

@@ -2,7 +2,7 @@
 
     python experiments/scoring_cost/engine.py
 
-Every figure is a ratio within this run, or counted; writes engine.json beside this file. About 10 minutes on 2 cores.
+Every figure is a ratio within this run, or counted; writes engine.json beside this file. About 12 minutes on 2 cores.
 """
 
 import json
@@ -97,7 +97,7 @@ def ranks(root: Path) -> dict[str, float]:
         store = root / f"ranks {count}"
         command = [
             sys.executable, "-m", "ddselect", "until=scoring", "trainer=ddp_cpu", f"trainer.devices={count}",
-            "scoring.draws=8", "dataset.sizes={train: 3000, val: 10, test: 10}", f"store={store}",
+            "scoring.draws=8", "dataset.sizes={train: 6000, val: 10, test: 10}", f"store={store}",
             f"hydra.run.dir={root}",
         ]  # fmt: skip
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
