@@ -40,7 +40,8 @@ def capture_environment() -> dict[str, object]:
         "ddselect": ddselect.__version__,
         "commit": _git("rev-parse", "HEAD"),
         "modified": None if status is None else bool(status),
-        "command": sys.argv[1:],
+        # without the folder that a sweep gives to its job: the same settings again get a new one
+        "command": [word for word in sys.argv[1:] if not word.startswith("hydra.run.dir=")],
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in _PACKAGES},
         "platform": platform.platform(),
