@@ -93,3 +93,18 @@ def test_what_adapting_buys_is_that_of_the_frozen_results() -> None:
     assert len(rows) == 3
     for row in rows:
         assert f"| {row['prior']} | {row['pointing_game']:.1f} | {row['coverage']:.3f} |" in text
+
+
+def test_what_cheaper_scoring_costs_is_that_of_the_frozen_results() -> None:
+    study = ROOT / "experiments" / "scoring_cost"
+    text = (study / "README.md").read_text()
+    frozen = json.loads((study / "levers.json").read_text())
+    assert len(frozen["rows"]) == 14
+    for row in frozen["rows"]:
+        shares = " | ".join(f"{row[name]:.2f}" for name in ("crops", "images", "recall", "overlap"))
+        found = row.get("localisation")
+        place = f"{found['pointing_game']:.1f} | {found['coverage']:.3f}" if found else "- | -"
+        assert f"| {row['scoring']} | {row['evaluations']:g} | {shares} | {place} |" in text
+    for value in frozen["ceiling"].values():
+        assert f"{value:.3f}" in text
+    assert f"{frozen['reference_localisation']['pointing_game']:.1f} %" in text
