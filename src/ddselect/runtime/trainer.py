@@ -1,6 +1,7 @@
 """The ``trainer`` group: which devices work, and Lightning trainers for them."""
 
 import logging
+import os
 import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -81,6 +82,8 @@ class TrainerSettings:
         from ddselect.runtime.companions import Companions
 
         torch.set_num_threads(self.threads or _THREADS)
+        if self.threads:  # Lightning would choose a number of its own when it starts the ranks
+            os.environ["OMP_NUM_THREADS"] = str(self.threads)
         return self._make(
             devices=self.devices, num_nodes=self.nodes, strategy=self.strategy, logger=False,
             callbacks=[*callbacks, Companions()],
