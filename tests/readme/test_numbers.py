@@ -108,3 +108,13 @@ def test_what_cheaper_scoring_costs_is_that_of_the_frozen_results() -> None:
     for value in frozen["ceiling"].values():
         assert f"{value:.3f}" in text
     assert f"{frozen['reference_localisation']['pointing_game']:.1f} %" in text
+
+
+def test_how_the_engine_scales_is_that_of_the_frozen_results() -> None:
+    study = ROOT / "experiments" / "scoring_cost"
+    text = (study / "README.md").read_text()
+    frozen = json.loads((study / "engine.json").read_text())
+    values = [*frozen["growth"].values(), *frozen["ranks"].values(), frozen["stable_diffusion_15"]["share_of_matmul"]]
+    assert len(values) == 6
+    for value in values:
+        assert f"| {value} |" in text
