@@ -28,7 +28,7 @@ from ddselect.runtime.trainer import TrainerSettings
 from ddselect.scoring.module import score_images
 from ddselect.scoring.scorer import Maps, best_boxes
 from ddselect.scoring.settings import Scoring
-from ddselect.scoring.shards import MERGED, read_maps, read_scores
+from ddselect.scoring.table import MERGED, read_maps, read_scores
 
 CPU, VIEW = torch.device("cpu"), 32
 PLAIN = Scoring(draws=100, antithetic=False, stratified=False, band=[0.1, 0.7])

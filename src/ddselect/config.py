@@ -14,6 +14,7 @@ from ddselect.backbone.choice import Backbone
 from ddselect.composition.compose import Composition
 from ddselect.dataset.folders import Dataset
 from ddselect.evaluation.accuracy import Evaluation
+from ddselect.features.settings import Features
 from ddselect.pilot.settings import Pilot
 from ddselect.prompt.modes import Prompt
 from ddselect.protocol.recipe import Protocol
@@ -35,6 +36,7 @@ GROUPS: dict[str, type] = {
     "prompt": Prompt,
     "pilot": Pilot,
     "scoring": Scoring,
+    "features": Features,
     "selection": Selection,
     "composition": Composition,
     "teacher": Teacher,
@@ -102,6 +104,7 @@ class Experiment:
     prompt: Prompt
     pilot: Pilot
     scoring: Scoring
+    features: Features
     arms: list[Arm]
     teacher: Teacher
     relabel: Relabel

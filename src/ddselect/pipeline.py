@@ -75,19 +75,26 @@ class Pipeline:
         if only_scores:
             self.score(index)
         teacher = self.store.run(self.stages.teacher(index))
-        return Ground(index, teacher, self.score(index) if needs_scores else {})
+        scored = self.score(index) if needs_scores else {}
+        if not any(arm.selection.needs_features for arm in e.arms):
+            return Ground(index, teacher, scored)
+        return Ground(index, teacher, scored, self.store.run(self.stages.features(index, teacher, scored["scoring"])))
 
     def score(self, index: Done) -> dict[str, Done]:
-        """The prior adapted if it should be, the classes' conditions, and the scores."""
-        backbone, before = self.experiment.backbone, []
+        """The prior adapted if it should be, the classes' conditions, the latents if they are kept, and the scores."""
+        e, run, backbone = self.experiment, self.store.run, self.experiment.backbone
+        done: dict[str, Done] = {}
         if backbone.adapt.mode != "none":
-            before.append(self.store.run(self.stages.backbone(index)))
-            backbone = adapted(backbone, before[0].folder)
-        prompt = self.store.run(self.stages.prompt(index, backbone, before))
-        if self.experiment.until == "pilot":
-            self.store.run(self.stages.pilot(index, backbone, [*before, prompt]))
-        scores = self.store.run(self.stages.scores(index, backbone, [*before, prompt]))
-        return {done.name: done for done in (*before, prompt, scores)}
+            done["backbone"] = run(self.stages.backbone(index))
+            backbone = adapted(backbone, done["backbone"].folder)
+        done["prompt"] = run(self.stages.prompt(index, backbone, done))
+        if e.scoring.keep_latents:
+            before = {name: stage for name, stage in done.items() if name == "backbone"}
+            done["latents"] = run(self.stages.latents(index, backbone, before))
+        if e.until == "pilot":
+            run(self.stages.pilot(index, backbone, done))
+        done["scoring"] = run(self.stages.scores(index, backbone, done))
+        return done
 
     def distil(self, arm: Arm, seed: int, ground: Ground) -> Branch:
         """Selection and composition of one arm and seed."""
@@ -118,7 +125,8 @@ class Pipeline:
 
     def _branch(self, arm: Arm, seed: int, ground: Ground, selection: Done, composition: Done) -> Branch:
         scored = ground.scored.values() if arm.selection.needs_scores else ()
-        stages = (ground.index, ground.teacher, *scored, selection, composition)
+        features = [ground.features] if ground.features and arm.selection.needs_features else []
+        stages = (ground.index, ground.teacher, *scored, *features, selection, composition)
         return Branch(arm, seed, {done.name: done for done in stages})
 
     def report(self, trained: list[Branch], ground: Ground, folder: Path) -> Path:

@@ -13,13 +13,18 @@ from ddselect.dataset import index as indexing
 from ddselect.dataset.index import Index
 from ddselect.evaluation.accuracy import Accuracy, TestSet, measure
 from ddselect.evaluation.results import Branch
+from ddselect.features.settings import VERSION as FEATURES_VERSION
+from ddselect.features.table import feature_shards
 from ddselect.pilot.settings import VERSION as PILOT_VERSION
 from ddselect.prompt.conditions import VERSION as PROMPT_VERSION
 from ddselect.prompt.conditions import read_conditions, write_conditions
 from ddselect.runtime.logger import StudentLoggers
+from ddselect.runtime.progress import note
 from ddselect.runtime.store import Done, Stage
+from ddselect.scoring.candidates import candidates, scored_images
+from ddselect.scoring.settings import LATENTS_VERSION, Scoring
 from ddselect.scoring.settings import VERSION as SCORING_VERSION
-from ddselect.scoring.settings import Scoring
+from ddselect.scoring.table import crops_of, read_scores
 from ddselect.selection import methods as selecting
 from ddselect.selection.table import read_selection, write_selection
 from ddselect.student.models import Classifier
@@ -32,13 +37,15 @@ class Ground:
     """The finished stages that all selections and seeds share.
 
     Attributes:
-        scored: What scoring needed, and the scores: ``backbone`` (if it was adapted), ``prompt`` and ``scoring``; empty
-            where nobody asks for scores.
+        scored: What scoring needed, and the scores: ``backbone`` (if it was adapted), ``prompt``, ``latents`` (if they
+            are kept) and ``scoring``; empty where nobody asks for scores.
+        features: Features of the scored candidates, if anybody asks for them.
     """
 
     index: Done
     teacher: Done
     scored: dict[str, Done]
+    features: Done | None = None
 
     @property
     def scores(self) -> Done | None:
@@ -86,7 +93,7 @@ class Stages:
         config = {**self._backbone_key(e.backbone), "prompt": e.prompt, "texts": e.prompt.signature()}
         return Stage("backbone", ADAPT_VERSION, config, [index], build, together=True)
 
-    def prompt(self, index: Done, backbone: Backbone, before: list[Done]) -> Stage:
+    def prompt(self, index: Done, backbone: Backbone, before: dict[str, Done]) -> Stage:
         """The conditions of every class; text is embedded here, once, and its encoder is gone before scoring starts."""
         e = self.experiment
 
@@ -98,42 +105,89 @@ class Stages:
             return {"mode": e.prompt.mode, "reference": conditions.words[-1]}
 
         config = {**self._backbone_key(backbone), "prompt": e.prompt, "texts": e.prompt.signature()}
-        return Stage("prompt", PROMPT_VERSION, config, [index, *before], build)
+        return Stage("prompt", PROMPT_VERSION, config, [index, *before.values()], build)
 
-    def pilot(self, index: Done, backbone: Backbone, before: list[Done]) -> Stage:
+    def latents(self, index: Done, backbone: Backbone, before: dict[str, Done]) -> Stage:
+        """The latents of the images that are scored, encoded once for every later scoring with this prior."""
+        e = self.experiment
+
+        def build(folder: Path) -> dict[str, object]:
+            from ddselect.scoring.latents import keep_latents
+
+            images, trainer = self._candidates(index), e.trainer
+            denoiser = backbone.load(trainer.device)
+            return keep_latents(images, denoiser, e.scoring, backbone.image_size, trainer.parallel, folder)
+
+        chosen = {"cap": e.scoring.cap, "seed": e.scoring.seed if e.scoring.cap else 0}
+        config = {**chosen, "shard_size": e.scoring.shard_size, **self._backbone_key(backbone)}
+        return Stage("latents", LATENTS_VERSION, config, [index, *before.values()], build, together=True)
+
+    def pilot(self, index: Done, backbone: Backbone, before: dict[str, Done]) -> Stage:
         """How many draws, in which band, this prior needs on this dataset: tried on a few images."""
         e = self.experiment
 
         def build(folder: Path) -> dict[str, object]:
             from ddselect.pilot.stage import run_pilot
 
-            score = self._scorer(backbone, before[-1])
-            return run_pilot(self._images(index, "train"), e.pilot, e.scoring, score, folder)
+            score = self._scorer(index, backbone, before)
+            return run_pilot(self._candidates(index), e.pilot, e.scoring, score, folder)
 
         config = {"pilot": e.pilot, "scoring": e.scoring, **self._backbone_key(backbone)}
-        return Stage("pilot", PILOT_VERSION, config, [index, *before], build, together=True)
+        return Stage("pilot", PILOT_VERSION, config, [index, *before.values()], build, together=True)
 
-    def scores(self, index: Done, backbone: Backbone, before: list[Done]) -> Stage:
-        """Difference maps and boxes of all training images."""
+    def scores(self, index: Done, backbone: Backbone, before: dict[str, Done]) -> Stage:
+        """Difference maps and boxes of the training images."""
         e = self.experiment
 
         def build(folder: Path) -> dict[str, object]:
-            return self._scorer(backbone, before[-1])(self._images(index, "train"), e.scoring, folder)
+            images = self._candidates(index)
+            facts = self._scorer(index, backbone, before)(images, e.scoring, folder)
+            return {**facts, "images_left_out": len(self._images(index, "train")) - len(images)}
 
         config = {"scoring": e.scoring, **self._backbone_key(backbone)}
-        return Stage("scoring", SCORING_VERSION, config, [index, *before], build, together=True)
+        return Stage("scoring", SCORING_VERSION, config, [index, *before.values()], build, together=True)
 
-    def _scorer(self, backbone: Backbone, prompt: Done) -> Callable[[Index, Scoring, Path], dict[str, object]]:
-        """Scores images into a folder with the prior and the conditions of the classes."""
+    def _candidates(self, index: Done) -> Index:
+        """The training images that are scored: at most ``scoring.cap`` of each class."""
+        scoring, everything = self.experiment.scoring, self._images(index, "train")
+        images = candidates(everything, scoring.cap, scoring.seed)
+        if len(images) < len(everything):
+            note(f"  {len(images)} of {len(everything)} images, at most {scoring.cap} of each class (scoring.cap)")
+        return images
+
+    def _scorer(
+        self, index: Done, backbone: Backbone, before: dict[str, Done]
+    ) -> Callable[[Index, Scoring, Path], dict[str, object]]:
+        """Scores images into a folder, from their latents if those are kept."""
+        from ddselect.scoring.latents import KeptLatents, latent_shards
         from ddselect.scoring.module import score_images
 
-        trainer, conditions = self.experiment.trainer, read_conditions(prompt.folder)
-        denoiser = backbone.load(trainer.device)
+        e, latents = self.experiment, None
+        make_trainer, conditions = e.trainer.parallel, read_conditions(before["prompt"].folder)
+        denoiser, view = backbone.load(e.trainer.device), backbone.image_size
+        if "latents" in before:
+            images = self._candidates(index)
+            latents = KeptLatents(images, latent_shards(before["latents"].folder, len(images), e.scoring))
 
         def score(images: Index, settings: Scoring, folder: Path) -> dict[str, object]:
-            return score_images(images, denoiser, conditions, settings, backbone.image_size, trainer.parallel, folder)
+            return score_images(images, denoiser, conditions, settings, view, make_trainer, folder, latents)
 
         return score
+
+    def features(self, index: Done, teacher: Done, scores: Done) -> Stage:
+        """The teacher's features of every candidate that was scored."""
+        e = self.experiment
+
+        def build(folder: Path) -> dict[str, object]:
+            from ddselect.features.stage import embed_candidates
+
+            table, images = read_scores(scores.folder), self._images(index, "train")
+            model, view = teaching.load_teacher(teacher.folder), e.dataset.image_size
+            make_trainer, crops = e.trainer.parallel, crops_of(table)
+            return embed_candidates(scored_images(images, table), crops, model, e.features, view, make_trainer, folder)
+
+        config = {"features": e.features, "view": e.dataset.image_size}
+        return Stage("features", FEATURES_VERSION, config, [index, teacher, scores], build, together=True)
 
     @staticmethod
     def _backbone_key(backbone: Backbone) -> dict[str, object]:
@@ -144,7 +198,9 @@ class Stages:
         """The order of every class's crops and whole images, for all IPC at once."""
         method = arm.selection
         scores = ground.scores if method.needs_scores else None
-        after = [ground.index, *([scores] if scores else []), *([ground.teacher] if method.needs_teacher else [])]
+        features = ground.features if method.needs_features else None
+        teacher = ground.teacher if method.needs_teacher else None
+        after = [ground.index, *(done for done in (scores, features, teacher) if done)]
 
         def build(folder: Path) -> dict[str, object]:
             material = selecting.Material(
@@ -153,6 +209,9 @@ class Stages:
                 seed=seed,
                 teacher=partial(self._load_teacher, ground.teacher),
                 scores=scores.folder if scores else None,
+                features=(lambda rows: feature_shards(features.folder, rows, self.experiment.features.shard_size))
+                if features
+                else None,
             )
             return write_selection(folder, method.rank(material))
 

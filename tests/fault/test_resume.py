@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from ddselect.scoring.shards import read_maps, read_scores
+from ddselect.scoring.table import read_maps, read_scores
 from tests.fault.runs import Ended, Started, only, run_here
 
 pytestmark = pytest.mark.slow
 
-STAGES = {"index", "teacher", "prompt", "scoring", "selection", "composition", "student"}
+STAGES = {"index", "teacher", "prompt", "scoring", "features", "selection", "composition", "student"}
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from ddselect.report.html import write_report
 from ddselect.report.settings import Report
 from ddselect.runtime.files import write_table
 from ddselect.runtime.store import Done
-from ddselect.scoring.shards import ShardPlan
+from ddselect.scoring.table import merge, score_shards, write_rows
 from ddselect.selection.methods import AllImages, DiffusionSelection, RandomSelection
 
 NAMES = ["ant", "<b>x", "cow"]
@@ -167,18 +167,18 @@ class Run:
 def write_scores(run: Run, truth: bool = True) -> Done:
     """Scores that rise with the row; the map of row r is r + 1 in its upper left quarter, else -(r + 1)."""
     scores = done("scoring", run.root / "scoring", "5c0re")
-    plan, rows = ShardPlan(scores.folder, len(run.index), 5), []
+    plan, rows = score_shards(scores.folder, len(run.index), 5), []
     for row, (image, label) in enumerate(zip(run.index.ids, run.index.labels, strict=True)):
         plane = np.full((4, 4), -(row + 1), dtype=np.float16)
         plane[:2, :2] = row + 1
         x0, y0, x1, y1 = square_box(*run.index.sizes_at(row))
         box = [x0, y0, (x0 + x1) // 2, (y0 + y1) // 2]
         common = {"id": image, "label": int(label), "image_score": float(row), "boxes": box}
-        common |= {"scores": [1.0], "differences": [1.0], "losses": [1.0]}
+        common |= {"scores": [1.0], "losses": [1.0]}
         rows.append({**common, "map": plane.tobytes(), "map_side": 4})
     for shard in range(len(plan)):
-        plan.write(shard, [rows[i] for i in plan.range(shard)])
-    plan.merge()
+        write_rows(plan.path(shard), [rows[i] for i in plan.range(shard)])
+    merge(plan)
     if truth:
         sides = {c: [v] * len(rows) for c, v in {"x0": 4, "y0": 4, "x1": 12, "y1": 20}.items()}
         write_table(run.index.root / BOXES, pa.table({"path": run.index.ids, **sides}))

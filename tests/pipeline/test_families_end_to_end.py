@@ -13,7 +13,7 @@ from ddselect.config import build_experiment, conf_dir
 from ddselect.pipeline import run
 from ddselect.prompt.conditions import PROMPTS, read_prompts
 from ddselect.runtime.errors import UserError
-from ddselect.scoring.shards import read_maps, read_scores
+from ddselect.scoring.table import read_maps, read_scores
 from tests.helpers.data import write_folder
 from tests.helpers.families import CLASSES, TEXT, UNCONDITIONAL, write_sd15
 from tests.helpers.models import write_class_unet
@@ -55,7 +55,7 @@ def assert_scores(folder: Path, side: int) -> None:
     """Every image has finite scores and a map, and they are not all the same."""
     table = read_scores(folder)
     assert sorted(label for label in table["label"].to_pylist()) == [0] * 5 + [1] * 5 + [2] * 5
-    for name in ("scores", "differences", "losses"):
+    for name in ("scores", "losses"):
         values = np.array(table[name].to_pylist())
         assert values.shape == (15, 1)
         assert np.isfinite(values).all()

@@ -31,7 +31,7 @@ from ddselect.dataset.index import Index
 from ddselect.prompt.modes import LabelPrompt, NoPrompt, Prompt, TextPrompt
 from ddselect.runtime.errors import NumericalError, UserError
 from ddselect.runtime.trainer import TrainerSettings
-from ddselect.scoring.shards import read_maps, read_scores
+from ddselect.scoring.table import read_maps, read_scores
 from tests.fault.runs import SMALL, only, run_here
 from tests.helpers.families import CLASSES, TEXT, UNCONDITIONAL, write_sd15
 from tests.helpers.models import CPU, conditions_of, write_class_unet

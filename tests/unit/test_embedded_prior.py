@@ -49,13 +49,16 @@ def test_maps_are_the_formula_whatever_the_batch(prior: Denoiser, scenes: Index)
     images = torch.stack([index.read(row, 32) for row in rows])
     hashes = [index.table["hash"][row].as_py() for row in rows]
     positive = torch.tensor(index.labels[rows])
-    together = difference_maps(prior, images, hashes, positive, 10, DRAWS)
+    together = difference_maps(prior, prior.encode(images), hashes, positive, 10, DRAWS)
     for i in range(len(rows)):
-        alone = difference_maps(prior, images[i : i + 1], hashes[i : i + 1], positive[i : i + 1], 10, DRAWS)
+        alone = difference_maps(
+            prior, prior.encode(images[i : i + 1]), hashes[i : i + 1], positive[i : i + 1], 10, DRAWS
+        )
         torch.testing.assert_close(alone.difference[0], together.difference[i], atol=1e-6, rtol=0)
     folder = Path(str(files("ddselect.backbone") / "embedded"))
-    difference, loss = plain_maps(folder, images[:2], hashes[:2], positive[:2].tolist(), 10, DRAWS)
+    difference, change, loss = plain_maps(folder, images[:2], hashes[:2], positive[:2].tolist(), 10, DRAWS)
     np.testing.assert_allclose(together.difference[:2].numpy(), difference, atol=1e-5)
+    np.testing.assert_allclose(together.change[:2].numpy(), change, atol=1e-5)
     np.testing.assert_allclose(together.loss[:2].numpy(), loss, atol=1e-5)
 
 
@@ -68,12 +71,13 @@ def test_bf16_ranks_patches_as_fp32_does(prior: Denoiser, scenes: Index) -> None
 
     def patches(denoiser: Denoiser) -> tuple[Maps, Tensor, Tensor]:
         """Maps, score of the best box (N,) and of every window (N, places)."""
-        maps = difference_maps(denoiser, images, hashes, labels, 10, settings.make_draws())
+        maps = difference_maps(denoiser, denoiser.encode(images), hashes, labels, 10, settings.make_draws())
         side = round(settings.box * maps.difference.shape[-1])
         sigma = settings.sigma * side
         weights = window(side, sigma)[None, None]
-        windows = F.conv2d(maps.difference.clamp(min=0)[:, None], weights).flatten(1)
-        return maps, best_boxes(maps, side, 1, sigma).score[:, 0], windows
+        place = maps.place(settings.change)
+        windows = F.conv2d(place.clamp(min=0)[:, None], weights).flatten(1)
+        return maps, best_boxes(maps, place, side, 1, sigma).score[:, 0], windows
 
     exact_maps, exact_boxes, exact = patches(prior)
     rough_maps, rough_boxes, rough = patches(embedded("bf16").load(CPU))

@@ -203,7 +203,9 @@ def scored(family: Family, folder: Path, prompt: Prompt, dtype: str = "fp32") ->
     denoiser = backbone.load(CPU)
     denoiser.install(conditions.table)
     images, positive = random_images(family.image_size), torch.tensor(conditions.positive)
-    return difference_maps(denoiser, images, HASHES, positive, conditions.reference, DRAWS).difference, denoiser
+    return difference_maps(
+        denoiser, denoiser.encode(images), HASHES, positive, conditions.reference, DRAWS
+    ).difference, denoiser
 
 
 def assert_is_formula(

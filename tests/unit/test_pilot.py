@@ -15,7 +15,7 @@ from ddselect.report.table import print_pilot
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import write_table
 from ddselect.scoring.settings import Scoring
-from ddselect.scoring.shards import MERGED
+from ddselect.scoring.table import MERGED
 
 
 def write_scores(folder: Path, labels: list[int], crops: np.ndarray, boxes: np.ndarray | None = None) -> Path:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ddselect.selection.ranking import levels, nested_order
+from ddselect.selection.ranking import embedding, levels, nested_order
 
 BLOBS, EACH = 10, 12
 
@@ -78,8 +78,8 @@ def test_best_takes_the_highest_score_and_nearest_the_middle() -> None:
 
 def test_features_of_any_scale_and_offset_count_alike() -> None:
     scores, features, _ = blobs()
-    order, _ = nested_order(scores, features, "best", 10, 0)
-    again, _ = nested_order(scores, features * [1e3, 1, 10] + [5, -7, 0], "best", 10, 0)
+    order, _ = nested_order(scores, embedding(features, 0, 0), "best", 10, 0)
+    again, _ = nested_order(scores, embedding(features * [1e3, 1, 10] + [5, -7, 0], 0, 0), "best", 10, 0)
     assert again.tolist() == order.tolist()
 
 
@@ -103,3 +103,19 @@ def test_same_seed_same_order() -> None:
     features += np.random.default_rng(1).normal(size=features.shape) * 100  # no clear clusters
     orders = [nested_order(scores, features, "best", 50, seed)[0].tolist() for seed in (0, 0, 1)]
     assert orders[0] == orders[1] != orders[2]
+
+
+def test_an_embedding_is_standardised_and_keeps_the_distances_that_matter() -> None:
+    random = np.random.default_rng(0)
+    low = random.normal(size=(200, 4)) * [1.0, 5.0, 0.1, 1.0]
+    assert np.allclose(embedding(low, 64, 0).std(0), 1, atol=1e-3)
+    wide = low @ random.normal(size=(4, 90)) + 3  # 90 dimensions that hold four
+    scaled = (wide - wide.mean(0)) / wide.std(0)
+    reduced = embedding(wide, 8, 0)
+    assert reduced.shape == (200, 8)
+    pairs = random.integers(0, 200, (50, 2))
+    apart = [np.linalg.norm(points[pairs[:, 0]] - points[pairs[:, 1]], axis=1) for points in (scaled, reduced)]
+    assert np.allclose(*apart, rtol=1e-3, atol=1e-3)
+    assert np.array_equal(embedding(wide, 8, 0), reduced)
+    assert embedding(wide, 0, 0).shape == (200, 90)
+    assert embedding(wide[:5], 8, 0).shape == (5, 90)  # fewer points than components

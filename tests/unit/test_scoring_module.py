@@ -14,10 +14,11 @@ from ddselect.prompt.conditions import Conditions
 from ddselect.runtime.errors import NumericalError, UserError
 from ddselect.runtime.trainer import TrainerSettings
 from ddselect.scoring.candidates import candidates, scored_images
+from ddselect.scoring.latents import KeptLatents, keep_latents, latent_shards
 from ddselect.scoring.module import score_images
 from ddselect.scoring.scorer import difference_maps
 from ddselect.scoring.settings import Scoring
-from ddselect.scoring.shards import ShardBatches, ShardPlan, read_maps, read_scores
+from ddselect.scoring.table import merge, read_maps, read_scores, score_shards, write_rows
 
 CONDITIONS = Conditions([0, 1, 2], 3)  # ant, bee and cow of the tiny UNet, against its null class
 
@@ -26,6 +27,7 @@ def score(
     index: Index, denoiser: Denoiser, folder: Path, conditions: Conditions = CONDITIONS, **options: object
 ) -> dict[str, object]:
     settings = Scoring(**{"draws": 2, "shard_size": 40, "batch_size": 16, "boxes": 2, **options})  # type: ignore[arg-type]
+    index = candidates(index, settings.cap, settings.seed)
     return score_images(index, denoiser, conditions, settings, 16, TrainerSettings().parallel, folder)
 
 
@@ -34,8 +36,8 @@ def rows(folder: Path) -> dict[str, dict]:
 
 
 def test_the_merged_table(animals: Index, unet: Denoiser, tmp_path: Path) -> None:
-    facts = score(animals, unet, tmp_path)
-    assert facts == {"images": 90, "images_left_out": 0, "images_scored_last": 90, "network_evaluations_per_image": 4}
+    facts = score(animals, unet, tmp_path, change=0.0)
+    assert facts == {"images": 90, "images_scored_last": 90, "network_evaluations_per_image": 4}
     assert read_scores(tmp_path)["id"].to_pylist() == animals.ids
     maps = read_maps(tmp_path)
     for number, (image, row) in enumerate(rows(tmp_path).items()):
@@ -53,12 +55,11 @@ def test_the_merged_table(animals: Index, unet: Denoiser, tmp_path: Path) -> Non
             for x in range(5)
             for y in range(5)
         }
-        assert 1 <= len(boxes) == len(row["scores"]) == len(row["differences"]) == len(row["losses"]) <= 2
-        assert row["scores"] == sorted(row["scores"], reverse=True)
+        assert 1 <= len(boxes) == len(row["scores"]) == len(row["losses"]) <= 2
         assert (boxes[:, :2] >= 0).all()
         assert (boxes[:, 2:] <= (width, height)).all()
         x, y = found[tuple(boxes[0].tolist())]
-        assert row["differences"][0] == pytest.approx(plane[y : y + 4, x : x + 4].mean(), abs=1e-3)
+        assert row["scores"][0] == pytest.approx(plane[y : y + 4, x : x + 4].mean(), abs=1e-3)
 
 
 def test_every_image_is_scored_under_its_own_class(animals: Index, unet: Denoiser, tmp_path: Path) -> None:
@@ -66,8 +67,8 @@ def test_every_image_is_scored_under_its_own_class(animals: Index, unet: Denoise
     maps, draws = read_maps(tmp_path), Scoring(draws=2).make_draws()
     for row in (0, 35, 89):
         label, content = torch.tensor([row // 30]), animals.table["hash"][row].as_py()
-        direct = difference_maps(unet, animals.read(row, 16)[None], [content], label, 3, draws)
-        np.testing.assert_allclose(maps[animals.ids[row]], direct.difference[0].numpy(), atol=1e-3)  # kept as fp16
+        direct = difference_maps(unet, unet.encode(animals.read(row, 16)[None]), [content], label, 3, draws)
+        np.testing.assert_allclose(maps[animals.ids[row]], direct.place(0.75)[0].numpy(), atol=1e-3)  # kept as fp16
 
 
 def test_conditions_follow_the_order_of_the_dataset(animals: Index, unet: Denoiser, tmp_path: Path) -> None:
@@ -76,11 +77,11 @@ def test_conditions_follow_the_order_of_the_dataset(animals: Index, unet: Denois
     score(animals, unet, tmp_path / "none", Conditions([3, 3, 3], None))
     turned, none, draws = read_maps(tmp_path / "turned"), read_maps(tmp_path / "none"), Scoring(draws=2).make_draws()
     for row in (0, 35, 89):
-        image, content = animals.read(row, 16)[None], [animals.table["hash"][row].as_py()]
+        latents, content = unet.encode(animals.read(row, 16)[None]), [animals.table["hash"][row].as_py()]
         condition = torch.tensor([[2, 0, 1][row // 30]])
-        direct = difference_maps(unet, image, content, condition, 3, draws)
-        np.testing.assert_allclose(turned[animals.ids[row]], direct.difference[0].numpy(), atol=1e-3)
-        alone = difference_maps(unet, image, content, torch.tensor([3]), None, draws)
+        direct = difference_maps(unet, latents, content, condition, 3, draws)
+        np.testing.assert_allclose(turned[animals.ids[row]], direct.place(0.75)[0].numpy(), atol=1e-3)
+        alone = difference_maps(unet, latents, content, torch.tensor([3]), None, draws)
         np.testing.assert_allclose(none[animals.ids[row]], alone.difference[0].numpy(), atol=1e-3)
 
 
@@ -132,39 +133,22 @@ def test_a_view_that_does_not_suit_is_refused_before_scoring(animals: Index, une
 
 
 def test_a_shard_that_is_no_table_is_named(tmp_path: Path) -> None:
-    plan = ShardPlan(tmp_path, 5, 5)
+    plan = score_shards(tmp_path, 5, 5)
     plan.path(0).write_bytes(b"garbage")
     with pytest.raises(UserError, match=r"shard-00000-of-00001.parquet is damaged"):
-        plan.merge()
-
-
-@pytest.mark.parametrize("ranks", [1, 2, 3])
-def test_ranks_share_whole_shards_and_miss_nothing(tmp_path: Path, ranks: int) -> None:
-    plan = ShardPlan(tmp_path, 103, 20)
-    assert len(plan) == 6
-    seen = []
-    for rank in range(ranks):
-        batches = ShardBatches(plan, [0, 1, 2, 4, 5], 8, rank, ranks)
-        mine = list(batches)
-        assert len(mine) == len(batches)
-        for batch in mine:
-            assert len(batch) <= 8
-            assert batch[0] // 20 == batch[-1] // 20
-        seen += [row for batch in mine for row in batch]
-    assert sorted(seen) == [row for row in range(103) if row // 20 != 3]
+        merge(plan)
 
 
 def test_a_shard_with_missing_rows_is_named(animals: Index, unet: Denoiser, tmp_path: Path) -> None:
     score(animals, unet, tmp_path)
-    plan = ShardPlan(tmp_path, 90, 40)
-    plan.write(1, pq.read_table(plan.path(1)).slice(0, 5).to_pylist())
+    plan = score_shards(tmp_path, 90, 40)
+    write_rows(plan.path(1), pq.read_table(plan.path(1)).slice(0, 5).to_pylist())
     with pytest.raises(UserError, match=r"shard-00001-of-00003.parquet is damaged; remove it"):
-        plan.merge()
+        merge(plan)
 
 
 def test_a_cap_leaves_the_same_random_images_of_each_class(animals: Index, unet: Denoiser, tmp_path: Path) -> None:
-    facts = score(animals, unet, tmp_path / "seven", cap=7)
-    assert (facts["images"], facts["images_left_out"]) == (21, 69)
+    assert score(animals, unet, tmp_path / "seven", cap=7)["images"] == 21
     seven = rows(tmp_path / "seven")
     assert [row["label"] for row in seven.values()] == [0] * 7 + [1] * 7 + [2] * 7
     assert list(seven) != [animals.ids[30 * label + k] for label in range(3) for k in range(7)]
@@ -186,15 +170,15 @@ def test_a_batch_too_large_for_the_memory_is_halved_from_then_on(
     animals: Index, unet: Denoiser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     score(animals, unet, tmp_path / "roomy")
-    loss, sizes = unet.loss, []
+    error, sizes = unet.error, []
 
     def narrow(latents: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
         sizes.append(len(latents))
         if len(latents) > 10:  # both conditions
             raise torch.OutOfMemoryError("out of memory")
-        return loss(latents, *others)
+        return error(latents, *others)
 
-    monkeypatch.setattr(unet, "loss", narrow)
+    monkeypatch.setattr(unet, "error", narrow)
     score(animals, unet, tmp_path / "narrow")
     assert sizes[:3] == [32, 16, 8]
     assert max(sizes[3:]) == 8
@@ -211,7 +195,7 @@ def test_a_memory_too_small_for_one_image_is_said_in_one_line(
     def full(*_: object) -> torch.Tensor:
         raise torch.OutOfMemoryError("out of memory")
 
-    monkeypatch.setattr(unet, "loss", full)
+    monkeypatch.setattr(unet, "error", full)
     with pytest.raises(UserError, match="memory is too small for a single image"):
         score(animals, unet, tmp_path)
     assert not list(tmp_path.iterdir())
@@ -228,3 +212,67 @@ def test_large_maps_are_kept_averaged_down_and_boxes_are_found_before(
     for image, plane in whole.items():
         np.testing.assert_allclose(small[image], plane.reshape(4, 2, 4, 2).mean((1, 3)), atol=1e-4)
     assert rows(tmp_path / "whole") == rows(tmp_path / "small")
+
+
+def test_a_compiled_network_sees_batches_of_one_size(
+    animals: Index, unet: Denoiser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    score(animals, unet, tmp_path / "plain")
+    error, sizes = unet.error, []
+
+    def seen(latents: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(latents))
+        return error(latents, *others)
+
+    monkeypatch.setattr(unet, "is_compiled", True)
+    monkeypatch.setattr(unet, "error", seen)
+    score(animals, unet, tmp_path / "compiled")
+    assert set(sizes) == {32}  # 16 images under both conditions, the last batches of shards (8 and 10 images) filled up
+    plain, compiled = rows(tmp_path / "plain"), rows(tmp_path / "compiled")
+    assert list(plain) == list(compiled)
+    for image, row in plain.items():
+        assert row["boxes"] == compiled[image]["boxes"]
+        assert row["scores"] == pytest.approx(compiled[image]["scores"], abs=1e-6)
+
+
+def test_scores_from_kept_latents(animals: Index, unet: Denoiser, tmp_path: Path) -> None:
+    settings = Scoring(draws=2, shard_size=40, batch_size=16)
+    facts = keep_latents(animals, unet, settings, 16, TrainerSettings().parallel, tmp_path / "latents")
+    assert facts == {"images": 90, "shape": [12, 8, 8]}
+    plan = latent_shards(tmp_path / "latents", 90, settings)
+    kept, some = KeptLatents(animals, plan), animals.take(np.array([3, 39, 40, 88]))
+    for number, row in enumerate((3, 39, 40, 88)):
+        latent, place = kept.of(some)[number]
+        assert place == number
+        torch.testing.assert_close(latent, unet.encode(animals.read(row, 16)[None])[0].half(), atol=0, rtol=0)
+    score(animals, unet, tmp_path / "images", boxes=1)
+    trainer = TrainerSettings().parallel
+    score_images(animals, unet, CONDITIONS, settings, 16, trainer, tmp_path / "kept", kept)
+    score_images(some, unet, CONDITIONS, settings, 16, trainer, tmp_path / "some", kept)
+    images, all_kept, some_kept = (rows(tmp_path / name) for name in ("images", "kept", "some"))
+    assert list(some_kept) == some.ids
+    for image, row in all_kept.items():
+        assert row["scores"] == pytest.approx(images[image]["scores"], abs=2e-3)
+    assert [some_kept[image]["scores"] for image in some.ids] == [
+        pytest.approx(all_kept[image]["scores"], abs=1e-6) for image in some.ids
+    ]
+    assert all_kept != images
+
+
+def test_latents_go_on_where_they_stopped_and_are_finite(
+    animals: Index, unet: Denoiser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, encode, seen = Scoring(shard_size=40, batch_size=20), unet.encode, []
+    keep_latents(animals, unet, settings, 16, TrainerSettings().parallel, tmp_path)
+    plan = latent_shards(tmp_path, 90, settings)
+    before = plan.path(1).read_bytes()
+    plan.path(1).unlink()
+    monkeypatch.setattr(unet, "encode", lambda images: seen.append(len(images)) or encode(images))
+    keep_latents(animals, unet, settings, 16, TrainerSettings().parallel, tmp_path)
+    assert seen == [20, 20]
+    assert plan.path(1).read_bytes() == before
+    plan.path(1).unlink()
+    monkeypatch.setattr(unet, "encode", lambda images: encode(images) * 1e6)  # too large for fp16
+    with pytest.raises(NumericalError, match=rf"image {animals.ids[40]}: its latents are not finite"):
+        keep_latents(animals, unet, settings, 16, TrainerSettings().parallel, tmp_path)
+    assert not plan.path(1).exists()

@@ -9,13 +9,18 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from safetensors.numpy import load_file
 
 from ddselect.dataset.images import read_image
 from ddselect.dataset.index import Index
+from ddselect.features.settings import Features
+from ddselect.features.stage import embed_candidates, patch_side
+from ddselect.features.table import FeatureTable, feature_shards
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import write_table
 from ddselect.runtime.seeds import numpy_generator
-from ddselect.scoring.shards import MERGED
+from ddselect.runtime.trainer import TrainerSettings
+from ddselect.scoring.table import MERGED, crops_of, read_scores
 from ddselect.selection.methods import (
     AllImages,
     DiffusionSelection,
@@ -55,9 +60,58 @@ def scores(animals: Index, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def features(animals: Index, scores: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Features of those boxes and of the whole images by the tiny teacher, in shards that cut through classes."""
+    folder, crops = tmp_path_factory.mktemp("features"), crops_of(read_scores(scores))
+    settings = Features("teacher", shard_size=25, batch_size=8)
+    embed_candidates(animals, crops, tiny_teacher(3), settings, VIEW, TrainerSettings().parallel, folder)
+    return folder
+
+
 @pytest.fixture
-def material(animals: Index, scores: Path) -> Callable[[int], Material]:
-    return lambda seed: Material(animals, VIEW, seed, lambda: tiny_teacher(3), scores)
+def material(animals: Index, scores: Path, features: Path) -> Callable[[int], Material]:
+    def make(seed: int) -> Material:
+        return Material(
+            animals, VIEW, seed, lambda: tiny_teacher(3), scores, lambda rows: feature_shards(features, rows, 25)
+        )
+
+    return make
+
+
+def test_features_are_those_of_the_cuts(animals: Index, scores: Path, features: Path) -> None:
+    crops, teacher = crops_of(read_scores(scores)), tiny_teacher(3)
+    table = FeatureTable(feature_shards(features, len(animals), 25), crops.starts)
+    rows = np.array([0, 24, 25, 61, 89])
+    found = table.read(rows)
+    assert found["image"].shape[0] == 5
+    assert found["crop"].shape[0] == 9  # the first image has one box
+    place = 0
+    for number, row in enumerate(rows.tolist()):
+        path = animals.root / animals.ids[row]
+        whole = teacher.features(read_image(path, None, VIEW)[None] / 255)
+        np.testing.assert_allclose(found["image"][number], whole[0].numpy(), atol=2e-3)  # kept as fp16
+        for box in crops.boxes[crops.starts[row] : crops.starts[row + 1]].tolist():
+            cut = read_image(path, tuple(box), patch_side(crops, animals, VIEW))
+            np.testing.assert_allclose(found["crop"][place], teacher.features(cut[None] / 255)[0].numpy(), atol=2e-3)
+            place += 1
+
+
+def test_features_go_on_where_they_stopped(
+    animals: Index, scores: Path, features: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for shard in features.glob("shard-0000[02]*"):
+        (tmp_path / shard.name).write_bytes(shard.read_bytes())
+    seen, teacher = [], tiny_teacher(3)
+    direct = teacher.features
+    monkeypatch.setattr(teacher, "features", lambda images: seen.append(len(images)) or direct(images))
+    crops, settings = crops_of(read_scores(scores)), Features("teacher", shard_size=25, batch_size=25)
+    embed_candidates(animals, crops, teacher, settings, VIEW, TrainerSettings().parallel, tmp_path)
+    assert seen == [50, 25, 30, 15]  # crops and whole images of the second and the last of four shards
+    for shard in features.glob("shard-*"):
+        one, other = load_file(shard), load_file(tmp_path / shard.name)
+        for kind in one:
+            np.testing.assert_allclose(one[kind], other[kind], atol=2e-3)
 
 
 def rows_of(method: Selection, material: Material) -> list[dict]:

@@ -17,6 +17,7 @@ from ddselect.prompt.modes import Prompt
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import folder_signature
 from ddselect.runtime.hardware import computes_in_bf16
+from ddselect.runtime.store import execution
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _EMBEDDED = {"embedded": "embedded", "embedded_text": "embedded_text"}  # path: folder in this package
@@ -35,6 +36,7 @@ class Backbone:
         dtype: Precision of the network: ``fp32``, ``bf16``, ``fp16``, or ``auto``: bf16 where the machine computes
             in it and fp32 elsewhere (the choice is made here, so results and fingerprints name it).
         variant: Variant of the weight files, e.g. ``fp16``; empty for the plain ones.
+        compile: Whether torch compiles the network first (minutes; it pays for hours of scoring).
         lora: Folder of a LoRA adapter (peft) to merge into the network; empty for none.
         adapt: How to fine-tune the prior on the dataset first.
     """
@@ -44,6 +46,7 @@ class Backbone:
     image_size: int
     dtype: str = "auto"
     variant: str = ""
+    compile: bool = execution(False)
     lora: str = ""
     adapt: Adapt = field(default_factory=Adapt)
 
@@ -97,6 +100,9 @@ class Backbone:
             from ddselect.backbone.lora import merge_lora
 
             merge_lora(denoiser, Path(self.lora))
+        if self.compile:
+            denoiser.network.compile(dynamic=False)  # in place: the names of the weights stay
+            denoiser.is_compiled = True
         return denoiser.to(device).eval()
 
 

@@ -27,6 +27,7 @@ class Denoiser(nn.Module, ABC):
         dtype: Precision of the network's weights and arithmetic; noise, noising and loss are float32 always.
         latent_channels: Channels of a latent.
         config: The network's own config.
+        is_compiled: Whether the network is compiled when first called; it then wants batches of one size only.
         part: Folder of the network in the model's layout.
     """
 
@@ -42,6 +43,7 @@ class Denoiser(nn.Module, ABC):
         self.latents, self.schedule = latents, schedule
         self.config: dict[str, Any] = dict(model.config)
         self.latent_channels = int(self.config["in_channels"])
+        self.is_compiled = False
         self._table: list[str] = []
 
     def install(self, table: Mapping[str, Tensor]) -> None:
@@ -99,7 +101,11 @@ class Denoiser(nn.Module, ABC):
         return 2 ** (len(self.config["block_out_channels"]) - 1)
 
     def loss(self, latents: Tensor, noise: Tensor, timesteps: Tensor, conditions: Tensor) -> Tensor:
-        """Squared error of the prediction, averaged over channels: (N, h, w) float32 (METHOD, section 1).
+        """Squared error of the prediction, averaged over channels: (N, h, w) float32 (METHOD, section 1)."""
+        return self.error(latents, noise, timesteps, conditions).pow(2).mean(1)
+
+    def error(self, latents: Tensor, noise: Tensor, timesteps: Tensor, conditions: Tensor) -> Tensor:
+        """The prediction minus what it should be: (N, C, h, w) float32.
 
         Args:
             latents: (N, C, h, w) float32 z0.
@@ -109,4 +115,4 @@ class Denoiser(nn.Module, ABC):
         """
         noisy = self.schedule.add_noise(latents, noise, timesteps)
         prediction = self.predict(noisy, timesteps, conditions)
-        return (prediction - self.schedule.target(latents, noise, timesteps)).pow(2).mean(1)
+        return prediction - self.schedule.target(latents, noise, timesteps)

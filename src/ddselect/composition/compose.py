@@ -100,7 +100,6 @@ def compose(
     if view % factor:
         raise UserError(f"composition.factor={factor} does not divide the image size {view}")
     root = folder / DISTILLED
-    paths = dict(zip(index.ids, index.table["path"].to_pylist(), strict=True))
     lines = []
     total = len(index) if ipc is None else ipc * len(index.class_names)
     with counting("composition", total, "images") as counter:
@@ -114,7 +113,7 @@ def compose(
                 for patch, cell in zip(patches, cells.tolist(), strict=True):
                     box = (patch["x0"], patch["y0"], patch["x1"], patch["y1"])
                     row, column, size = cell // side, cell % side, view // side
-                    pixels = read_image(index.root / paths[patch["id"]], box, size)
+                    pixels = read_image(index.root / patch["id"], box, size)
                     canvas[:, row * size : (row + 1) * size, column * size : (column + 1) * size] = pixels
                     facts = {key: patch[key] for key in ("kind", "score", "cluster", "rank")}
                     provenance.append({"source": patch["id"], "box": list(box), "cell": [row, column], **facts})

@@ -71,6 +71,13 @@ class Index:
         """(N, 2) int64 widths and heights in pixels."""
         return np.stack([self.table["width"].to_numpy(), self.table["height"].to_numpy()], 1).astype(np.int64)
 
+    def square_boxes(self) -> np.ndarray:
+        """(N, 4) int32 boxes of the images' square views in their pixels: x0, y0, x1, y1."""
+        sizes = self.sizes()
+        side = sizes.min(1, keepdims=True)
+        corner = (sizes - side) // 2
+        return np.concatenate([corner, corner + side], 1).astype(np.int32)
+
     def sizes_at(self, row: int) -> tuple[int, int]:
         """Width and height of one image in pixels."""
         return self.table["width"][row].as_py(), self.table["height"][row].as_py()

@@ -9,7 +9,7 @@ from ddselect.dataset.images import source_to_view
 from ddselect.dataset.index import Index
 from ddselect.dataset.rendering import BOXES
 from ddselect.scoring.candidates import scored_images
-from ddselect.scoring.shards import read_maps, read_scores
+from ddselect.scoring.table import read_maps, read_scores
 
 
 def smooth3(maps: np.ndarray) -> np.ndarray:

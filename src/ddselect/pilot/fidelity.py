@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from ddselect.scoring.shards import read_scores
+from ddselect.scoring.table import read_scores
 
 SELECTED = 0.2  # share of each class that counts as selected
 

@@ -10,7 +10,7 @@ from ddselect.dataset.index import Index
 from ddselect.evaluation.localisation import smooth3, true_boxes
 from ddselect.report.pictures import inline_array, shown_classes, thumbnail_size
 from ddselect.scoring.candidates import scored_images
-from ddselect.scoring.shards import read_maps, read_scores
+from ddselect.scoring.table import read_maps, read_scores
 
 _COLOURS = "RdBu_r"  # matplotlib's name; diverging, and its red and blue differ for colour-blind readers too
 _CLIPPED = 0.01  # share of the positions beyond the ends of the colour scale

@@ -10,6 +10,11 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def threads() -> int:
+    """Threads that this process should keep busy: ``OMP_NUM_THREADS`` where that is set, else all processors."""
+    return int(os.environ.get("OMP_NUM_THREADS", processors()))
+
+
 def computes_in_bf16() -> bool:
     """Whether bf16 is faster than fp32 here: a GPU with bf16 units, or a processor with AVX-512 BF16 or AMX."""
     if torch.cuda.is_available():

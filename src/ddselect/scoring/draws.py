@@ -25,6 +25,7 @@ class Draws:
         band: Lowest and highest timestep as shares of the schedule.
         shared: Whether all images see the same noises and timesteps.
         seed: Seed of everything here.
+        weights: Relative weights of the draws in as many equal parts of the band.
     """
 
     count: int
@@ -33,6 +34,7 @@ class Draws:
     band: tuple[float, float]
     shared: bool
     seed: int
+    weights: tuple[float, ...] = (1.0,)
 
     def timesteps(self, hashes: list[str], steps: int) -> Tensor:
         """(draws, N) int64 timesteps in [0, steps) for images with these content hashes."""
@@ -46,6 +48,13 @@ class Draws:
         low, high = self.band
         values = ((low + (high - low) * position) * steps).astype(np.int64).clip(0, steps - 1)
         return torch.from_numpy(np.repeat(values, 2, axis=0) if self.antithetic else values)
+
+    def weights_at(self, timesteps: Tensor, steps: int) -> Tensor:
+        """(draws, N) float32 weights of draws at some timesteps (draws, N); those of an image sum to 1."""
+        low, high = (share * steps for share in self.band)
+        part = ((timesteps - low) / (high - low) * len(self.weights)).long().clamp(0, len(self.weights) - 1)
+        weights = torch.tensor(self.weights)[part]
+        return weights / weights.sum(0)
 
     def noise(self, hashes: list[str], draw: int, shape: tuple[int, ...]) -> Tensor:
         """(N, *shape) float32 standard normal noise of one draw."""

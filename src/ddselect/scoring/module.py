@@ -1,28 +1,25 @@
-"""Scoring as Lightning prediction: images in, finished shards out."""
+"""Scoring as Lightning prediction: images or their latents in, finished shards out."""
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
-from pytorch_lightning.callbacks import Callback
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from ddselect.backbone.denoiser import Denoiser
 from ddselect.dataset.images import view_to_source
 from ddselect.dataset.index import Index
 from ddselect.prompt.conditions import Conditions
-from ddselect.runtime.companions import working_together
 from ddselect.runtime.errors import NumericalError, UserError
-from ddselect.runtime.progress import Counter, counting, note
-from ddselect.scoring.candidates import candidates
+from ddselect.runtime.fill import Loading, MakeTrainer, fill_shards
+from ddselect.runtime.progress import note
+from ddselect.runtime.ranks import rank
+from ddselect.scoring.latents import KeptLatents, Views
 from ddselect.scoring.scorer import LossError, Maps, best_boxes, difference_maps, image_scores
 from ddselect.scoring.settings import Scoring
-from ddselect.scoring.shards import MAP_SIDE, ShardBatches, ShardPlan
+from ddselect.scoring.table import MAP_SIDE, merge, score_shards, write_rows
 
 
 class ScoringModule(pl.LightningModule):
@@ -38,7 +35,7 @@ class ScoringModule(pl.LightningModule):
         self._lanes, self._at_once = 1, settings.batch_size
 
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int = 0) -> list[dict[str, object]]:
-        """Rows (:data:`ddselect.scoring.shards.SCHEMA`) for (images (N, 3, S, S) uint8, row numbers (N,))."""
+        """Rows (:data:`ddselect.scoring.table.SCHEMA`) for (images (N, 3, S, S) uint8, row numbers (N,))."""
         images, numbers = batch
         rows = numbers.tolist()
         positive = torch.tensor([self.conditions.positive[self.labels[row]] for row in rows], device=self.device)
@@ -49,13 +46,14 @@ class ScoringModule(pl.LightningModule):
             raise NumericalError(f"image {self.ids[rows[error.position]]}: {error}") from None
         cell = self.view // maps.difference.shape[-1]
         side = max(1, round(self.settings.box * maps.difference.shape[-1]))
-        boxes = best_boxes(maps, side, self.settings.boxes, self.settings.sigma * side or None)
+        place = maps.place(self.settings.change)
+        boxes = best_boxes(maps, place, side, self.settings.boxes, self.settings.sigma * side or None)
         scores = image_scores(maps).tolist()
-        planes = F.adaptive_avg_pool2d(maps.difference, min(MAP_SIDE, maps.difference.shape[-1])).half().cpu().numpy()
+        planes = F.adaptive_avg_pool2d(place, min(MAP_SIDE, place.shape[-1])).half().cpu().numpy()
         corners = (torch.cat([boxes.corner, boxes.corner + side], -1) * cell).cpu().numpy()
         result = []
         for i, row in enumerate(rows):
-            found = boxes.score[i].isfinite()
+            found = boxes.exists[i]
             source = view_to_source(corners[i][found.cpu().numpy()], *self.index.sizes_at(row), self.view)
             result.append(
                 {
@@ -64,7 +62,6 @@ class ScoringModule(pl.LightningModule):
                     "image_score": scores[i],
                     "boxes": source.ravel().tolist(),
                     "scores": boxes.score[i][found].tolist(),
-                    "differences": boxes.difference[i][found].tolist(),
                     "losses": boxes.loss[i][found].tolist(),
                     "map": planes[i].tobytes(),
                     "map_side": planes.shape[-2],
@@ -73,7 +70,8 @@ class ScoringModule(pl.LightningModule):
         return result
 
     def on_predict_start(self) -> None:
-        self._lanes = torch.get_num_threads() if self.device.type == "cpu" else 1
+        own_threads = self.device.type == "cpu" and not self.denoiser.is_compiled
+        self._lanes = torch.get_num_threads() if own_threads else 1
         torch.set_num_threads(1 if self._lanes > 1 else torch.get_num_threads())
 
     def on_predict_end(self) -> None:
@@ -103,7 +101,13 @@ class ScoringModule(pl.LightningModule):
             return joined(list(pool.map(part, lanes)))
 
     def _direct(self, images: Tensor, hashes: list[str], positive: Tensor) -> Maps:
-        return difference_maps(self.denoiser, images, hashes, positive, self.conditions.reference, self.draws)
+        count, latents = len(images), self.denoiser.encode(images) if images.dtype == torch.uint8 else images.float()
+        more = self._at_once - count if self.denoiser.is_compiled else 0  # a compiled network is for one batch size
+        latents = torch.cat([latents, latents[-1:].expand(more, -1, -1, -1)])
+        positive = torch.cat([positive, positive[-1:].expand(more)])
+        hashes = [*hashes, *hashes[-1:] * more]
+        maps = difference_maps(self.denoiser, latents, hashes, positive, self.conditions.reference, self.draws)
+        return Maps(maps.difference[:count], maps.change[:count], maps.loss[:count])
 
     def _halve(self, images: int) -> None:
         """From now on at most half as many images go to the device at once; each rank finds its own number."""
@@ -119,60 +123,7 @@ class ScoringModule(pl.LightningModule):
 
 def joined(parts: list[Maps]) -> Maps:
     """The maps of several batches as those of one."""
-    return Maps(torch.cat([maps.difference for maps in parts]), torch.cat([maps.loss for maps in parts]))
-
-
-class _Views(Dataset[tuple[Tensor, int]]):
-    """Square views of the images of an index, with their row numbers."""
-
-    def __init__(self, index: Index, size: int) -> None:
-        self.index, self.size = index, size
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def __getitem__(self, row: int) -> tuple[Tensor, int]:
-        return self.index.read(row, self.size), row
-
-
-class ScoringData(pl.LightningDataModule):
-    """The images of the missing shards, whole shards for each rank."""
-
-    def __init__(self, index: Index, plan: ShardPlan, shards: list[int], settings: Scoring, view: int) -> None:
-        super().__init__()
-        self.index, self.plan, self.shards, self.settings, self.view = index, plan, shards, settings, view
-        self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer shards than ranks
-
-    def predict_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
-        assert self.trainer is not None
-        rank, ranks = self.trainer.global_rank, self.trainer.world_size
-        batches = ShardBatches(self.plan, self.shards, self.settings.batch_size, rank, ranks)
-        workers = self.settings.workers
-        return DataLoader(_Views(self.index, self.view), batch_sampler=batches, num_workers=workers)
-
-
-class ShardWriter(Callback):
-    """Collects rows and writes each shard as soon as it is whole."""
-
-    def __init__(self, plan: ShardPlan, counter: Counter) -> None:
-        self.plan, self.counter = plan, counter
-        self.rows: list[dict[str, object]] = []
-
-    def on_predict_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: tuple[Tensor, Tensor],
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        self.rows += outputs
-        shard = int(batch[1][0]) // self.plan.size
-        if len(self.rows) == len(self.plan.range(shard)):
-            self.plan.write(shard, self.rows)
-            self.rows = []
-        self.counter.advance(len(outputs) * trainer.world_size)  # the other ranks are about as far
+    return Maps(*(torch.cat([getattr(maps, name) for maps in parts]) for name in ("difference", "change", "loss")))
 
 
 def score_images(
@@ -181,8 +132,9 @@ def score_images(
     conditions: Conditions,
     settings: Scoring,
     view: int,
-    make_trainer: Callable[[list[Callback]], pl.Trainer],
+    make_trainer: MakeTrainer,
     folder: Path,
+    latents: KeptLatents | None = None,
 ) -> dict[str, object]:
     """Scores the images whose shards are missing and writes the merged table.
 
@@ -194,33 +146,28 @@ def score_images(
         view: Side in pixels of the square view.
         make_trainer: Makes a trainer with the given callbacks.
         folder: Where shards are, or will be.
+        latents: The images' latents, if they are kept; otherwise they are made from the images' files.
 
     Raises:
         UserError: An image cannot be read, or the view does not suit the backbone.
         NumericalError: A loss is not finite.
     """
     denoiser.latent_shape(view)
-    everything, index = len(index), candidates(index, settings.cap, settings.seed)
-    if len(index) < everything:
-        note(f"  {len(index)} of {everything} images, at most {settings.cap} of each class (scoring.cap)")
     denoiser.install(conditions.table)
-    plan = ShardPlan(folder, len(index), settings.shard_size)
-    missing = plan.missing()
-    todo = sum(len(plan.range(shard)) for shard in missing)
-    is_first = True
-    if missing:
-        with counting("scoring", todo, "images") as counter:
-            trainer = make_trainer([ShardWriter(plan, counter)])
-            module = ScoringModule(denoiser, conditions, settings, index, view)
-            data = ScoringData(index, plan, missing, settings, view)
-            with working_together(trainer):
-                trainer.predict(module, datamodule=data, return_predictions=False)
-            is_first = trainer.is_global_zero
-    if is_first:
-        plan.merge()
+    plan = score_shards(folder, len(index), settings.shard_size)
+    todo = fill_shards(
+        plan,
+        lambda: ScoringModule(denoiser, conditions, settings, index, view),
+        Views(index, view) if latents is None else latents.of(index),
+        write_rows,
+        make_trainer,
+        Loading(settings.batch_size, settings.workers),
+        "scoring",
+    )
+    if rank() == 0:
+        merge(plan)
     return {
         "images": len(index),
-        "images_left_out": everything - len(index),
         "images_scored_last": todo,
         "network_evaluations_per_image": evaluations(conditions, settings),
     }

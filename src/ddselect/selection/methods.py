@@ -1,25 +1,30 @@
 """The ``selection`` group: the method of the paper and its rivals, each a ranking of real patches and images."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
 
-from ddselect.dataset.images import square_box, view_to_source
+from ddselect.dataset.images import view_to_source
 from ddselect.dataset.index import Index
+from ddselect.features.table import FeatureTable
 from ddselect.runtime.errors import UserError
+from ddselect.runtime.hardware import threads
+from ddselect.runtime.progress import counting
 from ddselect.runtime.seeds import key64, numpy_generator
+from ddselect.runtime.shards import ShardPlan
 from ddselect.scoring.candidates import scored_images
-from ddselect.scoring.shards import read_scores
-from ddselect.selection.ranking import nested_order
+from ddselect.scoring.table import crops_of, read_scores
+from ddselect.selection.ranking import embedding, nested_order
 from ddselect.selection.table import Candidates, ranked
-from ddselect.selection.teacher_view import Views, look
+from ddselect.selection.teacher_losses import Views, teacher_losses
 from ddselect.student.models import Classifier
 
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,7 @@ class Material:
         seed: Seed of everything random in the selection.
         teacher: Loads the teacher.
         scores: Folder of the finished scoring stage, if the method asked for it.
+        features: The shards of the features of so many images, if the method asked for them.
     """
 
     index: Index
@@ -39,10 +45,7 @@ class Material:
     seed: int
     teacher: Callable[[], Classifier]
     scores: Path | None
-
-    def whole_boxes(self) -> np.ndarray:
-        """(N, 4) boxes of the square views of all images."""
-        return np.array([square_box(width, height) for width, height in self.index.sizes()], dtype=np.int32)
+    features: Callable[[int], ShardPlan] | None = None
 
 
 @dataclass
@@ -63,6 +66,11 @@ class Selection:
     needs_teacher: ClassVar[bool] = False
     limit: ClassVar[bool] = True
 
+    @property
+    def needs_features(self) -> bool:
+        """Whether it looks at features of the scored candidates."""
+        return False
+
     def __post_init__(self) -> None:
         if not 0 <= self.whole <= 1:
             raise UserError(f"selection.whole={self.whole}: a share from 0 to 1 is needed")
@@ -73,29 +81,35 @@ class Selection:
 
 
 def _by_class(index: Index) -> list[np.ndarray]:
-    """Row numbers of each class."""
-    return [np.flatnonzero(index.labels == label) for label in range(len(index.class_names))]
+    """Row numbers of each class, rising."""
+    order = np.argsort(index.labels, kind="stable")
+    return np.split(order, np.searchsorted(index.labels[order], np.arange(1, len(index.class_names))))
 
 
 @dataclass
 class DiffusionSelection(Selection):
-    """Difference score, k-means within the class on teacher features, one member of each cluster.
+    """Difference score, k-means within the class on features, one member of each cluster.
 
     Attributes:
         keep: Share of a class's candidates that stay: those with the lowest scores go first.
         crop_pick: Which crop a cluster gives: ``best`` score, ``nearest`` to the centroid, or ``top``: by score alone,
             without clusters.
         image_pick: The same for whole images.
+        components: Principal components of the features that are clustered, where there are more; 0 for all.
         depth: Number of candidates per class and kind ordered by clusters; the rest follows by score.
     """
 
     keep: float = 0.8
     crop_pick: str = "nearest"
     image_pick: str = "best"
+    components: int = 64
     depth: int = 400
 
     needs_scores: ClassVar[bool] = True
-    needs_teacher: ClassVar[bool] = True
+
+    @property
+    def needs_features(self) -> bool:
+        return {self.crop_pick, self.image_pick} != {"top"}
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -104,53 +118,56 @@ class DiffusionSelection(Selection):
         for name in ("crop_pick", "image_pick"):
             if getattr(self, name) not in ("best", "nearest", "top"):
                 raise UserError(f"selection.{name}={getattr(self, name)}: choose best, nearest or top")
-        if self.depth < 1:
-            raise UserError(f"selection.depth={self.depth}: at least 1 is needed")
+        for name, least in (("components", 0), ("depth", 1)):
+            if getattr(self, name) < least:
+                raise UserError(f"selection.{name}={getattr(self, name)}: at least {least} is needed")
 
     def rank(self, material: Material) -> list[pa.Table]:
         if material.scores is None:
             raise ValueError("the diffusion selection needs scores")
-        scores = read_scores(material.scores)
-        material = replace(material, index=scored_images(material.index, scores))
-        counts = [len(s) for s in scores["scores"].to_pylist()]
-        crops = Candidates(
-            np.repeat(np.arange(len(scores)), counts),
-            np.concatenate([np.array(b, dtype=np.int32).reshape(-1, 4) for b in scores["boxes"].to_pylist()]),
-            np.concatenate([np.array(s, dtype=np.float32) for s in scores["scores"].to_pylist()]),
-        )
-        images = Candidates(
-            np.arange(len(scores)), material.whole_boxes(), scores["image_score"].to_numpy().astype(np.float32)
-        )
-        index = material.index
-        patch = max(1, round(float(np.median(crops.boxes[:, 2] - crops.boxes[:, 0])) * material.view / _side(index)))
-        views = [Views(crops.rows, crops.boxes, patch), Views(images.rows, images.boxes, material.view)]
-        of_crops, of_images = look(material.teacher(), index, views, "teacher features")
-        tables = []
-        for kind, candidates, pick, features in (
-            ("crop", crops, self.crop_pick, of_crops.features),
-            ("image", images, self.image_pick, of_images.features),
-        ):
-            labels = index.labels[candidates.rows]
-            for label in range(len(index.class_names)):
-                mine = np.flatnonzero(labels == label)
-                mine = mine[np.argsort(-candidates.scores[mine], kind="stable")]
-                kept = mine[: max(1, round(self.keep * len(mine)))]
-                order, clusters = self._order(candidates.scores[kept], features[kept], pick, material.seed)
-                late = np.full(len(mine) - len(kept), -1, dtype=np.int32)
-                everything = np.concatenate([kept[order], mine[len(kept) :]])
-                clusters = np.concatenate([clusters, late])
-                tables.append(ranked(candidates.take(everything), clusters, index.ids, label, kind))
-        return tables
+        table = read_scores(material.scores)
+        index, crops = scored_images(material.index, table), crops_of(table)
+        features = None
+        if self.needs_features:
+            if material.features is None:
+                raise ValueError("clusters need features")
+            features = FeatureTable(material.features(len(index)), crops.starts)
+        whole, image_scores = index.square_boxes(), table["image_score"].to_numpy().astype(np.float32)
+        del table
 
-    def _order(self, scores: np.ndarray, features: np.ndarray, pick: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        if pick == "top":
-            return np.arange(len(scores)), np.full(len(scores), -1, dtype=np.int32)
-        return nested_order(scores, features, pick, self.depth, key64(seed, "k-means"))
+        def rank_class(rows: np.ndarray, label: int) -> list[pa.Table]:
+            mine = np.concatenate([np.arange(crops.starts[row], crops.starts[row + 1]) for row in rows])
+            embedded = features.read(rows) if features else {}
+            found = []
+            for kind, candidates, pick in (
+                ("crop", Candidates(crops.rows[mine], crops.boxes[mine], crops.scores[mine]), self.crop_pick),
+                ("image", Candidates(rows, whole[rows], image_scores[rows]), self.image_pick),
+            ):
+                order, clusters = self._order(candidates.scores, embedded.get(kind), pick, material.seed)
+                found.append(ranked(candidates.take(order), clusters, index, label, kind))
+            return found
 
+        by_class = _by_class(index)
+        with counting("clusters", len(by_class), "classes") as counter, ThreadPoolExecutor(threads()) as pool:
+            parts = []
+            for part in pool.map(rank_class, by_class, range(len(by_class))):
+                parts += part
+                counter.advance()
+        return parts
 
-def _side(index: Index) -> float:
-    """Median side in pixels of the images' square views."""
-    return float(np.median(index.sizes().min(1)))
+    def _order(
+        self, scores: np.ndarray, features: np.ndarray | None, pick: str, seed: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Order (n,) of candidates and the cluster of each in it: those that stay, then the others by score."""
+        by_score = np.argsort(-scores, kind="stable")
+        none = np.full(len(scores), -1, dtype=np.int32)
+        if pick == "top" or features is None:
+            return by_score, none
+        kept = by_score[: max(1, round(self.keep * len(scores)))]
+        key = key64(seed, "k-means")
+        points = embedding(features[kept], self.components, key)
+        order, clusters = nested_order(scores[kept], points, pick, self.depth, key)
+        return np.concatenate([kept[order], by_score[len(kept) :]]), np.concatenate([clusters, none[len(kept) :]])
 
 
 @dataclass
@@ -186,20 +203,20 @@ class RDEDSelection(Selection):
         index = material.index
         size = max(1, round(self.size * material.view))
         padded_to = material.view if self.padded else 0
-        rows = np.arange(len(index))
+        rows, whole_boxes = np.arange(len(index)), index.square_boxes()
         random = [numpy_generator(material.seed, "rded", number) for number in range(self.crops)]
         boxes = [random_boxes(index, self.area, material.view, generator) for generator in random]
-        views = [Views(rows, b, size, padded_to) for b in boxes] + [Views(rows, material.whole_boxes(), material.view)]
-        *of_crops, of_whole = look(material.teacher(), index, views, "teacher losses")
-        losses = np.stack([seen.losses for seen in of_crops])
+        views = [*(Views(b, size, padded_to) for b in boxes), Views(whole_boxes, material.view)]
+        *of_crops, of_whole = teacher_losses(material.teacher(), index, views)
+        losses = np.stack(of_crops)
         best_crop = losses.argmin(0)
         best = Candidates(rows, np.stack(boxes)[best_crop, rows], -losses[best_crop, rows])
-        whole = Candidates(rows, material.whole_boxes(), -of_whole.losses)
+        whole = Candidates(rows, whole_boxes, -of_whole)
         tables = []
         for label, mine in enumerate(_by_class(index)):
             for kind, candidates in (("crop", best), ("image", whole)):
                 order = mine[np.argsort(-candidates.scores[mine], kind="stable")]
-                tables.append(ranked(candidates.take(order), np.full(len(order), -1), index.ids, label, kind))
+                tables.append(ranked(candidates.take(order), np.full(len(order), -1), index, label, kind))
         return tables
 
 
@@ -223,12 +240,12 @@ class RandomSelection(Selection):
         random = numpy_generator(material.seed, "random")
         zeros = np.zeros(len(index), np.float32)
         crops = Candidates(np.arange(len(index)), random_boxes(index, self.area, material.view, random), zeros)
-        whole = Candidates(np.arange(len(index)), material.whole_boxes(), zeros)
+        whole = Candidates(np.arange(len(index)), index.square_boxes(), zeros)
         tables = []
         for label, mine in enumerate(_by_class(index)):
             for kind, candidates in (("crop", crops), ("image", whole)):
                 order = random.permutation(mine)
-                tables.append(ranked(candidates.take(order), np.full(len(order), -1), index.ids, label, kind))
+                tables.append(ranked(candidates.take(order), np.full(len(order), -1), index, label, kind))
         return tables
 
 

@@ -11,6 +11,23 @@ def levels(limit: int) -> list[int]:
     return [level for level in series if level < limit] + [limit]
 
 
+def embedding(features: np.ndarray, components: int, seed: int) -> np.ndarray:
+    """Features (N, D) of a class, standardised, and reduced to their first principal components.
+
+    Args:
+        features: (N, D).
+        components: Dimensions to keep where there are more; 0 keeps all.
+        seed: Seed of the randomised decomposition.
+    """
+    scaled: np.ndarray = (features - features.mean(0)) / (features.std(0) + 1e-6)
+    if not components or features.shape[1] <= components or len(features) <= components:
+        return scaled
+    from sklearn.decomposition import PCA  # a second to import
+
+    reduced: np.ndarray = PCA(components, svd_solver="randomized", random_state=seed % 2**32).fit_transform(scaled)
+    return reduced
+
+
 def nested_order(
     scores: np.ndarray, features: np.ndarray, pick: str, depth: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -23,7 +40,7 @@ def nested_order(
 
     Args:
         scores: (N,) larger is better.
-        features: (N, D) embedding; standardised here.
+        features: (N, D) embedding, as :func:`embedding` makes it.
         pick: The member that a cluster gives: ``best`` score, or ``nearest`` to the centroid.
         depth: Number of candidates to order by clusters.
         seed: Seed of k-means.
@@ -32,17 +49,17 @@ def nested_order(
         (N,) order and (N,) cluster of each in that order: the cluster of the last level.
     """
     count = len(scores)
-    scaled = (features - features.mean(0)) / (features.std(0) + 1e-6)
     chosen: list[int] = []
     clusters = np.zeros(count, dtype=np.int32)
     for level in levels(min(depth, count)):
-        clusters, distance = _cluster(scaled, level, seed)
+        clusters, distance = _cluster(features, level, seed)
         taken = set(clusters[chosen].tolist())
         best = _members(clusters, -scores if pick == "best" else distance, level)
-        fresh = sorted((m for m in best if clusters[m] not in taken and m not in set(chosen)), key=lambda m: -scores[m])
+        fresh = sorted((m for m in best if clusters[m] not in taken), key=lambda m: -scores[m])
         chosen += fresh[: level - len(chosen)]
         if len(chosen) < level:  # empty clusters, as with duplicates: fill by score
-            rest = [i for i in np.argsort(-scores, kind="stable").tolist() if i not in set(chosen)]
+            before = set(chosen)
+            rest = [i for i in np.argsort(-scores, kind="stable").tolist() if i not in before]
             chosen += rest[: level - len(chosen)]
     late = np.setdiff1d(np.argsort(-scores, kind="stable"), chosen, assume_unique=True)
     order = np.concatenate([np.array(chosen, dtype=np.int64), late])

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ddselect.dataset.index import Index
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import write_table
 
@@ -47,11 +48,11 @@ class Candidates:
         return Candidates(self.rows[picks], self.boxes[picks], self.scores[picks])
 
 
-def ranked(candidates: Candidates, clusters: np.ndarray, ids: list[str], label: int, kind: str) -> pa.Table:
+def ranked(candidates: Candidates, clusters: np.ndarray, index: Index, label: int, kind: str) -> pa.Table:
     """Rows of the selection table for candidates that are in order already."""
     count = len(candidates.rows)
     columns = {
-        "id": [ids[row] for row in candidates.rows],
+        "id": index.table["id"].take(pa.array(candidates.rows)).combine_chunks(),
         "label": np.full(count, label),
         "kind": [kind] * count,
         **{name: candidates.boxes[:, i] for i, name in enumerate(("x0", "y0", "x1", "y1"))},

@@ -1,0 +1,185 @@
+"""ImageNet's size on this machine: 1.3 million rows and 1000 classes through everything but the networks.
+
+    python experiments/scoring_cost/million.py [folder]
+
+The index is synthetic, the prior is a stand-in that costs next to nothing, the features are random: what is measured is
+what the product adds around the networks. Every step is a process of its own, so that its peak memory is its own.
+Writes million.json beside this file; needs about 10 GB in the folder (a temporary one by default) and half an hour.
+"""
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ddselect.backbone.denoiser import Denoiser
+from ddselect.backbone.latents import PixelSpace
+from ddselect.backbone.schedule import NoiseSchedule
+from ddselect.dataset.index import Index, read_index
+from ddselect.features.table import feature_shards
+from ddselect.prompt.conditions import Conditions
+from ddselect.runtime.environment import capture_environment
+from ddselect.runtime.files import folder_bytes, read_json, write_json, write_table, write_tensors
+from ddselect.runtime.shards import ShardPlan
+from ddselect.runtime.trainer import TrainerSettings
+from ddselect.scoring.candidates import candidates
+from ddselect.scoring.module import score_images
+from ddselect.scoring.settings import Scoring
+from ddselect.scoring.table import score_shards
+from ddselect.selection.methods import DiffusionSelection, Material
+from ddselect.selection.table import write_selection
+
+ROWS, CLASSES, DIMENSIONS, VIEW = 1_300_000, 1000, 768, 256
+FEATURE_SHARD = 10_000
+
+
+class BlankIndex(Index):
+    """An index whose images need no files."""
+
+    def read(self, row: int, size: int) -> Tensor:
+        return torch.full((3, size // 8, size // 8), row % 256, dtype=torch.uint8)
+
+    def take(self, rows: np.ndarray) -> Index:
+        return BlankIndex(self.root, self.class_folders, self.class_names, self.table.take(pa.array(rows)))
+
+
+class _NoNetwork(nn.Module):
+    """Stands for a network: its prediction is what it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.config = {"in_channels": 4, "block_out_channels": [1]}
+        self.weight = nn.Parameter(torch.zeros(1))
+
+
+class FreeDenoiser(Denoiser):
+    """A stand-in with the latents of Stable Diffusion at 256 pixels, (4, 32, 32), and no cost."""
+
+    def __init__(self) -> None:
+        schedule = NoiseSchedule({"beta_schedule": "scaled_linear", "prediction_type": "epsilon"})
+        super().__init__("free", _NoNetwork(), PixelSpace(1), schedule, torch.float32)
+
+    def encode(self, images: Tensor) -> Tensor:
+        return F.pad(images.float() / 255, (0, 0, 0, 0, 0, 1))
+
+    def call_network(self, noisy: Tensor, time: Tensor, conditions: Tensor) -> Tensor:
+        return noisy * (1 + 1e-4 * conditions[:, None, None, None])
+
+
+def write_index(folder: Path, rows: int) -> None:
+    """Rows of 1300 images for each class, as an index of ImageNet-1K holds them."""
+    per_class = rows // CLASSES
+    folders = [f"n{k:08d}" for k in range(CLASSES)]
+    paths = [f"train/{name}/{name}_{k:05d}.JPEG" for name in folders for k in range(per_class)]
+    table = {
+        "id": paths,
+        "path": paths,
+        "split": ["train"] * len(paths),
+        "label": np.repeat(np.arange(CLASSES), per_class),
+        "width": np.full(len(paths), 500),
+        "height": np.full(len(paths), 375),
+        "bytes": np.full(len(paths), 110_000),
+        "hash": [f"{k:016x}" for k in range(len(paths))],
+    }
+    write_table(folder / "images.parquet", pa.table(table))
+    write_json(folder / "classes.json", {"root": str(folder), "folders": folders, "names": folders})
+
+
+def blank(folder: Path) -> Index:
+    """The index, with images that need no files."""
+    index = read_index(folder).split("train")
+    return BlankIndex(index.root, index.class_folders, index.class_names, index.table)
+
+
+def plan(root: Path) -> None:
+    """Reads the index, chooses candidates at most 300 a class, and divides all images into shards."""
+    index = blank(root / "index")
+    candidates(index, 300, 0)
+    score_shards(root / "scores", len(index), 500).missing()
+
+
+def score(root: Path) -> None:
+    """Scores, shards and merges: 1 draw, maps of 32 x 32."""
+    index, settings = blank(root / "index"), Scoring(draws=1, antithetic=False)
+    conditions = Conditions([k % 2 for k in range(len(index.class_names))], 2)
+    trainer = TrainerSettings().parallel
+    score_images(index, FreeDenoiser(), conditions, settings, VIEW // 8, trainer, root / "scores")
+
+
+def embed(root: Path) -> None:
+    """Random features of every crop and whole image, as the features stage would leave them."""
+    shards, random = feature_shards(root / "features", ROWS, FEATURE_SHARD), np.random.default_rng(0)
+    for shard in shards.missing():
+        size = (len(shards.range(shard)), DIMENSIONS)
+        parts = {kind: random.standard_normal(size, dtype=np.float32) for kind in ("crop", "image")}
+        write_tensors(shards.path(shard), {kind: torch.from_numpy(part).half() for kind, part in parts.items()})
+
+
+def select(root: Path) -> None:
+    """Ranks all crops and whole images of all classes."""
+
+    def features(rows: int) -> ShardPlan:
+        return feature_shards(root / "features", rows, FEATURE_SHARD)
+
+    material = Material(blank(root / "index"), VIEW, 0, _no_teacher, root / "scores", features)
+    write_selection(root / "selection", DiffusionSelection("diffusion", 0.5).rank(material))
+
+
+def _no_teacher() -> None:
+    raise AssertionError("features are there already")
+
+
+STEPS: dict[str, Callable[[Path], None]] = {"plan": plan, "score": score, "embed": embed, "select": select}
+
+
+def run_step(step: str, root: Path) -> dict[str, float]:
+    """Seconds and peak memory of a step in a process of its own."""
+    subprocess.run([sys.executable, __file__, step, str(root)], check=True)
+    return read_json(root / f"{step}.json")
+
+
+def main(root: Path) -> None:
+    """Measures the steps, and how memory and bytes grow from 1000 to 100,000 images."""
+    result: dict[str, object] = {"rows": ROWS, "classes": CLASSES, "feature_dimensions": DIMENSIONS}
+    small = {}
+    for rows in (1000, 100_000):
+        write_index(root / str(rows) / "index", rows)
+        small[rows] = run_step("score", root / str(rows))
+        small[rows]["bytes_per_image"] = folder_bytes(root / str(rows) / "scores") / rows
+    grown = (small[100_000]["peak_bytes"] - small[1000]["peak_bytes"]) / 99_000
+    result["scoring"] = {
+        "memory_bytes_per_image": round(grown),
+        "stored_bytes_per_image": round(small[100_000]["bytes_per_image"]),
+    }
+    print(result["scoring"], flush=True)
+    write_index(root / "index", ROWS)
+    for step in STEPS:
+        found = run_step(step, root)
+        if step != "embed":
+            result[step] = {"seconds": round(found["seconds"], 1), "peak_gib": round(found["peak_bytes"] / 2**30, 2)}
+            print(step, result[step], flush=True)
+    result["environment"] = capture_environment()
+    (Path(__file__).parent / "million.json").write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 2:
+        place, start = Path(sys.argv[2]), time.perf_counter()
+        STEPS[sys.argv[1]](place)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        write_json(place / f"{sys.argv[1]}.json", {"seconds": time.perf_counter() - start, "peak_bytes": peak})
+    elif len(sys.argv) > 1:
+        main(Path(sys.argv[1]))
+    else:
+        with tempfile.TemporaryDirectory() as name:
+            main(Path(name))

@@ -1,0 +1,1 @@
+"""How candidates are embedded, for clustering within a class."""

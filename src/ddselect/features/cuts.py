@@ -1,0 +1,65 @@
+"""Boxes cut from images at one size, each image decoded once for all of its boxes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ddselect.dataset.images import cut_image, decode_image
+from ddselect.dataset.index import Index
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """Boxes of the images of an index, and the size that they are resized to.
+
+    Attributes:
+        starts: (N + 1,) where each image's boxes begin among all, and the number of all.
+        boxes: (M, 4) x0, y0, x1, y1 in the files' pixels.
+        size: Side in pixels.
+    """
+
+    starts: np.ndarray
+    boxes: np.ndarray
+    size: int
+
+
+class Cuts(Dataset[list[Tensor]]):
+    """For each image one tensor (n, 3, size, size) uint8 for each group of boxes."""
+
+    def __init__(self, index: Index, groups: Sequence[Boxes]) -> None:
+        self.index, self.groups = index, groups
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, row: int) -> list[Tensor]:
+        image = decode_image(self.index.root / self.index.table["path"][row].as_py())
+        cuts = []
+        for group in self.groups:
+            boxes = group.boxes[group.starts[row] : group.starts[row + 1]].tolist()
+            views = [cut_image(image, (x0, y0, x1, y1), group.size) for x0, y0, x1, y1 in boxes]
+            cuts.append(torch.stack(views) if views else torch.empty(0, 3, group.size, group.size, dtype=torch.uint8))
+        return cuts
+
+
+@dataclass
+class CutBatch:
+    """The cuts of several images; not frozen, so that Lightning can move it to a device.
+
+    Attributes:
+        cuts: For each group (n, 3, size, size) uint8, those of one image after those of another.
+        counts: For each group the number of cuts of each image.
+    """
+
+    cuts: list[Tensor]
+    counts: list[list[int]]
+
+
+def as_batch(rows: list[list[Tensor]]) -> CutBatch:
+    """The cuts of several images as a batch."""
+    groups = list(zip(*rows, strict=True))
+    return CutBatch([torch.cat(group) for group in groups], [[len(cuts) for cuts in group] for group in groups])

@@ -1,0 +1,86 @@
+"""The features stage: the teacher's view of every candidate, once for all selections and seeds."""
+
+from pathlib import Path
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from ddselect.dataset.index import Index
+from ddselect.features.cuts import Boxes, CutBatch, Cuts, as_batch
+from ddselect.features.settings import Features
+from ddselect.features.table import KINDS, feature_shards
+from ddselect.runtime.errors import NumericalError
+from ddselect.runtime.files import write_tensors
+from ddselect.runtime.fill import Loading, MakeTrainer, fill_shards
+from ddselect.scoring.table import Crops
+from ddselect.student.models import Classifier
+
+Row = tuple[Tensor, Tensor]
+
+
+class _Embedding(pl.LightningModule):
+    """A predict step turns cuts into features."""
+
+    def __init__(self, teacher: Classifier) -> None:
+        super().__init__()
+        self.teacher = teacher
+
+    def predict_step(self, batch: CutBatch, batch_idx: int = 0) -> list[Row]:
+        """For each image the features (n, D) float16 of its crops and (1, D) of the whole of it."""
+        parts = []
+        for cuts, counts in zip(batch.cuts, batch.counts, strict=True):
+            features = self.teacher.features(cuts.float() / 255).half().cpu()
+            if not features.isfinite().all():
+                raise NumericalError("the teacher's features are not finite in float16")
+            parts.append(torch.split(features, counts))
+        return list(zip(*parts, strict=True))
+
+
+def _write(path: Path, rows: list[Row]) -> None:
+    write_tensors(path, {kind: torch.cat(parts) for kind, parts in zip(KINDS, zip(*rows, strict=True), strict=True)})
+
+
+def patch_side(crops: Crops, index: Index, view: int) -> int:
+    """Side in pixels of the crops as they appear in a view of the images: the median."""
+    side = float(np.median(index.sizes().min(1)))
+    return max(1, round(float(np.median(crops.boxes[:, 2] - crops.boxes[:, 0])) * view / side))
+
+
+def embed_candidates(
+    index: Index,
+    crops: Crops,
+    teacher: Classifier,
+    settings: Features,
+    view: int,
+    make_trainer: MakeTrainer,
+    folder: Path,
+) -> dict[str, object]:
+    """Embeds the candidates whose shards are missing: ``shard-*.safetensors`` with ``crop`` and ``image`` features.
+
+    Args:
+        index: The scored images.
+        crops: Their boxes.
+        teacher: The teacher, in evaluation mode.
+        settings: Sizes of shards and batches, and reading processes.
+        view: Side in pixels of the square view that is composed and trained on.
+        make_trainer: Makes a trainer with the given callbacks.
+        folder: Where shards are, or will be.
+
+    Raises:
+        UserError: An image cannot be read.
+        NumericalError: A feature is not finite.
+    """
+    whole = Boxes(np.arange(len(index) + 1), index.square_boxes(), view)
+    patches = Boxes(crops.starts, crops.boxes, patch_side(crops, index, view))
+    fill_shards(
+        feature_shards(folder, len(index), settings.shard_size),
+        lambda: _Embedding(teacher),
+        Cuts(index, [patches, whole]),
+        _write,
+        make_trainer,
+        Loading(settings.batch_size, settings.workers, as_batch),
+        "features",
+    )
+    return {"images": len(index), "crops": len(crops.boxes)}

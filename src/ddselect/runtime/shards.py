@@ -1,0 +1,49 @@
+"""Shards: the rows of a table in files of equal size, which ranks share and interruptions leave whole."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+
+class ShardPlan:
+    """Divides rows into shards.
+
+    Attributes:
+        folder: Where the shards lie.
+        rows: Number of rows.
+        size: Rows per shard; the last one may have fewer.
+        suffix: Of their files.
+    """
+
+    def __init__(self, folder: Path, rows: int, size: int, suffix: str) -> None:
+        self.folder, self.rows, self.size, self.suffix = folder, rows, size, suffix
+
+    def __len__(self) -> int:
+        return -(-self.rows // self.size)
+
+    def path(self, shard: int) -> Path:
+        """File of a shard."""
+        return self.folder / f"shard-{shard:05d}-of-{len(self):05d}{self.suffix}"
+
+    def range(self, shard: int) -> range:
+        """Rows of a shard."""
+        return range(shard * self.size, min((shard + 1) * self.size, self.rows))
+
+    def missing(self) -> list[int]:
+        """Shards that are not written yet."""
+        return [shard for shard in range(len(self)) if not self.path(shard).exists()]
+
+
+class ShardBatches:
+    """Batches of row numbers for one rank, each within one shard; whole shards are dealt out to the ranks in turn."""
+
+    def __init__(self, plan: ShardPlan, shards: list[int], batch_size: int, rank: int, ranks: int) -> None:
+        self.plan, self.shards, self.batch_size = plan, shards[rank::ranks], batch_size
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for shard in self.shards:
+            rows = self.plan.range(shard)
+            for start in range(rows.start, rows.stop, self.batch_size):
+                yield list(range(start, min(start + self.batch_size, rows.stop)))
+
+    def __len__(self) -> int:
+        return sum(-(-len(self.plan.range(shard)) // self.batch_size) for shard in self.shards)

@@ -1,0 +1,105 @@
+"""The score table: what its shards and its merged view hold, and how they are written and read."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ddselect.runtime.errors import UserError
+from ddselect.runtime.files import write_table
+from ddselect.runtime.shards import ShardPlan
+
+MERGED = "scores.parquet"
+MAP_SIDE = 32  # positions per side that are kept of a difference map: 2 KiB an image
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("label", pa.int64()),
+        ("image_score", pa.float32()),
+        ("boxes", pa.list_(pa.int32())),  # x0, y0, x1, y1 of each box in the file's pixels, best box first
+        ("scores", pa.list_(pa.float32())),  # mean difference in each box
+        ("losses", pa.list_(pa.float32())),
+        ("map", pa.binary()),  # what boxes are placed by, fp16, row by row, averaged down to MAP_SIDE
+        ("map_side", pa.int32()),
+    ]
+)
+
+
+def score_shards(folder: Path, rows: int, size: int) -> ShardPlan:
+    """The shards of a score table."""
+    return ShardPlan(folder, rows, size, ".parquet")
+
+
+def write_rows(path: Path, rows: list[dict[str, object]]) -> None:
+    """Writes rows of :data:`SCHEMA`."""
+    write_table(path, pa.Table.from_pylist(rows, schema=SCHEMA))
+
+
+def merge(plan: ShardPlan) -> pa.Table:
+    """Writes and returns the merged view: all rows in index order, without the maps.
+
+    Raises:
+        UserError: A shard does not hold the rows it should.
+    """
+    columns = [name for name in SCHEMA.names if name not in ("map", "map_side")]
+    tables = []
+    for shard in range(len(plan)):
+        try:
+            table = pq.read_table(plan.path(shard), columns=columns)
+        except pa.ArrowException:
+            table = None
+        if table is None or len(table) != len(plan.range(shard)):
+            raise UserError(f"{plan.path(shard)} is damaged; remove it to score its images again")
+        tables.append(table)
+    merged = pa.concat_tables(tables)
+    write_table(plan.folder / MERGED, merged)
+    return merged
+
+
+def read_scores(folder: Path) -> pa.Table:
+    """The merged score table of a finished scoring stage, one row per image in index order."""
+    return pq.read_table(folder / MERGED)
+
+
+def read_maps(folder: Path, ids: list[str] | None = None) -> dict[str, np.ndarray]:
+    """Difference maps (h, w) float32 by image id, of all images or of some."""
+    wanted = None if ids is None else [("id", "in", ids)]
+    maps = {}
+    for path in sorted(folder.glob("shard-*.parquet")):
+        table = pq.read_table(path, columns=["id", "map", "map_side"], filters=wanted)
+        for row in table.to_pylist():
+            flat = np.frombuffer(row["map"], dtype=np.float16).astype(np.float32)
+            maps[row["id"]] = flat.reshape(row["map_side"], -1)
+    return maps
+
+
+@dataclass(frozen=True)
+class Crops:
+    """The boxes of a score table, those of one image after those of another.
+
+    Attributes:
+        starts: (N + 1,) where each image's boxes begin among all, and the number of all.
+        rows: (M,) the image of each box, as a row of the table.
+        boxes: (M, 4) int32 x0, y0, x1, y1 in the files' pixels.
+        scores: (M,) float32.
+    """
+
+    starts: np.ndarray
+    rows: np.ndarray
+    boxes: np.ndarray
+    scores: np.ndarray
+
+
+def crops_of(table: pa.Table) -> Crops:
+    """The boxes of a score table."""
+    scores, corners = (table[name].combine_chunks() for name in ("scores", "boxes"))
+    counts = pc.list_value_length(scores).to_numpy().astype(np.int64)
+    return Crops(
+        starts=np.concatenate([[0], np.cumsum(counts)]),
+        rows=np.repeat(np.arange(len(table)), counts),
+        boxes=corners.flatten().to_numpy().reshape(-1, 4),
+        scores=scores.flatten().to_numpy(),
+    )
