@@ -67,6 +67,8 @@ class Pipeline:
         if e.until == "backbone" and e.backbone.adapt.mode == "none":
             raise UserError("until=backbone: the prior is used as it is; choose backbone/adapt=full, lora or scratch")
         only_scores = e.until in ("backbone", "prompt", "pilot", "scoring")  # needs no teacher, and ends there
+        if e.until == "report":
+            e.student.check(e.dataset.image_size)
         needs_scores = only_scores or any(arm.selection.needs_scores for arm in e.arms)
         if needs_scores:
             folders = e.dataset.class_folders()

@@ -249,7 +249,7 @@ class Stages:
             mean, std = teacher.mean.flatten().tolist(), teacher.std.flatten().tolist()
             logger = loggers.named(f"{arm.selection.name}-seed{seed}") if loggers else False
             return train_student(
-                model=e.student.build(classes, mean, std, seed),
+                model=e.student.build(classes, mean, std, seed, e.dataset.image_size),
                 data=TrainingSet(data.images, data.labels, data.stitched, arm.composition.factor, ipc),
                 protocol=e.protocol,
                 student=e.student,

@@ -106,5 +106,5 @@ def tiny_teacher(classes: int, seed: int = 0) -> Classifier:
     """An untrained but deterministic classifier in evaluation mode."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        network = build_network("small_resnet16", classes)
+        network = build_network("small_resnet16", classes, None)
     return Classifier(network, [0.5] * 3, [0.5] * 3).eval().requires_grad_(False)

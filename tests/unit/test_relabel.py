@@ -53,7 +53,7 @@ def test_equal_logits_have_no_kl() -> None:
 
 
 def student_module(teacher: Classifier) -> StudentModule:
-    model = Classifier(build_network("small_resnet16", 3), [0.5] * 3, [0.5] * 3)
+    model = Classifier(build_network("small_resnet16", 3, None), [0.5] * 3, [0.5] * 3)
     data = TrainingSet(
         torch.randint(0, 256, (6, 3, 16, 16), dtype=torch.uint8),
         torch.tensor([0, 0, 1, 1, 2, 2]),

@@ -19,7 +19,7 @@ def data(count: int = 10) -> TrainingSet:
 
 
 def module(protocol: Protocol, seed: int = 0, count: int = 10) -> StudentModule:
-    model = Classifier(build_network("small_resnet16", 2), [0.5] * 3, [0.5] * 3)
+    model = Classifier(build_network("small_resnet16", 2, None), [0.5] * 3, [0.5] * 3)
     return StudentModule(model, data(count), protocol, 1e-3, seed, None, lambda m: Accuracy(0, 0, 1))
 
 

@@ -10,8 +10,16 @@ from ddselect.dataset.index import Index
 from ddselect.evaluation.accuracy import Accuracy
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import write_json, write_tensors
-from ddselect.student.models import Classifier
-from ddselect.teacher.choice import Bench, PretrainedTeacher, StoredTeacher, build_teacher, load_teacher
+from ddselect.student.models import Classifier, build_network
+from ddselect.student.settings import Student
+from ddselect.teacher.choice import (
+    Bench,
+    PretrainedTeacher,
+    StoredTeacher,
+    TrainedTeacher,
+    build_teacher,
+    load_teacher,
+)
 from tests.helpers.models import tiny_teacher
 
 
@@ -81,12 +89,49 @@ def test_imagenet_teacher_takes_the_columns_of_the_folders(
     from ddselect.student import models
     from ddselect.teacher import choice
 
-    monkeypatch.setattr(choice, "build_network", lambda a, n, pretrained=False: models.build_network(a, n))
+    monkeypatch.setattr(choice, "build_network", lambda a, n, size, pretrained=False: models.build_network(a, n, size))
     PretrainedTeacher("test", "test_resnet.r160_in1k").provide(bench(index), tmp_path)
-    assert json.loads((tmp_path / "teacher.json").read_text())["columns"] == [217, 0, 999]
+    card = json.loads((tmp_path / "teacher.json").read_text())
+    assert (card["columns"], card["image_size"]) == ([217, 0, 999], None)
     teacher, images = load_teacher(tmp_path), torch.rand(2, 3, 64, 64)
     assert isinstance(teacher, Classifier)
     with torch.no_grad():
         whole = Classifier(teacher.network, teacher.mean.flatten().tolist(), teacher.std.flatten().tolist())(images)
         assert whole.shape == (2, 1000)
         assert torch.equal(teacher(images), whole[:, [217, 0, 999]])
+
+
+@pytest.mark.parametrize("architecture", ["convnet3", "resnet18", "vit_tiny"])
+def test_a_trained_teacher_comes_back_for_its_size_of_images(
+    animals: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, architecture: str
+) -> None:
+    from ddselect.student import train
+
+    trained: list[Classifier] = []
+
+    def train_student(model: Classifier, *_: object) -> None:
+        trained.append(model.eval())
+        for name in ("student.safetensors", "metrics.jsonl"):
+            (tmp_path / name).touch()
+
+    monkeypatch.setattr(train, "train_student", train_student)
+    TrainedTeacher("trained", Student(architecture, architecture)).provide(bench(animals), tmp_path)
+    assert json.loads((tmp_path / "teacher.json").read_text())["image_size"] == 16
+    images = torch.rand(2, 3, 16, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(load_teacher(tmp_path)(images), trained[0](images))
+
+
+def test_a_card_without_a_size_is_of_the_published_form(tmp_path: Path) -> None:
+    network = build_network("resnet18", 3, None)
+    write_tensors(tmp_path / "teacher.safetensors", {f"network.{k}": t for k, t in network.state_dict().items()})
+    card = {"architecture": "resnet18", "outputs": 3, "mean": [0.5] * 3, "std": [0.5] * 3, "columns": None,
+            "classes": ["ant", "bee", "cow"]}  # fmt: skip
+    write_json(tmp_path / "teacher.json", card)
+    stem = load_teacher(tmp_path).network.conv1
+    assert (stem.kernel_size, stem.stride) == ((7, 7), (2, 2))
+    write_json(tmp_path / "teacher.json", {**card, "architecture": "convnet3"})
+    with pytest.raises(UserError, match="'convnet3' is made for images of one size, and none is given"):
+        load_teacher(tmp_path)
+    embedded = load_teacher(StoredTeacher("embedded").source)
+    assert embedded(torch.rand(1, 3, 32, 32)).shape == (1, 10)

@@ -1,6 +1,6 @@
-"""Classifiers: students and teachers share one wrapper with the normalisation inside."""
+"""Classifiers by name: students and teachers share one wrapper with the normalisation inside."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -8,51 +8,18 @@ from torch import Tensor, nn
 
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.hardware import convolution_layout
+from ddselect.student import resnet_ap, timm_models
+from ddselect.student.convnet import ConvNet
+from ddselect.student.norm import instance_norm
+from ddselect.student.small_resnet import SmallResNet
 
-
-class _Block(nn.Module):
-    """Two 3 x 3 convolutions with a shortcut (He et al. 2016)."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(outputs)
-        self.shortcut = nn.Sequential()
-        if stride > 1 or inputs != outputs:
-            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = F.relu(self.bn1(self.conv1(x)))
-        return F.relu(self.shortcut(x) + self.bn2(self.conv2(y)))
-
-
-class SmallResNet(nn.Module):
-    """A ResNet for 32-pixel images that trains in seconds on a CPU: 4 x 4 stem of stride 2 and three blocks."""
-
-    def __init__(self, num_classes: int, width: int = 16) -> None:
-        super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(3, width, 4, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
-        self.body = nn.Sequential(_Block(width, width, 1), _Block(width, 2 * width, 2), _Block(2 * width, 4 * width, 2))
-        self.fc = nn.Linear(4 * width, num_classes)
-
-    def forward_features(self, x: Tensor) -> Tensor:
-        """(N, 3, S, S) to (N, D, s, s)."""
-        features: Tensor = self.body(self.stem(x))
-        return features
-
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """(N, D, s, s) to logits (N, K), or to pooled features (N, D)."""
-        pooled = x.mean((2, 3))
-        return pooled if pre_logits else self.fc(pooled)
-
-    def get_classifier(self) -> nn.Module:
-        """The last layer."""
-        return self.fc
-
-
-_SMALL = {"small_resnet16": 16, "small_resnet32": 32}
+_SMALL_RESNETS = {"small_resnet16": 16, "small_resnet32": 32}  # width
+_CONVNETS: dict[str, tuple[int, Callable[[int], nn.Module]]] = {  # depth and norm
+    f"convnet{depth}{suffix}": (depth, norm)
+    for depth in (3, 4, 5, 6)
+    for suffix, norm in (("", instance_norm), ("_bn", nn.BatchNorm2d))
+}
+_OWN = (*_SMALL_RESNETS, *_CONVNETS, "resnetap10")
 
 
 class Classifier(nn.Module):
@@ -61,6 +28,8 @@ class Classifier(nn.Module):
     Attributes:
         network: A timm model, or one with the same ``forward_features`` / ``forward_head`` / ``get_classifier``.
         columns: Outputs that belong to the dataset's classes, in class order; None for all.
+        side: Side in pixels of the only images that the network takes, to which others are resized; None if it takes
+            any.
     """
 
     mean: Tensor
@@ -71,11 +40,14 @@ class Classifier(nn.Module):
     ) -> None:
         super().__init__()
         self.network, self.columns = network.to(memory_format=convolution_layout()), columns
+        self.side = network.image_size if isinstance(network, ConvNet) else timm_models.fixed_side(network)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
     def features(self, images: Tensor) -> Tensor:
         """Images (N, 3, S, S) float in [0, 1] to penultimate features (N, D)."""
+        if self.side not in (None, images.shape[-1]):
+            images = F.interpolate(images, self.side, mode="bilinear", antialias=True)
         maps = self.network.forward_features((images - self.mean) / self.std)  # type: ignore[operator]
         pooled: Tensor = self.network.forward_head(maps, pre_logits=True)  # type: ignore[operator]
         return pooled
@@ -94,25 +66,60 @@ class Classifier(nn.Module):
         return F.pad(images - self.mean, padding) + self.mean
 
 
-def build_network(architecture: str, num_classes: int, pretrained: bool = False) -> nn.Module:
-    """A network by the field's name: ``small_resnet16``, ``small_resnet32``, or any timm model.
+def check_image_size(architecture: str, image_size: int) -> None:
+    """Refuses images whose size an architecture of ``conf/student/`` cannot take; needs no heavy library.
+
+    Args:
+        architecture: Any name; others than those of ``conf/student/`` are not judged here.
+        image_size: Side in pixels.
 
     Raises:
-        UserError: The name is unknown, or the pretrained weights cannot be had.
+        UserError: The size does not suit the architecture.
     """
-    if architecture in _SMALL:
-        return SmallResNet(num_classes, _SMALL[architecture])
+    least, step = 1, timm_models.patch_size(architecture, image_size) or 1
+    if architecture in _CONVNETS:
+        least = 2 ** _CONVNETS[architecture][0]
+    elif architecture in ("resnetap10", "resnet18_in"):
+        least = resnet_ap.SMALLEST
+    elif architecture == "swin_tiny":
+        least = 8 * step  # its patches are merged 2 x 2 three times
+    if image_size < least or image_size % step:
+        steps = f", in steps of {step}" if step > 1 else ""
+        raise UserError(
+            f"architecture '{architecture}' takes images of {max(least, step)} pixels or more{steps}, not of "
+            f"{image_size}; set dataset.image_size or choose another student"
+        )
+
+
+def build_network(architecture: str, num_classes: int, image_size: int | None, pretrained: bool = False) -> nn.Module:
+    """A network by the field's name: one of ``conf/student/``, ``small_resnet32``, or any timm model.
+
+    Args:
+        architecture: The name.
+        num_classes: Outputs.
+        image_size: Side in pixels of the images: stems, patches and last layers are made for it. None for the form in
+            which the architecture is published.
+        pretrained: Loads timm's weights, which fit the published form: the size changes nothing then.
+
+    Raises:
+        UserError: The name is unknown, the size does not suit it, or the pretrained weights cannot be had.
+    """
+    if pretrained and architecture in (*_OWN, "resnet18_in"):
+        raise UserError(f"there are no pretrained weights of '{architecture}'; set teacher=trained")
+    if image_size is not None:
+        check_image_size(architecture, image_size)
+    if architecture in _SMALL_RESNETS:
+        return SmallResNet(num_classes, _SMALL_RESNETS[architecture])
+    if architecture in _CONVNETS:
+        if image_size is None:
+            raise UserError(f"architecture '{architecture}' is made for images of one size, and none is given")
+        return ConvNet(num_classes, image_size, *_CONVNETS[architecture])
+    if architecture == "resnetap10":
+        return resnet_ap.ResNetAP10(num_classes, image_size)
     import timm  # takes seconds, which only its own models need
 
-    if not timm.is_model(architecture):
-        close = ", ".join(timm.list_models(f"*{architecture[:6]}*")[:5])
+    if not timm.is_model(timm_models.NAMES.get(architecture, architecture)):
+        own = [name for name in (*_OWN, *timm_models.NAMES) if name.startswith(architecture[:6])]
+        close = ", ".join((own + timm.list_models(f"*{architecture[:6]}*"))[:5])
         raise UserError(f"unknown architecture '{architecture}'{f'; did you mean one of {close}?' if close else ''}")
-    try:
-        return timm.create_model(architecture, pretrained=pretrained, num_classes=num_classes)
-    except (OSError, RuntimeError) as error:
-        if not pretrained:
-            raise
-        raise UserError(
-            f"pretrained weights of '{architecture}' are not in the local cache and the hub was not reached "
-            f"({' '.join(str(error).split())[:120]}); fetch them on a connected machine, or set teacher=trained"
-        ) from None
+    return timm_models.timm_network(architecture, num_classes, None if pretrained else image_size, pretrained)

@@ -8,9 +8,9 @@ import torch
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.hardware import computes_in_bf16
 from ddselect.runtime.seeds import key64
-from ddselect.student.models import Classifier, build_network
+from ddselect.student.models import Classifier, build_network, check_image_size
 
-VERSION = 2  # of what the stage writes
+VERSION = 3  # of what the stage writes
 
 
 @dataclass
@@ -19,7 +19,7 @@ class Student:
 
     Attributes:
         name: Name in results and reports.
-        architecture: ``small_resnet16``, ``small_resnet32`` or any timm model.
+        architecture: A name of ``conf/student/``, ``small_resnet32`` or any timm model.
         learning_rate: The rate that soft-label protocols use for it.
         precision: ``fp32``, ``bf16`` (autocast) or ``auto``: bf16 where the machine computes in it.
     """
@@ -37,8 +37,18 @@ class Student:
         if self.learning_rate <= 0:
             raise UserError(f"student.learning_rate={self.learning_rate}: a positive number is needed")
 
-    def build(self, classes: int, mean: Sequence[float], std: Sequence[float], seed: int) -> Classifier:
-        """The untrained student; its weights depend on the seed alone."""
+    def check(self, image_size: int) -> None:
+        """Refuses images of a side in pixels that the architecture cannot take.
+
+        Raises:
+            UserError: The size does not suit it; timm's own names are judged only when they are built.
+        """
+        check_image_size(self.architecture, image_size)
+
+    def build(
+        self, classes: int, mean: Sequence[float], std: Sequence[float], seed: int, image_size: int
+    ) -> Classifier:
+        """The untrained student for images of a side in pixels; its weights depend on the seed alone."""
         with torch.random.fork_rng():
             torch.manual_seed(key64(seed, "student"))
-            return Classifier(build_network(self.architecture, classes), mean, std)
+            return Classifier(build_network(self.architecture, classes, image_size), mean, std)

@@ -18,7 +18,7 @@ from ddselect.runtime.files import folder_signature, read_json, write_json, writ
 from ddselect.student.models import Classifier, build_network
 from ddselect.student.settings import Student
 
-VERSION = 1
+VERSION = 2
 WEIGHTS, CARD = "teacher.safetensors", "teacher.json"
 HALF = [0.5, 0.5, 0.5]
 
@@ -116,10 +116,10 @@ class PretrainedTeacher(Teacher):
             )
         from timm.data import resolve_model_data_config  # seconds to import
 
-        network = build_network(self.architecture, 1000, pretrained=True)
+        network = build_network(self.architecture, 1000, None, pretrained=True)
         data = resolve_model_data_config(network)
         columns = [known[f] for f in bench.index.class_folders]
-        _write(folder, network, self.architecture, data["mean"], data["std"], columns, bench.index.class_names)
+        _write(folder, network, self.architecture, None, data["mean"], data["std"], columns, bench.index.class_names)
 
 
 @dataclass
@@ -140,7 +140,7 @@ class TrainedTeacher(Teacher):
         from ddselect.student.module import TrainingSet
         from ddselect.student.train import train_student
 
-        model = self.student.build(len(bench.index.class_names), HALF, HALF, self.seed)
+        model = self.student.build(len(bench.index.class_names), HALF, HALF, self.seed, bench.view)
         images, labels = bench.index.read_all(bench.view), torch.from_numpy(bench.index.labels)
         data = TrainingSet(images, labels, torch.zeros(len(labels), dtype=torch.bool), 1, None)
         train_student(
@@ -148,7 +148,8 @@ class TrainedTeacher(Teacher):
         )
         for name in ("student.safetensors", "metrics.jsonl"):
             (folder / name).unlink()
-        _write(folder, model.network, self.student.architecture, HALF, HALF, None, bench.index.class_names)
+        architecture, classes = self.student.architecture, bench.index.class_names
+        _write(folder, model.network, architecture, bench.view, HALF, HALF, None, classes)
 
 
 def build_teacher(teacher: Teacher, bench: Bench, folder: Path) -> dict[str, object]:
@@ -172,9 +173,12 @@ def build_teacher(teacher: Teacher, bench: Bench, folder: Path) -> dict[str, obj
 
 
 def load_teacher(folder: Path) -> Classifier:
-    """The teacher of a finished stage, frozen and in evaluation mode."""
+    """The teacher of a finished stage, frozen and in evaluation mode.
+
+    Its card says which size of images its network was made for; without that it has the published form.
+    """
     card = read_json(folder / CARD)
-    network = build_network(card["architecture"].split(".")[0], card["outputs"])
+    network = build_network(card["architecture"].split(".")[0], card["outputs"], card.get("image_size"))
     model = Classifier(network, card["mean"], card["std"], card["columns"])
     model.load_state_dict(
         {name: t.float() if t.is_floating_point() else t for name, t in load_file(folder / WEIGHTS).items()}
@@ -186,6 +190,7 @@ def _write(
     folder: Path,
     network: torch.nn.Module,
     architecture: str,
+    image_size: int | None,
     mean: list[float],
     std: list[float],
     columns: list[int] | None,
@@ -195,6 +200,7 @@ def _write(
     tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
     card = {
         "architecture": architecture,
+        "image_size": image_size,
         "outputs": 1000 if columns is not None else len(classes),
         "mean": list(mean),
         "std": list(std),

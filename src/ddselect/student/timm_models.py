@@ -1,0 +1,103 @@
+"""timm's models, those of the field under its names and in the form that small images need."""
+
+from typing import Any
+
+from torch import nn
+
+from ddselect.runtime.errors import UserError
+from ddselect.student.norm import instance_norm
+
+SMALL = 64  # pixels up to which a ResNet's stem keeps the resolution
+NAMES = {
+    "resnet18_in": "resnet18",
+    "mobilenet_v2": "mobilenetv2_100",
+    "vit_tiny": "vit_tiny_patch16_224",
+    "deit_tiny": "deit_tiny_patch16_224",
+    "swin_tiny": "swin_tiny_patch4_window7_224",
+}
+_RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+
+
+def patch_size(architecture: str, image_size: int) -> int | None:
+    """Side in pixels of the patches of ``vit_tiny``, ``deit_tiny`` and ``swin_tiny``; None for other architectures.
+
+    Swin keeps its 4 pixels. A plain transformer has the published 16, for images up to 64 pixels 8 and up to 32
+    pixels 4, so that 32- and 64-pixel images have 64 patches.
+    """
+    if architecture == "swin_tiny":
+        return 4
+    if architecture in ("vit_tiny", "deit_tiny"):
+        return 4 if image_size <= 32 else 8 if image_size <= SMALL else 16
+    return None
+
+
+def timm_network(architecture: str, num_classes: int, image_size: int | None, pretrained: bool = False) -> nn.Module:
+    """A timm model by a name of :data:`NAMES` or of timm.
+
+    ResNet-18 to -152 have the CIFAR stem for images up to 64 pixels (He et al. 2016, section 4.2, as dataset
+    distillation does): a 3 x 3 convolution of stride 1 and no pooling. Models made for images of one size are made for
+    this one. Swin trains without stochastic depth, whose draws would come from global state.
+
+    Args:
+        architecture: The name; a tag of weights after a dot matters to pretrained ones.
+        num_classes: Outputs.
+        image_size: Side in pixels; None for the published form.
+        pretrained: Loads the published weights.
+
+    Raises:
+        UserError: The size does not suit the model, or the pretrained weights cannot be had.
+    """
+    import timm
+
+    name = NAMES.get(architecture, architecture)
+    name = name if pretrained else name.split(".")[0]
+    options = _options(architecture, image_size)
+    if image_size is not None:
+        published = timm.get_pretrained_cfg(name)
+        if published is not None and published.fixed_input_size and image_size != published.input_size[-1]:
+            options["img_size"] = image_size
+    try:
+        network: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=num_classes, **options)
+    except (OSError, RuntimeError, AssertionError, TypeError, ValueError) as error:
+        said = " ".join(str(error).split())[:120]
+        if pretrained and isinstance(error, OSError | RuntimeError):
+            raise UserError(
+                f"pretrained weights of '{architecture}' are not in the local cache and the hub was not reached "
+                f"({said}); fetch them on a connected machine, or set teacher=trained"
+            ) from None
+        if "img_size" in options:
+            raise UserError(
+                f"architecture '{architecture}' cannot be made for images of {image_size} pixels ({said}); set "
+                "dataset.image_size or choose another student"
+            ) from None
+        raise
+    if image_size is not None and image_size <= SMALL and name in _RESNETS:
+        _keep_resolution(network)
+    return network
+
+
+def fixed_side(network: nn.Module) -> int | None:
+    """Side in pixels of the only images that a timm model takes; None if it takes others."""
+    patches = getattr(network, "patch_embed", None)
+    if getattr(patches, "strict_img_size", False) and getattr(patches, "img_size", None):
+        return int(patches.img_size[0])  # type: ignore[union-attr]
+    return None
+
+
+def _options(architecture: str, image_size: int | None) -> dict[str, Any]:
+    """Keyword arguments for timm."""
+    options: dict[str, Any] = {}
+    if architecture == "resnet18_in":
+        options["norm_layer"] = instance_norm
+    if architecture == "swin_tiny":
+        options["drop_path_rate"] = 0.0
+    if image_size is not None and (side := patch_size(architecture, image_size)) is not None:
+        options["patch_size"] = side
+    return options
+
+
+def _keep_resolution(network: nn.Module) -> None:
+    """Gives a timm ResNet the CIFAR stem."""
+    stem = nn.Conv2d(3, network.conv1.out_channels, 3, 1, 1, bias=False)  # type: ignore[arg-type, union-attr]
+    nn.init.kaiming_normal_(stem.weight, mode="fan_out", nonlinearity="relu")
+    network.conv1, network.maxpool = stem, nn.Identity()
