@@ -48,7 +48,8 @@ class ScoringModule(pl.LightningModule):
         side = max(1, round(self.settings.box * maps.difference.shape[-1]))
         place = maps.place(self.settings.change)
         boxes = best_boxes(maps, place, side, self.settings.boxes, self.settings.sigma * side or None)
-        scores = image_scores(maps).tolist()
+        # without a reference the difference is zero on average: how far the best box stands out must do
+        scores = (boxes.score[:, 0] if self.conditions.reference is None else image_scores(maps)).tolist()
         planes = F.adaptive_avg_pool2d(place, min(MAP_SIDE, place.shape[-1])).half().cpu().numpy()
         corners = (torch.cat([boxes.corner, boxes.corner + side], -1) * cell).cpu().numpy()
         result = []

@@ -163,5 +163,5 @@ def best_boxes(maps: Maps, place: Tensor, side: int, count: int, sigma: float | 
 
 
 def image_scores(maps: Maps) -> Tensor:
-    """(N,) float32 score of whole images: mean of the positive part of the map."""
-    return maps.difference.clamp(min=0).mean((1, 2))
+    """(N,) float32 scores of whole images: S of the box that is all of the image."""
+    return maps.difference.mean((1, 2))
