@@ -26,61 +26,60 @@ from ddselect.runtime.environment import capture_environment
 from ddselect.runtime.files import write_table
 from ddselect.runtime.trainer import TrainerSettings
 from ddselect.scoring.module import score_images
-from ddselect.scoring.scorer import Maps, best_boxes
 from ddselect.scoring.settings import Scoring
-from ddselect.scoring.table import MERGED, read_maps, read_scores
+from ddselect.scoring.table import MERGED, read_scores
 
 CPU, VIEW = torch.device("cpu"), 32
-PLAIN = Scoring(draws=100, antithetic=False, stratified=False, band=[0.1, 0.7])
+PLAIN = Scoring(draws=100, antithetic=False, stratified=False, band=[0.1, 0.7], change=0.0)
 DEFAULT = Scoring()
+BEST = replace(PLAIN, draws=12, stratified=True, antithetic=True)
 LEVERS = {
     "12 independent draws": replace(PLAIN, draws=12),
     "+ stratified": replace(PLAIN, draws=12, stratified=True),
-    "+ antithetic": replace(PLAIN, draws=12, stratified=True, antithetic=True),
-    f"+ band {DEFAULT.band}": replace(DEFAULT, draws=12, antithetic=True),
-    f"+ band {DEFAULT.band}, not antithetic": replace(DEFAULT, draws=12, antithetic=False),
-    "all of them, 8 draws": replace(DEFAULT, draws=8, antithetic=True),
-    "all of them, 6 draws": replace(DEFAULT, draws=6, antithetic=True),
-    "all of them, 4 draws": replace(DEFAULT, draws=4, antithetic=True),
-    "4 draws, not antithetic": replace(DEFAULT, draws=4, antithetic=False),
-    "4 draws, not antithetic, shared noise": replace(DEFAULT, draws=4, antithetic=False, noise="shared"),
-    "3 draws, not antithetic": replace(DEFAULT, draws=3, antithetic=False),
-    "2 draws, not antithetic": replace(DEFAULT, draws=2, antithetic=False),
-    "2 draws, antithetic": replace(DEFAULT, draws=2, antithetic=True),
+    "+ antithetic": BEST,
+    "+ placed by the change too": replace(BEST, change=DEFAULT.change),
+    "+ weights 1 to 2 to 1 over the band": replace(BEST, change=DEFAULT.change, weights=[1.0, 2.0, 2.0, 1.0]),
+    f"+ band {DEFAULT.band}": replace(BEST, change=DEFAULT.change, band=DEFAULT.band),
+    "24 draws": replace(BEST, draws=24, change=DEFAULT.change),
+    "24 draws, not placed by the change": replace(BEST, draws=24),
+    "8 draws": replace(BEST, draws=8, change=DEFAULT.change),
+    "4 draws": replace(BEST, draws=4, change=DEFAULT.change),
+    "4 draws, band of the default": replace(DEFAULT, draws=4, antithetic=True),
+    "4 draws, band of the default, shared noise": replace(DEFAULT, draws=4, antithetic=True, noise="shared"),
+    "3 draws, not antithetic: the default": DEFAULT,
+    "3 draws, not antithetic, not placed by the change": replace(DEFAULT, change=0.0),
+    "2 draws, not antithetic, band of the default": replace(DEFAULT, draws=2),
+    "2 draws, antithetic, band of the default": replace(DEFAULT, draws=2, antithetic=True),
 }
-FIRST, MORE, KEPT = 2, 4, 0.5  # successive halving: draws for all, further draws, for which share of a class
+FIRST, MORE, KEPT = 4, 16, 0.5  # successive halving: draws for all, further draws, for which share of a class
+REPEATS = 3  # of it, and of plain scoring at its cost
 
 
 def halved(index: Index, first: Path, more: Path, folder: Path) -> None:
-    """The scores of halving: the better part of each class has the draws of both folders, the rest of one only."""
-    table, maps, further = read_scores(first), read_maps(first), read_maps(more)
-    best = np.array([row[0] for row in table["scores"].to_pylist()])
-    labels = index.labels
-    rows = []
-    for label in np.unique(labels):
-        mine = np.flatnonzero(labels == label)
-        kept = mine[np.argsort(-best[mine], kind="stable")][: round(KEPT * len(mine))]
-        for row in mine:
-            image, own = index.ids[row], maps[index.ids[row]]
-            plane = (FIRST * own + MORE * further[image]) / (FIRST + MORE) if row in kept else own
-            mean = torch.from_numpy(plane)[None]
-            side = plane.shape[0] // 2
-            boxes = best_boxes(Maps(mean, mean), side, 1, DEFAULT.sigma * side)
-            corner = boxes.corner[0, 0].numpy() * (VIEW // plane.shape[0])
-            # those that are out of the race stay behind all others
-            score = float(boxes.score[0, 0]) - (0 if row in kept else 1e3)
-            rows.append(
-                {
-                    "id": image,
-                    "label": int(label),
-                    "image_score": float(plane.clip(0).mean()) - (0 if row in kept else 1e3),
-                    "boxes": [*corner.tolist(), *(corner + VIEW // 2).tolist()],
-                    "scores": [score],
-                    "row": int(row),
-                }
-            )
+    """The scores of halving: the better part of each class has the draws of both folders, the rest of one only.
+
+    Boxes are those of the first draws, scores the means of all of an image's.
+    """
+    one, other = read_scores(first), read_scores(more)
+    scores, further = (np.array([row[0] for row in table["scores"].to_pylist()]) for table in (one, other))
+    whole, whole_further = (table["image_score"].to_numpy() for table in (one, other))
+    kept = np.zeros(len(one), dtype=bool)
+    for label in np.unique(index.labels):
+        mine = np.flatnonzero(index.labels == label)
+        kept[mine[np.argsort(-scores[mine], kind="stable")][: round(KEPT * len(mine))]] = True
+
+    def combined(mean: np.ndarray, others: np.ndarray) -> np.ndarray:
+        # those that are out of the race stay behind all others
+        return np.where(kept, (FIRST * mean + MORE * others) / (FIRST + MORE), mean - 1e3)
+
+    crops = pa.array([[score] for score in combined(scores, further).tolist()], pa.list_(pa.float32()))
+    boxes = [b if k else a for a, b, k in zip(*(t["boxes"].to_pylist() for t in (one, other)), kept, strict=True)]
+    table = one.set_column(one.schema.get_field_index("scores"), "scores", crops)
+    table = table.set_column(table.schema.get_field_index("image_score"), "image_score",
+                             pa.array(combined(whole, whole_further), pa.float32()))  # fmt: skip
+    table = table.set_column(table.schema.get_field_index("boxes"), "boxes", pa.array(boxes, pa.list_(pa.int32())))
     folder.mkdir()
-    write_table(folder / MERGED, pa.Table.from_pylist(sorted(rows, key=lambda r: r["row"])))
+    write_table(folder / MERGED, table)
 
 
 def main(images: int, draws: int) -> None:
@@ -103,11 +102,16 @@ def main(images: int, draws: int) -> None:
         references = [score(replace(PLAIN, draws=draws, seed=seed), root / f"reference {seed}") for seed in (1, 2)]
         ceiling = agreement(*references)
         places = {title: (settings.draws, score(settings, root / title)) for title, settings in LEVERS.items()}
-        begin = score(replace(DEFAULT, draws=FIRST, antithetic=False), root / "first")
-        more = score(replace(DEFAULT, draws=MORE, antithetic=False, seed=9), root / "more")
-        title = f"halving: {FIRST} draws for all, {MORE} more for {KEPT:.0%}"
-        halved(index, begin, more, root / title)
-        places[title] = (FIRST + KEPT * MORE, root / title)
+        equal = round(FIRST + KEPT * MORE)
+        for seed in range(10, 10 + REPEATS):
+            plain = replace(BEST, change=DEFAULT.change, seed=seed)
+            begin = score(replace(plain, draws=FIRST), root / f"first {seed}")
+            more = score(replace(plain, draws=MORE, seed=seed + 10), root / f"more {seed}")
+            title = f"halving, seed {seed}: {FIRST} draws for all, {MORE} more for {KEPT:.0%}"
+            halved(index, begin, more, root / title)
+            places[title] = (equal, root / title)
+            title = f"plain, seed {seed}: {equal} draws for all"
+            places[title] = (equal, score(replace(plain, draws=equal), root / title))
         rows = []
         for title, (count, place) in places.items():
             found = mean_agreement([agreement(reference, place) for reference in references]).relative_to(ceiling)
