@@ -74,6 +74,17 @@ def test_two_ranks_score_what_one_does(one_rank: Path, two_ranks: Path, shards: 
     folders = {path.parent for path in two_ranks.glob(f"store/scoring/*/{shards}")}
     (folder,) = folders
     assert len(list(folder.glob("shard-*.parquet"))) == count
+    assert_same_scores(one_rank, folder)
+
+
+def test_three_ranks_score_what_one_does(one_rank: Path, tmp_path: Path) -> None:
+    ended = run_here(tmp_path, *SCORES, "until=scoring", "trainer=ddp_cpu", "trainer.devices=3")
+    assert ended.code == 0, ended.err
+    assert_same_scores(one_rank, only(tmp_path / "store" / "scoring"))
+
+
+def assert_same_scores(one_rank: Path, folder: Path) -> None:
+    """A finished table with the rows of one rank: labels and boxes equal, numbers within the tolerance."""
     assert (folder / "manifest.json").exists()
     one, two = read_scores(one_rank), read_scores(folder)
     assert one["id"].to_pylist() == two["id"].to_pylist()
@@ -121,7 +132,7 @@ class TestSweep:
         folder, _ = swept
         manifests = [path.parts[-3] for path in folder.glob("store/*/*/manifest.json")]
         stages = {stage: manifests.count(stage) for stage in set(manifests)}
-        shared = {"index": 1, "teacher": 1, "prompt": 1, "scoring": 1}
+        shared = {"index": 1, "teacher": 1, "prompt": 1, "scoring": 1, "features": 1}
         assert stages == {**shared, "selection": 2, "composition": 4, "student": 4}
         assert all(len(list((folder / "store" / stage).iterdir())) == 1 for stage in shared)
 

@@ -155,7 +155,12 @@ class Run:
             "teacher": {"name": "wise", "top1": 95.04, "top5": 99.0},
             "localisation": localisation,
             "environment": {**environment, "threads": 1, "gpus": []},
-            "config": {"ipc": IPC, "dataset": {"image_size": 16}, "note": "</pre><script>alert(1)</script>"},
+            "config": {
+                "ipc": IPC,
+                "scoring": {"change": 0.75},
+                "dataset": {"image_size": 16},
+                "note": "</pre><script>alert(1)</script>",
+            },
         }
 
     def page(self, scores: Done | None = None, settings: Report | None = None, **results: Any) -> Page:

@@ -10,6 +10,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from ddselect.config import build_experiment, conf_dir
+from ddselect.dataset.index import Index
 from ddselect.pipeline import run
 from ddselect.prompt.conditions import PROMPTS, read_prompts
 from ddselect.runtime.errors import UserError
@@ -107,6 +108,25 @@ def test_a_family_scores_images(
     folder = scores_of(images, store, *chosen, f"backbone.image_size={family.image_size}", *mode)
     assert_scores(folder, 16 if name.startswith("ddpm") else family.image_size // 2)
     assert prompts(store) == wanted
+
+
+def test_kept_latents_serve_every_prompt(
+    images: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = ["backbone=sd15", f"backbone.path={write_sd15(tmp_path / 'prior')}", "backbone.image_size=16"]
+    direct = read_scores(scores_of(images, store, *chosen, "prompt=label"))
+    kept = read_scores(scores_of(images, store, *chosen, "prompt=label", "scoring.keep_latents=true"))
+    assert kept["id"] == direct["id"]
+    for name in ("scores", "losses"):
+        np.testing.assert_allclose(kept[name].to_pylist(), direct[name].to_pylist(), rtol=0.02, atol=2e-4)
+
+    def unread(*_: object) -> None:
+        raise AssertionError("an image was read")
+
+    monkeypatch.setattr(Index, "read", unread)
+    other = scores_of(images, store, *chosen, *SENTENCES, "scoring.keep_latents=true", "scoring.draws=1")
+    assert_scores(other, 8)
+    assert len(list((store / "latents").iterdir())) == 1
 
 
 def test_labels_are_found_among_the_names_that_a_prior_knows(images: Path, store: Path, tmp_path: Path) -> None:

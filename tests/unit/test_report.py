@@ -202,6 +202,7 @@ def test_maps_are_explained_for_each_prompt_mode(run: Run, mode: str, words: str
     source = path.read_text()
     assert f"with the prompt mode <code>{mode}</code>" in source
     assert words in source
+    assert ("(25 %) and how much it changes the prediction at all (75 %)" in source) == (mode != "none")
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from ddselect.runtime.errors import UserError
 
-VERSION = 1  # of what the stage writes
+VERSION = 2  # of what the stage writes
 
 
 @dataclass

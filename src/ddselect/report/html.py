@@ -62,6 +62,7 @@ def write_report(
             sharp=view <= SHARP,
             scored=scores is not None,
             maps=build_maps(index, scores.folder, view, settings.maps_per_class) if scores else None,
+            change=config["scoring"]["change"],
             prompts=prompts,
             localisation=results["localisation"],
             curves=curves,

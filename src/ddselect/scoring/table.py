@@ -13,7 +13,7 @@ from ddselect.runtime.files import write_table
 from ddselect.runtime.shards import ShardPlan
 
 MERGED = "scores.parquet"
-MAP_SIDE = 32  # positions per side that are kept of a difference map: 2 KiB an image
+MAP_SIDE = 32  # positions per side that are kept of a map: 2 KiB an image
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),
