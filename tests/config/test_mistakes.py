@@ -43,6 +43,7 @@ VALUES: list[tuple[str, str, object, list[object]]] = [
     ("teacher=trained", "recipe.steps", "few", []),
     ("teacher=trained", "student.learning_rate", "fast", []),
     ("teacher=trained", "seed", "none", []),
+    ("teacher=embedded", "check", "maybe", []),
     ("student=small_resnet16", "learning_rate", "fast", [0.0, -1.0]),
     ("student=small_resnet16", "precision", [16], ["fp8"]),
     ("protocol=digits", "labels", [1], ["fuzzy"]),
