@@ -1,11 +1,13 @@
-"""Protocols: the rate, the batch, and when to test."""
+"""Protocols: the rate, the batch, when to test, and what differs from a preset."""
 
 from math import cos, pi
 
 import pytest
 
+from ddselect.protocol.deviations import deviations
 from ddselect.protocol.recipe import Protocol
 from ddselect.runtime.errors import UserError
+from tests.helpers.protocols import preset
 
 
 def test_zeta_1_ends_near_zero_and_zeta_2_at_half() -> None:
@@ -81,6 +83,24 @@ def test_a_settled_protocol_needs_no_rules_and_stays_as_it_is() -> None:
     assert (many.epochs, many.zeta, many.learning_rate, many.weight_decay) == (4, 2.0, 0.5, 0.3)
     assert many.settled("resnet18", 9.0, 1, 5) == many
     assert protocol.settled("resnet18.tv_in1k", 0.125, 1, 100).epochs == 5  # below a hundred nothing is floored
+
+
+@pytest.mark.parametrize("name", ["rded", "rded_mixup", "fkd", "rd3", "hard", "digits"])
+def test_a_preset_does_not_differ_from_itself(name: str) -> None:
+    assert deviations(preset(name)) == []
+
+
+def test_what_differs_from_the_preset_is_written_as_on_the_command_line() -> None:
+    changed = preset("rded", "protocol.epochs=100", "protocol.area=[0.5,1]", "protocol.flip=false", "protocol.loss=mse")
+    assert deviations(changed) == [
+        "protocol.epochs=100 (rded: 300)",
+        "protocol.loss=mse (rded: kl)",
+        "protocol.area=[0.5,1.0] (rded: [0.0,1.0])",
+        "protocol.flip=false (rded: true)",
+    ]
+    assert deviations(preset("rded_mixup", "protocol.alpha=1")) == ["protocol.alpha=1.0 (rded_mixup: 0.8)"]
+    assert deviations(preset("hard", "protocol.epochs=9")) == ["protocol.epochs=9 (hard: 0)"]
+    assert deviations(Protocol("mine", steps=3)) == ["protocol.name=mine (no protocol of conf/protocol)"]
 
 
 @pytest.mark.parametrize("evaluations", [1, 6, 10])
