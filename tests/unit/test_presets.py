@@ -248,6 +248,20 @@ def test_last_milestones_are_floored() -> None:
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
+def test_a_view_can_be_made_again_from_seed_and_step(name: str) -> None:
+    first, again = built(preset(name)), built(preset(name))
+    images, stitched = first.data.images[:20], first.data.stitched[:20]
+    torch.manual_seed(1)
+    a = first.augment(images, stitched, 7)
+    torch.manual_seed(2)
+    b = again.augment(images, stitched, 7)
+    assert torch.equal(a.images, b.images)
+    assert torch.equal(a.partner, b.partner)
+    assert a.share == b.share
+    assert not torch.equal(a.images, again.augment(images, stitched, 8).images)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_a_student_learns(name: str, tmp_path: Path) -> None:
     short = ("epochs=0", "steps=60", "evaluate_from=0", "evaluations=3")
     protocol = preset(name, *(f"protocol.{change}" for change in short))
