@@ -143,7 +143,7 @@ def build_experiment(cfg: DictConfig) -> Experiment:
             raise UserError(f"compare={name}: no such selection; choose from {', '.join(options('selection'))}")
         rival = cfg.copy()
         OmegaConf.set_struct(rival, False)
-        rival.selection = _option("selection", name)
+        rival.selection = read_option("selection", name)
         arm = Arm(build(rival, "selection"), build(rival, "composition"))
         if arm.selection.name not in [a.selection.name for a in arms]:
             arms.append(arm)
@@ -172,11 +172,11 @@ def check_options(settings: Iterable[str]) -> None:
             raise UserError(f"{setting}: a group has one option; choose one of {', '.join(options(group))}")
 
 
-def _option(group: str, name: str) -> DictConfig:
+def read_option(group: str, name: str) -> DictConfig:
     """An option as its file says it, on top of the options of the same group that it builds on."""
     node = cast(DictConfig, OmegaConf.load(conf_dir() / group / f"{name}.yaml"))
     for base in reversed([str(entry) for entry in node.pop("defaults", []) if entry != "_self_"]):
-        node = cast(DictConfig, OmegaConf.merge(_option(group, base), node))
+        node = cast(DictConfig, OmegaConf.merge(read_option(group, base), node))
     return node
 
 

@@ -75,7 +75,7 @@ class Stages:
             "teacher": e.teacher,
             "weights": e.teacher.signature(),
             "split": e.evaluation.split,
-            "test_margin": e.protocol.test_margin,
+            "test_margin": e.protocol.margin(e.dataset.image_size),
         }
         build = partial(teaching.build_teacher, e.teacher, bench)
         return Stage("teacher", teaching.VERSION, config, [index], build)
@@ -278,8 +278,8 @@ class Stages:
 
         def test(model: Classifier) -> Accuracy:
             if self._test_set is None:
-                images = self._images(index, e.evaluation.split)
-                self._test_set = TestSet(images, e.dataset.image_size, e.protocol.test_margin)
+                images, size = self._images(index, e.evaluation.split), e.dataset.image_size
+                self._test_set = TestSet(images, size, e.protocol.margin(size))
             return measure(model, self._test_set, e.evaluation, e.trainer.device)
 
         return test

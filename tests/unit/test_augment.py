@@ -1,12 +1,16 @@
-"""Augmentation of batches: exact shares, right partners, and nothing random but the given generator."""
+"""Windows, flips and shuffles of batches: torchvision's windows, and nothing random but the given generator."""
 
 from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
+from torchvision.transforms import RandomResizedCrop
+from torchvision.transforms.v2 import functional
 
-from ddselect.student.augment import crop_resize, cutmix, flip, mixup, shuffle_patches
+from ddselect.student.augment import crop_resize, flip, random_windows, resize_windows, shuffle_patches
+from ddselect.student.colour import jitter, lighting
+from ddselect.student.mixing import cutmix, mixup
 
 KEEP = [1.0, 1.0]
 
@@ -15,60 +19,11 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def constant_images(count: int, height: int = 12, width: int = 12) -> Tensor:
-    """Image i has the value i everywhere."""
-    return torch.arange(float(count)).view(-1, 1, 1, 1).expand(count, 3, height, width).clone()
-
-
 def ramp(count: int, side: int = 16) -> Tensor:
     """First channel: x of the pixel's centre in [0, 1]; second: y; third: 0."""
     centre = (torch.arange(side) + 0.5) / side
     x, y = centre.expand(side, side), centre[:, None].expand(side, side)
     return torch.stack([x, y, torch.zeros(side, side)]).expand(count, 3, side, side).clone()
-
-
-@pytest.mark.parametrize("size", [(12, 12), (9, 14)])
-def test_cutmix_share_is_the_share_of_own_pixels(size: tuple[int, int]) -> None:
-    shares = []
-    for seed in range(60):
-        mix = cutmix(constant_images(5, *size), 1.0, generator(seed))
-        assert sorted(mix.partner.tolist()) == list(range(5))
-        shares.append(mix.share)
-        for i, partner in enumerate(mix.partner.tolist()):
-            own, other = (mix.images[i] == i).float().mean(), (mix.images[i] == partner).float().mean()
-            assert own.item() == pytest.approx(1.0 if partner == i else mix.share)
-            assert other.item() == pytest.approx(1.0 if partner == i else 1 - mix.share)
-    assert min(shares) < 0.5
-    assert max(shares) > 0.9
-
-
-def test_cutmix_pastes_one_box_in_place() -> None:
-    images = torch.rand(4, 3, 12, 12, generator=generator())
-    mix = cutmix(images, 1.0, generator(3))
-    changed = (mix.images != images).any(1)
-    boxes = set()
-    for i, partner in enumerate(mix.partner.tolist()):
-        if partner == i:
-            continue
-        rows, columns = changed[i].any(1).nonzero().flatten(), changed[i].any(0).nonzero().flatten()
-        y, x = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-        assert changed[i, y, x].all()
-        assert torch.equal(mix.images[i, :, y, x], images[partner, :, y, x])
-        boxes.add((y.start.item(), y.stop.item(), x.start.item(), x.stop.item()))
-    assert len(boxes) == 1
-    assert torch.equal(images, torch.rand(4, 3, 12, 12, generator=generator()))  # the input is left alone
-
-
-def test_mixup_blends_with_the_partner() -> None:
-    images, shares = torch.rand(6, 3, 4, 4, generator=generator()), []
-    for seed in range(200):
-        mix = mixup(images, 0.8, generator(seed))
-        assert sorted(mix.partner.tolist()) == list(range(6))
-        torch.testing.assert_close(mix.images, mix.share * images + (1 - mix.share) * images[mix.partner])
-        shares.append(mix.share)
-    values = torch.tensor(shares)
-    assert values.mean().item() == pytest.approx(0.5, abs=0.06)
-    assert values.var().item() == pytest.approx(1 / (4 * 2.6), abs=0.02)  # Beta(a, a): 1 / (4 (2 a + 1))
 
 
 @pytest.mark.parametrize("side", [16, 15])
@@ -104,13 +59,57 @@ def test_random_resized_crop_stays_inside_and_has_the_area() -> None:
     assert right.max().item() == pytest.approx(1, abs=0.02)
 
 
+@pytest.mark.parametrize("antialias", [False, True])
+@pytest.mark.parametrize("side", [24, 31])
+def test_a_window_is_resized_as_torchvision_does(side: int, antialias: bool) -> None:
+    """Never to fewer pixels, so that antialiasing is nothing; at the window's edge nothing comes from outside it."""
+    images = torch.rand(40, 3, side, side, generator=generator())
+    windows = random_windows(40, side, [0.02, 1.0], [0.5, 2.0], generator(1))
+    windows[0], windows[1] = torch.tensor([side - 1, 0, 1, side]), torch.tensor([0, 0, side, side])
+    out = resize_windows(images, windows)
+    for image, window, found in zip(images, windows.tolist(), out, strict=True):
+        expected = functional.resized_crop(image, *window, [side, side], antialias=antialias)
+        torch.testing.assert_close(found, expected, atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("area", "ratio"), [([0.08, 1.0], [3 / 4, 4 / 3]), ([0.5, 1.0], [3 / 4, 4 / 3]), ([0.9, 1.0], [0.5, 2.0])]
+)
+def test_windows_are_distributed_as_torchvisions(area: list[float], ratio: list[float]) -> None:
+    """Mean, spread and quartiles of top, left, height, width and area, where many drawn windows do not fit too."""
+    side, count = 32, 4000
+    image = torch.zeros(3, side, side)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        theirs = torch.tensor([RandomResizedCrop.get_params(image, area, ratio) for _ in range(count)]).float()
+    ours = random_windows(count, side, area, ratio, generator()).float()
+    for a, b in (
+        (ours, theirs),
+        (ours[:, 2:].prod(1, keepdim=True) / side, theirs[:, 2:].prod(1, keepdim=True) / side),
+    ):
+        error = 5 * b.std(0) * (2 / count) ** 0.5 + 1e-6
+        assert ((a.mean(0) - b.mean(0)).abs() <= error).all()
+        torch.testing.assert_close(a.std(0), b.std(0), rtol=0.08, atol=0.05)
+        quartiles = torch.tensor([0.25, 0.5, 0.75])
+        torch.testing.assert_close(a.quantile(quartiles, 0), b.quantile(quartiles, 0), rtol=0.02, atol=1.0)
+    assert (ours[:, 0] + ours[:, 2]).max() <= side
+    assert (ours[:, 1] + ours[:, 3]).max() <= side
+
+
+def test_where_no_window_fits_it_is_the_largest_in_the_middle() -> None:
+    """Every window of all the image's area and twice as wide as high would leave it: half of the height is left."""
+    expected = torch.tensor([[8, 0, 16, 32]]).expand(5, 4)
+    assert torch.equal(random_windows(5, 32, [1.0, 1.0], [2.0, 2.0], generator()), expected)
+    assert torch.equal(random_windows(5, 32, [1.0, 1.0], [0.5, 0.5], generator()), expected[:, [1, 0, 3, 2]])
+
+
 def test_aspect_ratio_is_log_uniform() -> None:
-    left, right, top, bottom = windows(crop_resize(ramp(500), [0.2, 0.2], [0.5, 2.0], 0.0, generator()))
+    left, right, top, bottom = windows(crop_resize(ramp(500, 64), [0.2, 0.2], [0.5, 2.0], 0.0, generator()))
     ratio = torch.log2((right - left) / (bottom - top))
     assert ratio.min().item() == pytest.approx(-1, abs=0.05)
     assert ratio.max().item() == pytest.approx(1, abs=0.05)
     assert ratio.mean().item() == pytest.approx(0, abs=0.08)
-    torch.testing.assert_close((right - left) * (bottom - top), torch.full((500,), 0.2), atol=5e-3, rtol=0)
+    torch.testing.assert_close((right - left) * (bottom - top), torch.full((500,), 0.2), atol=0.01, rtol=0)
 
 
 def test_zooming_out_and_shifting_mirror_the_border() -> None:
@@ -159,7 +158,10 @@ def test_shuffle_of_one_patch_is_nothing() -> None:
     "augment",
     [
         lambda x, g: crop_resize(x, [0.3, 1.0], [0.8, 1.2], 0.0, g),
+        lambda x, g: crop_resize(x, [0.6, 1.5], [1.0, 1.0], 0.2, g),
         flip,
+        lambda x, g: jitter(x, 0.4, g),
+        lambda x, g: lighting(x, 0.1, g),
         lambda x, g: shuffle_patches(x, 2, g),
         lambda x, g: cutmix(x, 1.0, g).images,
         lambda x, g: mixup(x, 0.8, g).images,

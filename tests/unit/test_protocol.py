@@ -1,13 +1,13 @@
-"""Protocols: the rate, the batch, when to test, and the published recipe."""
+"""Protocols: the rate, the batch, when to test, and what differs from a preset."""
 
 from math import cos, pi
 
 import pytest
-from omegaconf import OmegaConf
 
-from ddselect.config import build, conf_dir
+from ddselect.protocol.deviations import deviations
 from ddselect.protocol.recipe import Protocol
 from ddselect.runtime.errors import UserError
+from tests.helpers.protocols import preset
 
 
 def test_zeta_1_ends_near_zero_and_zeta_2_at_half() -> None:
@@ -55,6 +55,54 @@ def test_total_steps() -> None:
     assert Protocol("p", steps=77).total_steps(100, 50) == 77
 
 
+def test_the_smaller_batch_can_be_kept() -> None:
+    protocol = Protocol("p", epochs=300, drop_last=False)
+    assert [protocol.steps_per_epoch(images, 50) for images in (50, 51, 100, 149)] == [1, 2, 2, 3]
+    assert protocol.total_steps(149, 50) == 900
+
+
+def test_steps_multiply_the_rate_at_fractions_of_the_training() -> None:
+    by_step = Protocol("p", steps=12, schedule="steps", milestones=[0.333333, 0.75], gamma=0.5)
+    assert [by_step.rate(step, 12, 4) for step in range(12)] == [1] * 4 + [0.5] * 5 + [0.25] * 3
+    by_epoch = Protocol("p", steps=14, schedule="steps", milestones=[0.5], per_epoch=True)  # 3.5 epochs of 4 steps
+    assert [by_epoch.rate(step, 14, 4) for step in range(14)] == [1] * 4 + [0.2] * 10
+
+
+@pytest.mark.parametrize("size", [1, 6, 7, 13, 20, 27, 32, 48, 64, 128, 224, 256])
+def test_a_test_image_is_never_smaller_than_its_crop(size: int) -> None:
+    margin = Protocol("p", steps=1, test_margin=0.0).margin(size)
+    assert round(margin * size) == max(size, size // 7 * 8)
+    assert Protocol("p", steps=1, test_margin=1.25).margin(size) == 1.25
+
+
+def test_a_settled_protocol_needs_no_rules_and_stays_as_it_is() -> None:
+    protocol = Protocol("p", epochs_by_ipc=[[1, 8], [10, 4]], zeta=0.0, many_learning_rate=0.5, many_weight_decay=0.3)
+    few = protocol.settled("resnet18", 0.125, 9, 10)
+    assert (few.epochs, few.zeta, few.learning_rate, few.weight_decay) == (8, 1.0, 0.125, 0.01)
+    many = protocol.settled("resnet101", 0.125, None, 101)
+    assert (many.epochs, many.zeta, many.learning_rate, many.weight_decay) == (4, 2.0, 0.5, 0.3)
+    assert many.settled("resnet18", 9.0, 1, 5) == many
+    assert protocol.settled("resnet18.tv_in1k", 0.125, 1, 100).epochs == 5  # below a hundred nothing is floored
+
+
+@pytest.mark.parametrize("name", ["rded", "rded_mixup", "fkd", "rd3", "hard", "digits"])
+def test_a_preset_does_not_differ_from_itself(name: str) -> None:
+    assert deviations(preset(name)) == []
+
+
+def test_what_differs_from_the_preset_is_written_as_on_the_command_line() -> None:
+    changed = preset("rded", "protocol.epochs=100", "protocol.area=[0.5,1]", "protocol.flip=false", "protocol.loss=mse")
+    assert deviations(changed) == [
+        "protocol.epochs=100 (rded: 300)",
+        "protocol.loss=mse (rded: kl)",
+        "protocol.area=[0.5,1.0] (rded: [0.0,1.0])",
+        "protocol.flip=false (rded: true)",
+    ]
+    assert deviations(preset("rded_mixup", "protocol.alpha=1")) == ["protocol.alpha=1.0 (rded_mixup: 0.8)"]
+    assert deviations(preset("hard", "protocol.epochs=9")) == ["protocol.epochs=9 (hard: 0)"]
+    assert deviations(Protocol("mine", steps=3)) == ["protocol.name=mine (no protocol of conf/protocol)"]
+
+
 @pytest.mark.parametrize("evaluations", [1, 6, 10])
 @pytest.mark.parametrize("evaluate_from", [0.0, 0.8, 0.99])
 @pytest.mark.parametrize("total", [1, 2, 3, 7, 100, 1601])
@@ -73,12 +121,14 @@ def test_tests_are_evenly_spread() -> None:
 @pytest.mark.parametrize(
     ("bad", "words"),
     [({"labels": "x"}, "labels=x: choose one of soft, hard"), ({"loss": "l1"}, "loss=l1"),
-     ({"mixing": "x"}, "mixing=x"),
+     ({"mixing": "x"}, "mixing=x"), ({"optimizer": "lamb"}, "optimizer=lamb: choose one of adamw, adam, sgd"),
+     ({"schedule": "x"}, "schedule=x: choose one of cosine, steps"),
      ({"steps": 0}, "either epochs or steps"), ({"epochs": 5}, "either epochs or steps"), ({"zeta": 0.5}, "zeta"),
      ({"temperature": 0.0}, "temperature"), ({"batch_size": -1}, "batch_size"),
      ({"learning_rate": -1.0}, "learning_rate"),
      ({"area": [1.0, 0.5]}, "area="), ({"ratio": [0.0, 1.0]}, "ratio="), ({"evaluations": 0}, "evaluations"),
-     ({"evaluate_from": 1.0}, "evaluate_from")],
+     ({"evaluate_from": 1.0}, "evaluate_from"), ({"steps": 0, "epochs_by_ipc": [[2, 5]]}, "rise from 1"),
+     ({"epochs_by_ipc": [[1, 5]], "epochs": 5}, "either epochs or steps")],
 )  # fmt: skip
 def test_values_out_of_range(bad: dict[str, object], words: str) -> None:
     with pytest.raises(UserError, match=f"protocol.*{words}"):
@@ -88,27 +138,11 @@ def test_values_out_of_range(bad: dict[str, object], words: str) -> None:
 @pytest.mark.parametrize(
     "bad",
     [{"area": [1.0]}, {"ratio": [1.0, 1.0, 1.0]}, {"betas": [0.9]}, {"alpha": 0.0}, {"test_margin": 0.5},
-     {"weight_decay": -1.0}, {"warmup": -1}],
+     {"weight_decay": -1.0}, {"warmup": -1}, {"momentum": 1.0}, {"gamma": 0.0}, {"milestones": [0.9, 0.5]},
+     {"milestones": [1.0]}, {"epochs_by_ipc": [[1]]}, {"epochs_by_ipc": [[1, 0]]}, {"epochs_by_ipc": [[1, 9], [1, 5]]},
+     {"epochs_by_ipc": [[]]}, {"jitter": -0.1}, {"lighting": -1.0}, {"many_batch_size": -1},
+     {"many_learning_rate": -0.1}, {"many_weight_decay": -0.1}],
 )  # fmt: skip
 def test_values_that_would_fail_late_in_a_run(bad: dict[str, object]) -> None:
     with pytest.raises(UserError, match=f"protocol.*{next(iter(bad))}"):
         Protocol(**{"name": "p", "steps": 10, **bad})  # type: ignore[arg-type]
-
-
-def test_rded_is_the_published_protocol() -> None:
-    """The line of METHOD's table, for factor 2."""
-    cfg = OmegaConf.create({"protocol": OmegaConf.load(conf_dir() / "protocol" / "rded.yaml")})
-    rded = build(cfg, "protocol")
-    assert (rded.labels, rded.epochs, rded.steps) == ("soft", 300, 0)
-    assert rded.learning_rate == 0  # the student's own: 1e-3 and its exceptions
-    assert (rded.betas, rded.weight_decay, rded.decay_vectors) == ([0.9, 0.999], 0.01, False)
-    assert (rded.zeta, rded.per_epoch, rded.warmup) == (2.0, True, 0)
-    assert rded.batch_size == 0  # the rule above
-    assert (rded.loss, rded.temperature) == ("kl", 20.0)
-    assert (rded.mixing, rded.alpha) == ("cutmix", 1.0)
-    assert (rded.area, rded.shift, rded.flip, rded.shuffle) == ([0.0, 1.0], 0.0, True, True)
-    assert rded.ratio == pytest.approx([3 / 4, 4 / 3], abs=1e-4)
-    for size in (224, 56, 63):
-        assert round(size * rded.test_margin) == size // 7 * 8
-    epochs = [mark // 2 for mark in rded.evaluation_steps(600)]  # two steps per epoch
-    assert epochs == [250, 260, 270, 280, 290, 300]  # every 10 epochs after 80 %

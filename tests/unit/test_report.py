@@ -17,6 +17,7 @@ from ddselect.report.palette import looks
 from ddselect.report.pictures import inline_file, shown_classes
 from ddselect.report.settings import Report
 from ddselect.report.stages import duration, size, stage_lines, stage_sums
+from ddselect.report.table import print_table
 from tests.helpers.data import folder_index, write_folder
 from tests.helpers.report import ARMS, IPC, NAMES, Page, Run, write_scores
 
@@ -127,6 +128,20 @@ def test_summary_and_environment(run: Run) -> None:
     assert "chosen by diffusion and random_crop (and on the full data, for reference), under the protocol quick" in text
     assert "with seeds 0, 1; the teacher (wise) has 95.0 % top-1 on the 400 test images." in text
     assert "python run.py ipc=2 'seeds=[0,1]'" in page.all("main")[0].text
+
+
+def test_what_the_protocol_is_not_stands_in_the_head(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    text = " ".join(run.page().all("header")[0].text.split())
+    changed = "protocol.epochs=<i>1</i> (quick: 3), protocol.loss=[kl] (quick: mse)"
+    assert f"Not the protocol quick as it stands: {changed}." in text
+    results = run.results()
+    print_table(results)
+    assert f"not the protocol quick as it stands: {changed}" in " ".join(capsys.readouterr().out.split())
+    results["deviations"] = []
+    write_report(Report(), results, run.trained(), run.index, None, run.root / "report.html")
+    assert "as it stands" not in (run.root / "report.html").read_text()
+    print_table(results)
+    assert "as it stands" not in capsys.readouterr().out
 
 
 def test_maps_show_high_ordinary_and_low(run: Run) -> None:

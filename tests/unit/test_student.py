@@ -41,6 +41,16 @@ def test_each_pass_shows_every_image_once() -> None:
     assert not torch.equal(passes[0], passes[1])
 
 
+def test_the_smaller_batch_of_a_pass_is_left_out_or_kept() -> None:
+    for drop, sizes in ((True, [4, 4] * 3), (False, [4, 4, 2] * 2)):
+        student = module(Protocol("p", steps=6, batch_size=4, evaluations=1, drop_last=drop))
+        seen = batches(student, 0)
+        assert [len(labels) for _, labels, *_ in seen] == sizes
+        if not drop:
+            images = torch.cat([images for images, *_ in seen[:3]])
+            assert {i.numpy().tobytes() for i in images} == {i.numpy().tobytes() for i in student.data.images}
+
+
 def test_steps_are_the_same_wherever_training_goes_on() -> None:
     whole = batches(module(Protocol("p", steps=12, batch_size=4, evaluations=1)), 0)
     parts = module(Protocol("p", steps=12, batch_size=4, evaluations=3))

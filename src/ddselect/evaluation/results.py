@@ -7,6 +7,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from ddselect.config import Arm, Experiment
+from ddselect.protocol.deviations import deviations
 from ddselect.runtime.environment import capture_environment
 from ddselect.runtime.files import write_json
 from ddselect.runtime.store import Done
@@ -122,6 +123,7 @@ def write_results(
     content = {
         "schema_version": SCHEMA_VERSION,
         "results": [entry(experiment, item) for item in trained],
+        "deviations": deviations(experiment.protocol),
         "teacher": {"name": experiment.teacher.name, **teacher},
         "localisation": localisation,
         "environment": capture_environment(),

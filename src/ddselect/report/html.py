@@ -53,6 +53,7 @@ def write_report(
             first=entries[0],
             ipc=config["ipc"],
             seeds=sorted({entry["seed"] for entry in entries}),
+            deviations=results["deviations"],
             teacher=results["teacher"],
             compared=compared,
             classes=len(index.class_names),

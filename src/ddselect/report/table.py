@@ -4,16 +4,20 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from ddselect.evaluation.results import comparison
 
 
 def print_table(results: dict[str, Any]) -> None:
-    """Prints one line per selection: images, top-1 of the last and the best test."""
+    """Prints one line per selection: images, top-1 of the last and the best test; below, what the protocol is not."""
     entries = results["results"]
     first = entries[0]
     title = f"{first['dataset']}, {first['student']}, protocol {first['protocol']}, {first['test_images']} test images"
-    table = Table(title=title, title_justify="left", header_style="bold")
+    changed = results["deviations"]
+    table = Table(title=title, title_justify="left", header_style="bold", caption_justify="left")
+    if changed:
+        table.caption = Text(f"not the protocol {first['protocol']} as it stands: {', '.join(changed)}")
     table.add_column("selection")
     table.add_column("distilled images")
     for column in ("images", "seeds", "top-1 %", "best top-1 %"):

@@ -1,25 +1,10 @@
-"""Augmentation of whole batches on the device, every random number from a generator that the caller keys."""
-
-from dataclasses import dataclass
+"""Windows, flips and shuffles of whole batches on the device, all randomness from a generator that the caller keys."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-
-@dataclass(frozen=True)
-class Mix:
-    """What mixing did to a batch.
-
-    Attributes:
-        images: (N, 3, S, S) mixed images.
-        partner: (N,) int64: whose pixels or classes were mixed in.
-        share: Share of the own image that is left, in [0, 1].
-    """
-
-    images: Tensor
-    partner: Tensor
-    share: float
+_TRIES = 10  # for a window that fits, as in torchvision
 
 
 def uniform(count: int, low: float, high: float, generator: torch.Generator) -> Tensor:
@@ -34,12 +19,15 @@ def crop_resize(
 
     Args:
         images: (N, 3, S, S) float.
-        area: Smallest and largest area of the window as shares of the image; above 1 zooms out (mirrored border).
+        area: Smallest and largest area of the window as shares of the image; above 1 zooms out (mirrored border, no
+            antialiasing).
         ratio: Smallest and largest aspect ratio (log-uniform).
         shift: How far the window's centre may leave the middle, as a share of half the image; 0: as far as the window
-            stays inside the image, which makes it a RandomResizedCrop (its rare fallback aside).
+            stays inside the image. Without zooming out that is torchvision's RandomResizedCrop.
         generator: CPU generator.
     """
+    if not shift and area[1] <= 1:
+        return resize_windows(images, random_windows(len(images), images.shape[-1], area, ratio, generator))
     count = len(images)
     side = uniform(count, area[0], area[1], generator).sqrt()
     low, high = torch.log(torch.tensor(ratio)).tolist()
@@ -52,6 +40,50 @@ def crop_resize(
     theta[:, 0, 0], theta[:, 1, 1], theta[:, :, 2] = extent[:, 0], extent[:, 1], centre
     grid = F.affine_grid(theta.to(images.device), list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+
+
+def random_windows(count: int, side: int, area: list[float], ratio: list[float], generator: torch.Generator) -> Tensor:
+    """Windows distributed as those of torchvision's RandomResizedCrop: the first of ten that fits, else the largest.
+
+    Args:
+        count: Number of windows.
+        side: Side of the square images in pixels.
+        area: Smallest and largest area as shares of the image.
+        ratio: Smallest and largest aspect ratio, width by height.
+        generator: CPU generator.
+
+    Returns:
+        (count, 4) int64: top, left, height, width in pixels.
+    """
+    root = uniform(count * _TRIES, area[0], area[1], generator).sqrt()
+    low, high = torch.log(torch.tensor(ratio)).tolist()
+    stretch = torch.exp(uniform(count * _TRIES, low, high, generator) / 2)
+    sizes = (side * torch.stack([root / stretch, root * stretch], 1)).round().long().view(count, _TRIES, 2)
+    fits = ((sizes > 0) & (sizes <= side)).all(2)
+    widest = [min(side, round(side / ratio[0])), min(side, round(side * ratio[1]))]
+    chosen = sizes[torch.arange(count), fits.int().argmax(1)]
+    size = torch.where(fits.any(1, keepdim=True), chosen, torch.tensor(widest))
+    corner = (torch.rand(count, 2, generator=generator) * (side - size + 1)).long()
+    corner = torch.where(fits.any(1, keepdim=True), corner, (side - size) // 2)
+    return torch.cat([corner, size], 1)
+
+
+def resize_windows(images: Tensor, windows: Tensor) -> Tensor:
+    """Resizes a window of each image to the image's size (bilinear), as torchvision's ``resized_crop`` does.
+
+    A window inside an image is never larger than the result, so that antialiasing would change nothing.
+
+    Args:
+        images: (N, 3, S, S) float.
+        windows: (N, 4) int64: top, left, height, width in pixels.
+    """
+    side = images.shape[-1]
+    start, length = windows[:, :2, None], windows[:, 2:, None]
+    place = start + (torch.arange(side) + 0.5) / side * length  # (N, 2, S)
+    place = place.clamp(start + 0.5, start + length - 0.5)  # no pixel from outside the window
+    y, x = (2 * place / side - 1).to(images.device).unbind(1)
+    grid = torch.stack([x[:, None, :].expand(-1, side, -1), y[:, :, None].expand(-1, -1, side)], 3)
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
 def flip(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -72,31 +104,3 @@ def shuffle_patches(images: Tensor, factor: int, generator: torch.Generator) -> 
     cells = cells[torch.arange(count, device=images.device)[:, None], order]
     cells = cells.reshape(count, factor, factor, channels, patch, patch).permute(0, 3, 1, 4, 2, 5)
     return cells.reshape(count, channels, patch * factor, patch * factor)
-
-
-def cutmix(images: Tensor, alpha: float, generator: torch.Generator) -> Mix:
-    """Pastes one random box from a permutation of the batch (Yun et al. 2019); the share is exact after clipping."""
-    count, _, height, width = images.shape
-    cut = (1 - _beta(alpha, generator)) ** 0.5
-    half_h, half_w = int(height * cut) // 2, int(width * cut) // 2
-    y, x = (int(torch.randint(n, (1,), generator=generator)) for n in (height, width))
-    y0, y1, x0, x1 = max(y - half_h, 0), min(y + half_h, height), max(x - half_w, 0), min(x + half_w, width)
-    partner = torch.randperm(count, generator=generator).to(images.device)
-    mixed = images.clone()
-    mixed[:, :, y0:y1, x0:x1] = images[partner][:, :, y0:y1, x0:x1]
-    return Mix(mixed, partner, 1 - (y1 - y0) * (x1 - x0) / (height * width))
-
-
-def mixup(images: Tensor, alpha: float, generator: torch.Generator) -> Mix:
-    """Blends each image with one of a permutation of the batch (Zhang et al. 2018)."""
-    share = _beta(alpha, generator)
-    partner = torch.randperm(len(images), generator=generator).to(images.device)
-    return Mix(share * images + (1 - share) * images[partner], partner, share)
-
-
-def _beta(alpha: float, generator: torch.Generator) -> float:
-    """A draw from Beta(alpha, alpha) by Johnk's method, which needs uniform numbers only."""
-    while True:
-        x, y = (torch.rand(2, generator=generator, dtype=torch.float64) ** (1 / alpha)).tolist()
-        if 0 < x + y <= 1:
-            return float(x / (x + y))

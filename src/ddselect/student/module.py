@@ -16,8 +16,11 @@ from ddselect.protocol.recipe import Protocol
 from ddselect.relabel.live import LiveTeacher, soft_label_loss
 from ddselect.runtime.errors import NumericalError
 from ddselect.runtime.seeds import torch_generator
-from ddselect.student.augment import Mix, crop_resize, cutmix, flip, mixup, shuffle_patches
+from ddselect.student.augment import crop_resize, flip, shuffle_patches
+from ddselect.student.colour import jitter, lighting
+from ddselect.student.mixing import Mix, cutmix, mixup
 from ddselect.student.models import Classifier
+from ddselect.student.optimizer import build_optimizer, build_schedule
 
 Batch = tuple[Tensor, Tensor, Tensor, int]
 
@@ -44,15 +47,14 @@ class TrainingSet:
 class _Steps(IterableDataset[Batch]):
     """Batches of some steps: each pass over the set is a permutation keyed by its number, so any step can be redone."""
 
-    def __init__(self, data: TrainingSet, batch: int, steps: range, seed: int) -> None:
-        self.data, self.batch, self.steps, self.seed = data, batch, steps, seed
+    def __init__(self, data: TrainingSet, batch: int, per_pass: int, steps: range, seed: int) -> None:
+        self.data, self.batch, self.per_pass, self.steps, self.seed = data, batch, per_pass, steps, seed
 
     def __iter__(self) -> Iterator[Batch]:
         count = len(self.data.labels)
-        per_pass = count // self.batch
         order, current = torch.empty(0), -1
         for step in self.steps:
-            number, place = divmod(step, per_pass)
+            number, place = divmod(step, self.per_pass)
             if number != current:
                 order, current = torch.randperm(count, generator=torch_generator(self.seed, "order", number)), number
             rows = order[place * self.batch : (place + 1) * self.batch]
@@ -60,7 +62,7 @@ class _Steps(IterableDataset[Batch]):
 
 
 class StudentModule(pl.LightningModule):
-    """Trains a classifier by a protocol.
+    """Trains a classifier by a settled protocol.
 
     A Lightning epoch is the stretch between two tests, so that a checkpoint written after each one is all that an
     interrupted training needs to go on exactly.
@@ -80,6 +82,7 @@ class StudentModule(pl.LightningModule):
         self.model, self.data, self.protocol, self.learning_rate, self.seed = model, data, protocol, learning_rate, seed
         self.labeller, self.test_on = teacher, test
         self.batch_size = protocol.batch(data.ipc, int(data.labels.max()) + 1, len(data.labels))
+        self.per_epoch = protocol.steps_per_epoch(len(data.labels), self.batch_size)
         self.total = protocol.total_steps(len(data.labels), self.batch_size)
         self.marks = protocol.evaluation_steps(self.total)
         self.history: list[dict[str, float]] = []
@@ -88,7 +91,7 @@ class StudentModule(pl.LightningModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         first = self.marks[self.current_epoch - 1] if self.current_epoch else 0
         steps = range(first, self.marks[self.current_epoch])
-        return DataLoader(_Steps(self.data, self.batch_size, steps, self.seed), batch_size=None)
+        return DataLoader(_Steps(self.data, self.batch_size, self.per_epoch, steps, self.seed), batch_size=None)
 
     def augment(self, images: Tensor, stitched: Tensor, step: int) -> Mix:
         """Images (N, 3, S, S) uint8 to the mixed batch of a step: a pure function of the images, seed and step."""
@@ -101,6 +104,10 @@ class StudentModule(pl.LightningModule):
         views = crop_resize(views, area, protocol.ratio, protocol.shift, generator)
         if protocol.flip:
             views = flip(views, generator)
+        if protocol.jitter:
+            views = jitter(views, protocol.jitter, generator)
+        if protocol.lighting:
+            views = lighting(views, protocol.lighting, generator)
         if protocol.mixing == "none":
             return Mix(views, torch.arange(len(views), device=views.device), 1.0)
         return (cutmix if protocol.mixing == "cutmix" else mixup)(views, protocol.alpha, generator)
@@ -144,15 +151,6 @@ class StudentModule(pl.LightningModule):
         self.history = list(checkpoint["history"])
 
     def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
-        protocol = self.protocol
-        vectors = [p for p in self.model.parameters() if p.ndim <= 1]
-        matrices = [p for p in self.model.parameters() if p.ndim > 1]
-        groups = [
-            {"params": matrices, "weight_decay": protocol.weight_decay},
-            {"params": vectors, "weight_decay": protocol.weight_decay if protocol.decay_vectors else 0.0},
-        ]
-        low, high = protocol.betas
-        optimizer = torch.optim.AdamW(groups, lr=self.learning_rate, betas=(low, high), fused=True)
-        per_epoch = len(self.data.labels) // self.batch_size
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: protocol.rate(step, self.total, per_epoch))
+        optimizer = build_optimizer(self.model, self.protocol, self.learning_rate)
+        schedule = build_schedule(optimizer, self.protocol, self.total, self.per_epoch)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -33,6 +33,21 @@ class _StepCounter(Callback):
         self.counter.advance()
 
 
+def student_module(
+    model: Classifier,
+    data: TrainingSet,
+    protocol: Protocol,
+    student: Student,
+    seed: int,
+    teacher: LiveTeacher | None,
+    test: Callable[[Classifier], Accuracy],
+) -> StudentModule:
+    """What trains a student, by the protocol as it is for this student and set; see :func:`train_student`."""
+    classes = int(data.labels.max()) + 1
+    settled = protocol.settled(student.architecture, student.learning_rate, data.ipc, classes)
+    return StudentModule(model, data, settled, settled.learning_rate, seed, teacher, test)
+
+
 def train_student(
     model: Classifier,
     data: TrainingSet,
@@ -65,8 +80,7 @@ def train_student(
     Returns:
         Last and best accuracy, number of steps and test images.
     """
-    rate = protocol.learning_rate or student.learning_rate
-    module = StudentModule(model, data, protocol, rate, seed, teacher, test)
+    module = student_module(model, data, protocol, student, seed, teacher, test)
     last = folder / "last.ckpt"
     checkpoint = ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)
     with counting(f"student on {name}", module.total, "steps") as counter:

@@ -1,0 +1,28 @@
+"""The optimiser and the schedule of a protocol."""
+
+import torch
+from torch import nn
+
+from ddselect.protocol.recipe import Protocol
+
+
+def build_optimizer(model: nn.Module, protocol: Protocol, learning_rate: float) -> torch.optim.Optimizer:
+    """The protocol's optimiser; parameters of one dimension form a group of their own, which may not decay."""
+    vectors = [p for p in model.parameters() if p.ndim <= 1]
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    groups = [
+        {"params": matrices, "weight_decay": protocol.weight_decay},
+        {"params": vectors, "weight_decay": protocol.weight_decay if protocol.decay_vectors else 0.0},
+    ]
+    if protocol.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=learning_rate, momentum=protocol.momentum, fused=True)
+    kind = torch.optim.AdamW if protocol.optimizer == "adamw" else torch.optim.Adam
+    low, high = protocol.betas
+    return kind(groups, lr=learning_rate, betas=(low, high), fused=True)
+
+
+def build_schedule(
+    optimizer: torch.optim.Optimizer, protocol: Protocol, total: int, steps_per_epoch: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """The protocol's learning rate, set anew at every step."""
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: protocol.rate(step, total, steps_per_epoch))

@@ -1,0 +1,290 @@
+"""The protocols of the field, figure by figure, as they are built and called in training."""
+
+import json
+from math import cos, pi
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ddselect.config import options
+from ddselect.evaluation.accuracy import Accuracy
+from ddselect.protocol.recipe import Protocol
+from ddselect.relabel.live import LiveTeacher
+from ddselect.runtime.trainer import TrainerSettings
+from ddselect.student import module as training
+from ddselect.student.module import StudentModule, TrainingSet
+from ddselect.student.settings import Student
+from ddselect.student.train import student_module, train_student
+from tests.helpers.models import tiny_teacher
+from tests.helpers.protocols import preset
+
+THIRDS = pytest.approx([3 / 4, 4 / 3], abs=1e-5)
+PUBLISHED = ["rded", "rded_mixup", "fkd", "rd3", "hard"]
+
+
+def distilled(ipc: int | None, classes: int, side: int = 8) -> TrainingSet:
+    """Images of class k are k / classes bright, with noise; all are stitched of 2 x 2."""
+    labels = torch.arange(classes).repeat(ipc or 600)
+    noise = torch.rand(len(labels), 3, side, side, generator=torch.Generator().manual_seed(0))
+    images = (200 * (labels / classes)[:, None, None, None] + 50 * noise).to(torch.uint8)
+    return TrainingSet(images, labels, torch.ones(len(labels), dtype=torch.bool), 2, ipc)
+
+
+def built(
+    protocol: Protocol, ipc: int | None = 10, classes: int = 10, student: str = "resnet50", rate: float = 1e-3
+) -> StudentModule:
+    """What trains a student of this name; its network is a small one, of which nothing here depends."""
+    soft = protocol.labels == "soft"
+    side = 8 if classes <= 10 else 1
+    return student_module(
+        tiny_teacher(classes).requires_grad_(True),
+        distilled(ipc, classes, side),
+        protocol,
+        Student(student, student, rate, "fp32"),
+        0,
+        LiveTeacher(tiny_teacher(classes)) if soft else None,
+        lambda model: Accuracy(0, 0, 1),
+    )
+
+
+def rates(module: StudentModule) -> list[float]:
+    """The learning rate of the first step of every epoch, and of the step after the last."""
+    parts = module.configure_optimizers()
+    optimizer, scheduler = parts["optimizer"], parts["lr_scheduler"]["scheduler"]
+    assert parts["lr_scheduler"]["interval"] == "step"
+    found = []
+    for step in range(module.total + 1):
+        if step % module.per_epoch == 0:
+            found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return found
+
+
+def decay(module: StudentModule) -> dict[str, float]:
+    """Weight decay of parameters of several dimensions and of one."""
+    found: dict[str, set[float]] = {"matrices": set(), "vectors": set()}
+    for group in module.configure_optimizers()["optimizer"].param_groups:
+        for parameter in group["params"]:
+            found["matrices" if parameter.ndim > 1 else "vectors"].add(group["weight_decay"])
+    return {name: values.pop() for name, values in found.items() if len(values) == 1}
+
+
+def calls(module: StudentModule, monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[Any, ...]]:
+    """What a training step calls, in order, with the arguments that are no tensors."""
+    seen: dict[str, tuple[Any, ...]] = {}
+    names = ("shuffle_patches", "crop_resize", "flip", "jitter", "lighting", "cutmix", "mixup", "soft_label_loss")
+    for name in names:
+        original = getattr(training, name)
+
+        def spy(*given: Any, name: str = name, original: Any = original) -> Any:
+            seen[name] = tuple(value for value in given if not isinstance(value, torch.Tensor | torch.Generator))
+            return original(*given)
+
+        monkeypatch.setattr(training, name, spy)
+    images, labels = module.data.images[:8], module.data.labels[:8]
+    module.training_step((images, labels, module.data.stitched[:8], 0), 0)
+    return seen
+
+
+def epochs_of_tests(module: StudentModule) -> list[float]:
+    return [mark / module.per_epoch for mark in module.marks]
+
+
+def test_rded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """AdamW 1e-3, .9 / .999, .01 and none on vectors; ends at half; KL at T = 20; CutMix; tests from 80 % on."""
+    module = built(preset("rded"))
+    optimizer = module.configure_optimizers()["optimizer"]
+    assert type(optimizer) is torch.optim.AdamW
+    assert {group["betas"] for group in optimizer.param_groups} == {(0.9, 0.999)}
+    assert decay(module) == {"matrices": 0.01, "vectors": 0.0}
+    assert (module.batch_size, module.per_epoch, module.total) == (50, 2, 600)
+    found = rates(module)
+    for epoch in (0, 1, 100, 150, 240, 299):
+        assert found[epoch] == pytest.approx(1e-3 * 0.5 * (1 + cos(pi * epoch / 600)))
+    assert found[300] == pytest.approx(5e-4)
+    assert list(calls(module, monkeypatch).items()) == [
+        ("shuffle_patches", (2,)),
+        ("crop_resize", ([0.5, 1.0], THIRDS, 0.0)),
+        ("flip", ()),
+        ("cutmix", (1.0,)),
+        ("soft_label_loss", ("kl", 20.0)),
+    ]
+    assert epochs_of_tests(module) == [250, 260, 270, 280, 290, 300]
+    for size, resized in ((224, 256), (128, 144), (64, 72), (32, 32)):
+        assert preset("rded").margin(size) * size == pytest.approx(resized)
+
+
+@pytest.mark.parametrize(
+    ("ipc", "classes", "batch"),
+    [(1, 10, 10), (10, 10, 50), (50, 10, 100), (20, 10, 50), (1, 100, 20), (10, 100, 100), (50, 100, 200),
+     (1, 200, 100), (10, 200, 100), (50, 200, 100), (1, 5, 5)],
+)  # fmt: skip
+def test_batch_of_rded(ipc: int, classes: int, batch: int) -> None:
+    """Doubled from 100 classes on, 100 for Tiny-ImageNet (200 classes), never above the set."""
+    assert built(preset("rded"), ipc, classes).batch_size == batch
+
+
+def test_rded_takes_the_students_rate() -> None:
+    assert rates(built(preset("rded"), rate=2.5e-3))[0] == 2.5e-3
+
+
+def test_rded_with_mixup(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Alpha .8, T = 4; the rest is RDED's."""
+    seen = calls(built(preset("rded_mixup")), monkeypatch)
+    assert (seen["mixup"], seen["soft_label_loss"]) == ((0.8,), ("kl", 4.0))
+    assert "cutmix" not in seen
+    changed = {"name", "mixing", "alpha", "temperature"}
+    a, b = vars(preset("rded_mixup")), vars(preset("rded"))
+    assert {key for key in a if a[key] != b[key]} == changed
+
+
+def test_fkd(monkeypatch: pytest.MonkeyPatch) -> None:
+    """AdamW 1e-3 / .01, cosine to 0, batch 1024, area (.08, 1), CutMix, T = 20; Resize 256, CenterCrop 224."""
+    module = built(preset("fkd"), ipc=30, classes=100, rate=5e-3)
+    optimizer = module.configure_optimizers()["optimizer"]
+    assert type(optimizer) is torch.optim.AdamW
+    assert {group["betas"] for group in optimizer.param_groups} == {(0.9, 0.999)}
+    assert decay(module) == {"matrices": 0.01, "vectors": 0.0}
+    assert (module.batch_size, module.per_epoch, module.total) == (1024, 3, 900)
+    assert built(preset("fkd"), ipc=10, classes=10).batch_size == 100
+    found = rates(module)
+    for epoch in (0, 1, 100, 150, 299):
+        assert found[epoch] == pytest.approx(1e-3 * 0.5 * (1 + cos(pi * epoch / 300)))
+    assert found[300] == pytest.approx(0, abs=1e-12)
+    assert list(calls(built(preset("fkd")), monkeypatch).items()) == [
+        ("crop_resize", ([0.08, 1.0], THIRDS, 0.0)),
+        ("flip", ()),
+        ("cutmix", (1.0,)),
+        ("soft_label_loss", ("kl", 20.0)),
+    ]
+    for size, resized in ((224, 256), (64, 64 * 256 / 224)):
+        assert preset("fkd").margin(size) * size == pytest.approx(resized, abs=1e-3)
+
+
+def test_rd3(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Adam 1e-3, 400 epochs, batch 50, zeta 1 for a ResNet-18 and 2 otherwise; views and test as RDED's."""
+    module = built(preset("rd3"), ipc=10, rate=5e-3)
+    optimizer = module.configure_optimizers()["optimizer"]
+    assert type(optimizer) is torch.optim.Adam
+    assert {group["betas"] for group in optimizer.param_groups} == {(0.9, 0.999)}
+    assert decay(module) == {"matrices": 0.0, "vectors": 0.0}
+    assert (module.batch_size, module.per_epoch, module.total) == (50, 2, 800)
+    assert built(preset("rd3"), ipc=50, classes=200).batch_size == 50
+    found = rates(module)
+    for epoch in (0, 1, 200, 399):
+        assert found[epoch] == pytest.approx(1e-3 * 0.5 * (1 + cos(pi * epoch / 800)))
+    assert found[400] == pytest.approx(5e-4)
+    for name in ("resnet18", "resnet18_in"):
+        found = rates(built(preset("rd3"), student=name))
+        for epoch in (0, 1, 200, 399):
+            assert found[epoch] == pytest.approx(1e-3 * 0.5 * (1 + cos(pi * epoch / 400)))
+    assert list(calls(module, monkeypatch).items()) == [
+        ("shuffle_patches", (2,)),
+        ("crop_resize", ([0.5, 1.0], THIRDS, 0.0)),
+        ("flip", ()),
+        ("cutmix", (1.0,)),
+        ("soft_label_loss", ("kl", 20.0)),
+    ]
+    assert epochs_of_tests(module) == [330, 340, 350, 360, 370, 380, 390, 400]
+    assert preset("rd3").margin(224) * 224 == pytest.approx(256)
+
+
+def test_hard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SGD .01, momentum .9, 5e-4 on everything, times .2 at 2/3 and 5/6; area (.5, 1), jitter .4, light .1, CutMix."""
+    module = built(preset("hard"), ipc=50, rate=5e-3)
+    optimizer = module.configure_optimizers()["optimizer"]
+    assert type(optimizer) is torch.optim.SGD
+    assert {(group["momentum"], group["nesterov"]) for group in optimizer.param_groups} == {(0.9, False)}
+    assert decay(module) == {"matrices": 5e-4, "vectors": 5e-4}
+    assert (module.batch_size, module.per_epoch, module.total) == (64, 8, 12000)  # 7 of 64, and one of 52
+    found = rates(module)
+    for epoch, rate in ((0, 0.01), (999, 0.01), (1000, 0.002), (1249, 0.002), (1250, 0.0004), (1499, 0.0004)):
+        assert found[epoch] == pytest.approx(rate)
+    assert module.labeller is None
+    assert list(calls(module, monkeypatch).items()) == [
+        ("crop_resize", ([0.5, 1.0], THIRDS, 0.0)),
+        ("flip", ()),
+        ("jitter", (0.4,)),
+        ("lighting", (0.1,)),
+        ("cutmix", (1.0,)),
+    ]
+    assert preset("hard").margin(224) == preset("hard").margin(64) == 1
+    assert len(module.marks) == 100
+
+
+@pytest.mark.parametrize(
+    ("ipc", "ten", "hundred"),
+    [(1, 3000, 2000), (2, 2000, 1300), (10, 2000, 1300), (11, 1500, 1000), (20, 1500, 1000), (50, 1500, 1000),
+     (51, 1000, 600), (200, 1000, 600), (201, 500, 300), (500, 500, 300), (501, 300, 200), (None, 300, 200)],
+)  # fmt: skip
+def test_epochs_of_hard(ipc: int | None, ten: int, hundred: int) -> None:
+    """Two thirds, floored to a hundred, for exactly 100 classes."""
+    for classes, epochs in ((10, ten), (99, ten), (100, hundred), (101, ten), (1000, ten)):
+        assert preset("hard").settled("convnet6", 1e-3, ipc, classes).epochs == epochs
+    given = preset("hard", "protocol.epochs=90").settled("convnet6", 1e-3, ipc, 100)
+    assert given.epochs == 90
+    assert preset("hard", "protocol.steps=7").settled("convnet6", 1e-3, ipc, 100).total_steps(100, 10) == 7
+
+
+def test_hard_with_more_than_100_classes() -> None:
+    """Rate .1, decay 1e-4, batch at least 128."""
+    for classes, rate, weight, batch in ((100, 0.01, 5e-4, 64), (101, 0.1, 1e-4, 128), (1000, 0.1, 1e-4, 128)):
+        module = built(preset("hard"), 10, classes)
+        assert module.configure_optimizers()["optimizer"].param_groups[0]["lr"] == rate
+        assert decay(module) == {"matrices": weight, "vectors": weight}
+        assert module.batch_size == batch
+    assert built(preset("hard", "protocol.batch_size=256"), 10, 1000).batch_size == 256
+
+
+def test_last_milestones_are_floored() -> None:
+    """2/3 and 5/6 of 1000 epochs are the epochs 666 and 833."""
+    protocol = preset("hard").settled("convnet6", 1e-3, 100, 10)
+    found = [protocol.rate(epoch * 16, 16000, 16) for epoch in (665, 666, 832, 833)]
+    assert found == pytest.approx([1, 0.2, 0.2, 0.04])
+    assert [protocol.rate(step, 16000, 16) for step in (666 * 16 - 1, 666 * 16)] == pytest.approx([1, 0.2])
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_view_can_be_made_again_from_seed_and_step(name: str) -> None:
+    first, again = built(preset(name)), built(preset(name))
+    images, stitched = first.data.images[:20], first.data.stitched[:20]
+    torch.manual_seed(1)
+    a = first.augment(images, stitched, 7)
+    torch.manual_seed(2)
+    b = again.augment(images, stitched, 7)
+    assert torch.equal(a.images, b.images)
+    assert torch.equal(a.partner, b.partner)
+    assert a.share == b.share
+    assert not torch.equal(a.images, again.augment(images, stitched, 8).images)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_student_learns(name: str, tmp_path: Path) -> None:
+    short = ("epochs=0", "steps=60", "evaluate_from=0", "evaluations=3")
+    protocol = preset(name, *(f"protocol.{change}" for change in short))
+    data, student = distilled(8, 4), Student("small_resnet16", "small_resnet16", 1e-3, "fp32")
+    teacher = tiny_teacher(4)
+    with torch.no_grad():  # an untrained teacher says nearly the same of every image
+        teacher.network.get_classifier().weight.mul_(100)  # type: ignore[operator]
+    facts = train_student(
+        model=student.build(4, [0.5] * 3, [0.5] * 3, 0, 8),
+        data=data,
+        protocol=protocol,
+        student=student,
+        seed=0,
+        teacher=LiveTeacher(teacher) if protocol.labels == "soft" else None,
+        test=lambda model: Accuracy(0, 0, 1),
+        make_trainer=TrainerSettings().single,
+        folder=tmp_path,
+        name=name,
+    )
+    losses = [json.loads(line)["loss"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert facts["steps"] == 60
+    assert losses[0] > 1.1 * losses[-1] > 0
+
+
+def test_all_published_protocols_are_tested_here() -> None:
+    assert set(options("protocol")) == {*PUBLISHED, "digits"}
