@@ -1,6 +1,6 @@
 """How the scoring stage grows, shares its work between ranks, and uses the processor.
 
-    python experiments/scoring_cost/engine.py
+    python experiments/scoring_cost/engine.py [part ...]
 
 Every figure is a ratio within this run, or counted; writes engine.json beside this file. About 12 minutes on 2 cores.
 """
@@ -44,7 +44,7 @@ VAE = {
 SD15 = {"cross_attention_dim": 768, "attention_head_dim": 8, "block_out_channels": (320, 640, 1280, 1280)}
 
 
-def of_matmul(threads: int = 1) -> dict[str, float]:
+def of_matmul(root: Path, threads: int = 1) -> dict[str, float]:
     """A full-size Stable Diffusion 1.5 UNet in fp32 against the rate of a large matrix product, same process."""
     torch.set_num_threads(threads)
     with torch.inference_mode():
@@ -72,16 +72,16 @@ def of_matmul(threads: int = 1) -> dict[str, float]:
 
 
 def growth(root: Path) -> dict[str, float]:
-    """Exponents of the scoring stage's seconds in images (500 to 4000) and in classes (10 to 1000)."""
+    """Exponents of the scoring stage's CPU seconds in images (500 to 4000) and in classes (10 to 1000)."""
     build_index(ClutteredDigits("cluttered_digits", 32, sizes={"train": 4000, "val": 10, "test": 10}), root / "index")
     index = read_index(root / "index").split("train")
     denoiser = ClassUNetBackbone("embedded", "embedded", 32).load(CPU)
     settings = Scoring(draws=2, antithetic=False)
 
     def seconds(images: Index, positive: list[int], name: str) -> float:
-        start = time.perf_counter()
+        start = time.process_time()
         score_images(images, denoiser, Conditions(positive, 10), settings, 32, TrainerSettings().parallel, root / name)
-        return time.perf_counter() - start
+        return time.process_time() - start
 
     seconds(index.take(np.arange(200)), list(range(10)), "warm")
     counts = [500, 1000, 2000, 4000]
@@ -164,21 +164,24 @@ def beside_the_model(root: Path, images: int = 8, side: int = 256) -> dict[str, 
     }
 
 
-def main() -> None:
-    """Measures everything once."""
+def main(parts: list[str]) -> None:
+    """Measures some parts, or all, once."""
+    place = Path(__file__).parent / "engine.json"
+    result: dict[str, Any] = json.loads(place.read_text()) if parts else {}
     with tempfile.TemporaryDirectory() as name:
-        result: dict[str, Any] = {}
-        for title, found in (
-            ("growth", lambda: growth(Path(name))),
-            ("ranks", lambda: ranks(Path(name))),
+        root = Path(name)
+        for part, measure in (
+            ("growth", growth),
+            ("ranks", ranks),
             ("stable_diffusion_15", of_matmul),
-            ("beside_the_model", lambda: beside_the_model(Path(name))),
+            ("beside_the_model", beside_the_model),
         ):
-            result[title] = found()
-            print(title, result[title], flush=True)
+            if not parts or part in parts:
+                result[part] = measure(root)
+                print(part, result[part], flush=True)
     result["environment"] = capture_environment()
-    (Path(__file__).parent / "engine.json").write_text(json.dumps(result, indent=2) + "\n")
+    place.write_text(json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

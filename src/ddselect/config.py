@@ -18,7 +18,7 @@ from ddselect.features.settings import Features
 from ddselect.pilot.settings import Pilot
 from ddselect.prompt.modes import Prompt
 from ddselect.protocol.recipe import Protocol
-from ddselect.relabel.live import Relabel
+from ddselect.relabel.settings import Relabel
 from ddselect.report.settings import Report
 from ddselect.runtime.errors import UserError, one_line
 from ddselect.runtime.logger import LoggerSettings

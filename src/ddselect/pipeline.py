@@ -105,8 +105,14 @@ class Pipeline:
         return self._branch(arm, seed, ground, selection, composition)
 
     def train(self, branch: Branch, loggers: StudentLoggers) -> Branch:
-        """The student of a distilled set."""
+        """The labels of a distilled set, if they are stored, and its student."""
+        if self._stores_labels:
+            branch = branch.with_stage(self.store.run(self.stages.labels(branch)))
         return branch.with_stage(self.store.run(self.stages.student(branch, loggers)))
+
+    @property
+    def _stores_labels(self) -> bool:
+        return self.experiment.protocol.labels == "soft" and self.experiment.relabel.keep != "nothing"
 
     def go_at_the_same_time(self, branches: list[tuple[Arm, int]], ground: Ground, folder: Path) -> None:
         """Distils and trains what is missing in processes of their own, where there is room for more than one."""
@@ -123,6 +129,10 @@ class Pipeline:
         if not selection or not composition:
             return False
         branch = self._branch(arm, seed, ground, selection, composition)
+        labels = self.store.find(self.stages.labels(branch)) if self._stores_labels else None
+        if self._stores_labels and not labels:
+            return False
+        branch = branch.with_stage(labels) if labels else branch
         return self.store.find(self.stages.student(branch)) is not None
 
     def _branch(self, arm: Arm, seed: int, ground: Ground, selection: Done, composition: Done) -> Branch:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ddselect.backbone.adapt import VERSION as ADAPT_VERSION
 from ddselect.backbone.choice import Backbone
@@ -18,6 +19,7 @@ from ddselect.features.table import feature_shards
 from ddselect.pilot.settings import VERSION as PILOT_VERSION
 from ddselect.prompt.conditions import VERSION as PROMPT_VERSION
 from ddselect.prompt.conditions import read_conditions, write_conditions
+from ddselect.relabel.settings import VERSION as RELABEL_VERSION
 from ddselect.runtime.logger import StudentLoggers
 from ddselect.runtime.progress import note
 from ddselect.runtime.store import Done, Stage
@@ -30,6 +32,12 @@ from ddselect.selection.table import read_selection, write_selection
 from ddselect.student.models import Classifier
 from ddselect.student.settings import VERSION as STUDENT_VERSION
 from ddselect.teacher import choice as teaching
+
+if TYPE_CHECKING:  # imported when they are needed
+    import pytorch_lightning as pl
+    from pytorch_lightning.callbacks import Callback
+
+    from ddselect.student.views import Views
 
 
 @dataclass(frozen=True)
@@ -222,7 +230,7 @@ class Stages:
     def composition(self, arm: Arm, seed: int, ground: Ground, selection: Done) -> Stage:
         """The distilled images, with the provenance of every patch."""
         e = self.experiment
-        ipc = e.ipc if arm.selection.limit else None
+        ipc = self._ipc(arm)
 
         def build(folder: Path) -> dict[str, object]:
             images, view = self._images(ground.index, "train"), e.dataset.image_size
@@ -233,38 +241,77 @@ class Stages:
         title = f"composition of {arm.selection.name}, {f'{ipc} images per class' if ipc else 'all images'}"
         return Stage("composition", composing.VERSION, config, [ground.index, selection], build, title)
 
+    def labels(self, branch: Branch) -> Stage:
+        """The teacher's outputs on every view that a student will see."""
+        e, arm, stages = self.experiment, branch.arm, branch.stages
+        name = f"{arm.selection.name}, seed {branch.seed}"
+
+        def build(folder: Path) -> dict[str, object]:
+            from ddselect.relabel.stored import store_labels
+
+            def make_trainer(callbacks: "list[Callback]") -> "pl.Trainer":
+                return e.trainer.single(callbacks=callbacks)
+
+            teacher = self._load_teacher(stages["teacher"])
+            return store_labels(teacher, self._views(branch), e.relabel.keep, make_trainer, folder, name)
+
+        # what decides the views may depend on the student's architecture, but not on its rate
+        views = e.protocol.settled(e.student.architecture, 1.0, self._ipc(arm), self._classes(branch)).of_views()
+        config = {"keep": e.relabel.keep, "views": views, "seed": branch.seed}
+        after = [stages["teacher"], stages["composition"]]
+        return Stage("relabel", RELABEL_VERSION, config, after, build, f"labels of {name}")
+
     def student(self, branch: Branch, loggers: StudentLoggers | None = None) -> Stage:
-        """A student trained from scratch under the protocol, relabelled live, and its accuracy on the test images."""
+        """A student trained from scratch under the protocol, and its accuracy on the test images."""
         e, arm, seed, stages = self.experiment, branch.arm, branch.seed, branch.stages
         name = f"{arm.selection.name}, seed {seed}"
 
         def build(folder: Path) -> dict[str, object]:
-            from ddselect.student.module import TrainingSet
+            from ddselect.relabel.live import LiveTeacher
+            from ddselect.relabel.stored import StoredLabels
+            from ddselect.student.module import Labeller
             from ddselect.student.train import train_student
 
-            teacher = self._load_teacher(stages["teacher"])
-            data = composing.read_distilled(stages["composition"].folder)
-            ipc = e.ipc if arm.selection.limit else None
-            classes = len(indexing.read_index(stages["index"].folder).class_names)
+            teacher, views = self._load_teacher(stages["teacher"]), self._views(branch)
             mean, std = teacher.mean.flatten().tolist(), teacher.std.flatten().tolist()
-            logger = loggers.named(f"{arm.selection.name}-seed{seed}") if loggers else False
+            labeller: Labeller | None = None
+            if e.protocol.labels == "soft":
+                stored = stages.get("relabel")
+                labeller = StoredLabels(stored.folder, views) if stored else LiveTeacher(teacher)
             return train_student(
-                model=e.student.build(classes, mean, std, seed, e.dataset.image_size),
-                data=TrainingSet(data.images, data.labels, data.stitched, arm.composition.factor, ipc),
-                protocol=e.protocol,
-                student=e.student,
-                seed=seed,
-                teacher=e.relabel.labeller(teacher) if e.protocol.labels == "soft" else None,
+                model=e.student.build(self._classes(branch), mean, std, seed, e.dataset.image_size),
+                views=views,
+                precision=e.student.precision,
+                labeller=labeller,
                 test=self._test(stages["index"]),
-                make_trainer=partial(e.trainer.single, logger=logger),
+                make_trainer=partial(
+                    e.trainer.single, logger=loggers.named(f"{arm.selection.name}-seed{seed}") if loggers else False
+                ),
                 folder=folder,
                 name=name,
             )
 
-        config = {"student": e.student, "protocol": e.protocol, "relabel": e.relabel, "seed": seed}
-        config["split"] = e.evaluation.split
-        after = [stages[name] for name in ("index", "teacher", "composition")]
+        config = {"student": e.student, "protocol": e.protocol, "seed": seed, "split": e.evaluation.split}
+        after = [stages[name] for name in ("index", "teacher", "composition", "relabel") if name in stages]
         return Stage("student", STUDENT_VERSION, config, after, build, f"student on {name}")
+
+    def _views(self, branch: Branch) -> "Views":
+        """What a branch's student sees."""
+        from ddselect.student.train import student_views
+        from ddselect.student.views import TrainingSet
+
+        e, arm = self.experiment, branch.arm
+        found = composing.read_distilled(branch.stages["composition"].folder)
+        data = TrainingSet(found.images, found.labels, found.stitched, arm.composition.factor, self._ipc(arm))
+        return student_views(data, e.protocol, e.student, branch.seed)
+
+    def _ipc(self, arm: Arm) -> int | None:
+        """Images per class of an arm; None for all."""
+        return self.experiment.ipc if arm.selection.limit else None
+
+    @staticmethod
+    def _classes(branch: Branch) -> int:
+        return int(branch.stages["index"].facts["classes"])
 
     def _images(self, index: Done, split: str) -> Index:
         return indexing.read_index(index.folder).split(split)

@@ -14,9 +14,10 @@ from ddselect.protocol.recipe import Protocol
 from ddselect.relabel.live import LiveTeacher
 from ddselect.runtime.trainer import TrainerSettings
 from ddselect.student import module as training
-from ddselect.student.module import StudentModule, TrainingSet
+from ddselect.student.module import StudentModule
 from ddselect.student.settings import Student
-from ddselect.student.train import student_module, train_student
+from ddselect.student.train import student_views, train_student
+from ddselect.student.views import TrainingSet
 from tests.helpers.models import tiny_teacher
 from tests.helpers.protocols import preset
 
@@ -38,12 +39,9 @@ def built(
     """What trains a student of this name; its network is a small one, of which nothing here depends."""
     soft = protocol.labels == "soft"
     side = 8 if classes <= 10 else 1
-    return student_module(
+    return StudentModule(
         tiny_teacher(classes).requires_grad_(True),
-        distilled(ipc, classes, side),
-        protocol,
-        Student(student, student, rate, "fp32"),
-        0,
+        student_views(distilled(ipc, classes, side), protocol, Student(student, student, rate, "fp32"), 0),
         LiveTeacher(tiny_teacher(classes)) if soft else None,
         lambda model: Accuracy(0, 0, 1),
     )
@@ -55,8 +53,8 @@ def rates(module: StudentModule) -> list[float]:
     optimizer, scheduler = parts["optimizer"], parts["lr_scheduler"]["scheduler"]
     assert parts["lr_scheduler"]["interval"] == "step"
     found = []
-    for step in range(module.total + 1):
-        if step % module.per_epoch == 0:
+    for step in range(module.views.total + 1):
+        if step % module.views.per_pass == 0:
             found.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         scheduler.step()
@@ -90,7 +88,7 @@ def calls(module: StudentModule, monkeypatch: pytest.MonkeyPatch) -> dict[str, t
 
 
 def epochs_of_tests(module: StudentModule) -> list[float]:
-    return [mark / module.per_epoch for mark in module.marks]
+    return [mark / module.views.per_pass for mark in module.marks]
 
 
 def test_rded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +98,7 @@ def test_rded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert type(optimizer) is torch.optim.AdamW
     assert {group["betas"] for group in optimizer.param_groups} == {(0.9, 0.999)}
     assert decay(module) == {"matrices": 0.01, "vectors": 0.0}
-    assert (module.batch_size, module.per_epoch, module.total) == (50, 2, 600)
+    assert (module.views.batch_size, module.views.per_pass, module.views.total) == (50, 2, 600)
     found = rates(module)
     for epoch in (0, 1, 100, 150, 240, 299):
         assert found[epoch] == pytest.approx(1e-3 * 0.5 * (1 + cos(pi * epoch / 600)))
@@ -124,7 +122,7 @@ def test_rded(monkeypatch: pytest.MonkeyPatch) -> None:
 )  # fmt: skip
 def test_batch_of_rded(ipc: int, classes: int, batch: int) -> None:
     """Doubled from 100 classes on, 100 for Tiny-ImageNet (200 classes), never above the set."""
-    assert built(preset("rded"), ipc, classes).batch_size == batch
+    assert built(preset("rded"), ipc, classes).views.batch_size == batch
 
 
 def test_rded_takes_the_students_rate() -> None:
@@ -148,8 +146,8 @@ def test_fkd(monkeypatch: pytest.MonkeyPatch) -> None:
     assert type(optimizer) is torch.optim.AdamW
     assert {group["betas"] for group in optimizer.param_groups} == {(0.9, 0.999)}
     assert decay(module) == {"matrices": 0.01, "vectors": 0.0}
-    assert (module.batch_size, module.per_epoch, module.total) == (1024, 3, 900)
-    assert built(preset("fkd"), ipc=10, classes=10).batch_size == 100
+    assert (module.views.batch_size, module.views.per_pass, module.views.total) == (1024, 3, 900)
+    assert built(preset("fkd"), ipc=10, classes=10).views.batch_size == 100
     found = rates(module)
     for epoch in (0, 1, 100, 150, 299):
         assert found[epoch] == pytest.approx(1e-3 * 0.5 * (1 + cos(pi * epoch / 300)))
@@ -171,8 +169,8 @@ def test_rd3(monkeypatch: pytest.MonkeyPatch) -> None:
     assert type(optimizer) is torch.optim.Adam
     assert {group["betas"] for group in optimizer.param_groups} == {(0.9, 0.999)}
     assert decay(module) == {"matrices": 0.0, "vectors": 0.0}
-    assert (module.batch_size, module.per_epoch, module.total) == (50, 2, 800)
-    assert built(preset("rd3"), ipc=50, classes=200).batch_size == 50
+    assert (module.views.batch_size, module.views.per_pass, module.views.total) == (50, 2, 800)
+    assert built(preset("rd3"), ipc=50, classes=200).views.batch_size == 50
     found = rates(module)
     for epoch in (0, 1, 200, 399):
         assert found[epoch] == pytest.approx(1e-3 * 0.5 * (1 + cos(pi * epoch / 800)))
@@ -199,7 +197,11 @@ def test_hard(monkeypatch: pytest.MonkeyPatch) -> None:
     assert type(optimizer) is torch.optim.SGD
     assert {(group["momentum"], group["nesterov"]) for group in optimizer.param_groups} == {(0.9, False)}
     assert decay(module) == {"matrices": 5e-4, "vectors": 5e-4}
-    assert (module.batch_size, module.per_epoch, module.total) == (64, 8, 12000)  # 7 of 64, and one of 52
+    assert (module.views.batch_size, module.views.per_pass, module.views.total) == (
+        64,
+        8,
+        12000,
+    )  # 7 of 64, and one of 52
     found = rates(module)
     for epoch, rate in ((0, 0.01), (999, 0.01), (1000, 0.002), (1249, 0.002), (1250, 0.0004), (1499, 0.0004)):
         assert found[epoch] == pytest.approx(rate)
@@ -235,8 +237,8 @@ def test_hard_with_more_than_100_classes() -> None:
         module = built(preset("hard"), 10, classes)
         assert module.configure_optimizers()["optimizer"].param_groups[0]["lr"] == rate
         assert decay(module) == {"matrices": weight, "vectors": weight}
-        assert module.batch_size == batch
-    assert built(preset("hard", "protocol.batch_size=256"), 10, 1000).batch_size == 256
+        assert module.views.batch_size == batch
+    assert built(preset("hard", "protocol.batch_size=256"), 10, 1000).views.batch_size == 256
 
 
 def test_last_milestones_are_floored() -> None:
@@ -252,13 +254,13 @@ def test_a_view_can_be_made_again_from_seed_and_step(name: str) -> None:
     first, again = built(preset(name)), built(preset(name))
     images, stitched = first.data.images[:20], first.data.stitched[:20]
     torch.manual_seed(1)
-    a = first.augment(images, stitched, 7)
+    a = first.views.mixed(images, stitched, 7)
     torch.manual_seed(2)
-    b = again.augment(images, stitched, 7)
+    b = again.views.mixed(images, stitched, 7)
     assert torch.equal(a.images, b.images)
     assert torch.equal(a.partner, b.partner)
     assert a.share == b.share
-    assert not torch.equal(a.images, again.augment(images, stitched, 8).images)
+    assert not torch.equal(a.images, again.views.mixed(images, stitched, 8).images)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -271,11 +273,9 @@ def test_a_student_learns(name: str, tmp_path: Path) -> None:
         teacher.network.get_classifier().weight.mul_(100)  # type: ignore[operator]
     facts = train_student(
         model=student.build(4, [0.5] * 3, [0.5] * 3, 0, 8),
-        data=data,
-        protocol=protocol,
-        student=student,
-        seed=0,
-        teacher=LiveTeacher(teacher) if protocol.labels == "soft" else None,
+        views=student_views(data, protocol, student, 0),
+        precision="fp32",
+        labeller=LiveTeacher(teacher) if protocol.labels == "soft" else None,
         test=lambda model: Accuracy(0, 0, 1),
         make_trainer=TrainerSettings().single,
         folder=tmp_path,

@@ -1,16 +1,27 @@
 """Soft labels: the losses by hand, and a teacher that stays what it was."""
 
+from dataclasses import replace
 from math import exp, log
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import Callback
 from torch import nn
 
 from ddselect.evaluation.accuracy import Accuracy
 from ddselect.protocol.recipe import Protocol
-from ddselect.relabel.live import LiveTeacher, Relabel, soft_label_loss
+from ddselect.relabel.live import LiveTeacher, soft_label_loss
+from ddselect.relabel.settings import Relabel
+from ddselect.relabel.stored import StoredLabels, label_shards, store_labels
+from ddselect.runtime.errors import UserError
+from ddselect.runtime.trainer import TrainerSettings
 from ddselect.student.models import Classifier, build_network
-from ddselect.student.module import StudentModule, TrainingSet
+from ddselect.student.module import StudentModule
+from ddselect.student.settings import Student
+from ddselect.student.views import TrainingSet, Views
 from tests.helpers.models import tiny_teacher
 
 STUDENT = [[1.0, -2.0, 0.5], [3.0, 0.0, -1.0]]
@@ -61,8 +72,8 @@ def student_module(teacher: Classifier) -> StudentModule:
         2,
         2,
     )
-    labeller = Relabel("live").labeller(teacher)
-    return StudentModule(model, data, Protocol("p", steps=4), 1e-3, 0, labeller, lambda m: Accuracy(0, 0, 1))
+    views = Views(data, Protocol("p", steps=4, learning_rate=1e-3), 0)
+    return StudentModule(model, views, LiveTeacher(teacher), lambda m: Accuracy(0, 0, 1))
 
 
 def test_teacher_is_no_part_of_the_student() -> None:
@@ -92,3 +103,114 @@ def test_labels_are_the_teachers_logits_on_the_mixed_images() -> None:
     torch.testing.assert_close(labels, teacher(images))
     assert not labels.requires_grad
     assert labels.dtype == torch.float32
+
+
+ALL_KINDS = Protocol(
+    "p", epochs=3, batch_size=4, drop_last=False, shuffle=True, area=[0.5, 1.0], jitter=0.4, lighting=0.1
+)
+
+
+def seen(protocol: Protocol = ALL_KINDS, seed: int = 0) -> Views:
+    """Three passes over seven images: a batch of four and one of three each."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (7, 3, 16, 16), dtype=torch.uint8, generator=generator)
+    return Views(TrainingSet(images, torch.arange(7) % 3, torch.arange(7) % 2 == 0, 2, None), protocol, seed)
+
+
+def store(teacher: Classifier, keep: str, folder: Path, views: Views | None = None) -> dict[str, object]:
+    def make_trainer(callbacks: list[Callback]) -> pl.Trainer:
+        return TrainerSettings().single(callbacks=callbacks)
+
+    return store_labels(teacher, views or seen(), keep, make_trainer, folder, "a set")
+
+
+@pytest.mark.parametrize("mixing", ["cutmix", "mixup", "none"])
+@pytest.mark.parametrize("keep", ["logits", "features"])
+def test_a_stored_label_is_the_teachers_on_exactly_the_view_that_it_meets(
+    keep: str, mixing: str, tmp_path: Path
+) -> None:
+    teacher, views = tiny_teacher(3), seen(replace(ALL_KINDS, mixing=mixing))
+    facts = store(teacher, keep, tmp_path, views)
+    width = 3 if keep == "logits" else teacher.network.get_classifier().in_features  # type: ignore[operator]
+    assert facts == {"passes": 3, "label_bytes": 2 * 7 * 3 * width, "width": width}
+    again, labels = seen(replace(ALL_KINDS, mixing=mixing)), StoredLabels(tmp_path, views)
+    for step in (5, 0, 3, 1, 4, 2):  # in any order
+        images, _, stitched, _ = again.batch(step)
+        torch.manual_seed(step)  # global random numbers have no part in it
+        mixed = again.mixed(images, stitched, step).images
+        kept = labels(mixed, step)
+        assert kept.dtype == torch.float32
+        if keep == "logits":
+            assert torch.equal(kept, teacher(mixed).half().float())
+        else:
+            torch.testing.assert_close(kept, teacher.head(teacher.features(mixed).half().float()), atol=1e-6, rtol=0)
+
+
+def test_labels_of_a_subset_of_a_teachers_classes(tmp_path: Path) -> None:
+    whole = tiny_teacher(5)
+    teacher = Classifier(whole.network, [0.5] * 3, [0.5] * 3, [4, 0, 2]).eval().requires_grad_(False)
+    store(teacher, "features", tmp_path)
+    views = seen()
+    images, _, stitched, _ = views.batch(0)
+    mixed = views.mixed(images, stitched, 0).images
+    torch.testing.assert_close(StoredLabels(tmp_path, views)(mixed, 0), teacher(mixed), atol=2e-3, rtol=2e-3)
+
+
+def test_labelling_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    teacher, views = tiny_teacher(3), seen()
+    store(teacher, "logits", tmp_path)
+    plan = label_shards(tmp_path, views)
+    assert len(plan) == 3
+    before, times = [plan.path(k).read_bytes() for k in range(3)], [plan.path(k).stat().st_mtime_ns for k in range(3)]
+    plan.path(1).unlink()
+    store(teacher, "logits", tmp_path)
+    assert [plan.path(k).read_bytes() for k in range(3)] == before
+    assert [plan.path(k).stat().st_mtime_ns == times[k] for k in range(3)] == [True, False, True]
+
+
+def test_labels_of_another_version_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store(tiny_teacher(3), "logits", tmp_path)
+    monkeypatch.setattr("ddselect.relabel.stored.VERSION", 99)
+    with pytest.raises(UserError, match=r"labels of version 1, which this version \(99\) cannot use"):
+        StoredLabels(tmp_path, seen())(torch.zeros(4, 3, 16, 16), 0)
+
+
+def test_labels_that_do_not_fit_are_refused_before_they_are_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=100))
+    with pytest.raises(UserError, match=r"relabel.keep=logits: 0.0 GiB are needed in .*; use relabel=live"):
+        store(tiny_teacher(3), "logits", tmp_path)
+    assert "3 passes over 7 images, 3 logits each in fp16: 0.0 MiB of labels" in capfd.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_kept_is_checked() -> None:
+    with pytest.raises(UserError, match=r"relabel.keep=all: choose nothing, logits or features"):
+        Relabel("all", "all")
+
+
+@pytest.mark.parametrize("keep", ["logits", "features"])
+def test_a_student_learns_from_stored_labels_what_it_learns_live(keep: str, tmp_path: Path) -> None:
+    """The same weights up to the rounding of the labels, and exactly the same from the labels read twice."""
+    teacher, protocol = tiny_teacher(3), replace(ALL_KINDS, learning_rate=1e-3, epochs=2)
+    with torch.no_grad():
+        teacher.network.get_classifier().weight.mul_(30)  # type: ignore[operator]
+    views = seen(protocol)
+    store(teacher, keep, tmp_path, views)
+
+    def trained(labeller: LiveTeacher | StoredLabels) -> list[float]:
+        model = Student("small_resnet16", "small_resnet16").build(3, [0.5] * 3, [0.5] * 3, 0, 16)
+        module = StudentModule(model, seen(protocol), labeller, lambda m: Accuracy(0, 0, 1))
+        optimizer, losses = torch.optim.SGD(model.parameters(), 0.1), []
+        for step in range(4):
+            loss = module.training_step(module.views.batch(step), 0)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(float(loss.detach()))
+        return losses
+
+    live, first, second = trained(LiveTeacher(teacher)), *(trained(StoredLabels(tmp_path, views)) for _ in range(2))
+    assert first == second
+    assert first == pytest.approx(live, rel=1e-2)

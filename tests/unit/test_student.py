@@ -1,5 +1,6 @@
 """Training: any step can be done again alone, and only what should decay does."""
 
+from dataclasses import replace
 from math import pi
 from types import SimpleNamespace
 
@@ -9,7 +10,8 @@ import torch
 from ddselect.evaluation.accuracy import Accuracy
 from ddselect.protocol.recipe import Protocol
 from ddselect.student.models import Classifier, build_network
-from ddselect.student.module import StudentModule, TrainingSet
+from ddselect.student.module import StudentModule
+from ddselect.student.views import TrainingSet, Views
 
 
 def data(count: int = 10) -> TrainingSet:
@@ -20,7 +22,8 @@ def data(count: int = 10) -> TrainingSet:
 
 def module(protocol: Protocol, seed: int = 0, count: int = 10) -> StudentModule:
     model = Classifier(build_network("small_resnet16", 2, None), [0.5] * 3, [0.5] * 3)
-    return StudentModule(model, data(count), protocol, 1e-3, seed, None, lambda m: Accuracy(0, 0, 1))
+    views = Views(data(count), replace(protocol, learning_rate=1e-3), seed)
+    return StudentModule(model, views, None, lambda m: Accuracy(0, 0, 1))
 
 
 def batches(student: StudentModule, epoch: int) -> list[tuple]:
@@ -36,7 +39,7 @@ def test_each_pass_shows_every_image_once() -> None:
     passes = []
     for start in (0, 5, 10):
         images = torch.cat([images for images, *_ in seen[start : start + 5]])
-        assert {i.numpy().tobytes() for i in images} == {i.numpy().tobytes() for i in student.data.images}
+        assert {i.numpy().tobytes() for i in images} == {i.numpy().tobytes() for i in student.views.data.images}
         passes.append(images)
     assert not torch.equal(passes[0], passes[1])
 
@@ -48,7 +51,7 @@ def test_the_smaller_batch_of_a_pass_is_left_out_or_kept() -> None:
         assert [len(labels) for _, labels, *_ in seen] == sizes
         if not drop:
             images = torch.cat([images for images, *_ in seen[:3]])
-            assert {i.numpy().tobytes() for i in images} == {i.numpy().tobytes() for i in student.data.images}
+            assert {i.numpy().tobytes() for i in images} == {i.numpy().tobytes() for i in student.views.data.images}
 
 
 def test_steps_are_the_same_wherever_training_goes_on() -> None:
@@ -66,19 +69,19 @@ def test_augmentation_of_a_step_is_a_function_of_seed_and_step() -> None:
     first, again, other = module(protocol), module(protocol), module(protocol, seed=1)
     images, _, stitched, _ = batches(first, 0)[0]
     torch.manual_seed(5)
-    a, b = first.augment(images, stitched, 3), again.augment(images, stitched, 3)
+    a, b = first.views.mixed(images, stitched, 3), again.views.mixed(images, stitched, 3)
     assert torch.equal(a.images, b.images)
     assert a.share == b.share
-    assert not torch.equal(a.images, first.augment(images, stitched, 4).images)
-    assert not torch.equal(a.images, other.augment(images, stitched, 3).images)
+    assert not torch.equal(a.images, first.views.mixed(images, stitched, 4).images)
+    assert not torch.equal(a.images, other.views.mixed(images, stitched, 3).images)
     assert a.images.min() >= 0
     assert a.images.max() <= 1
 
 
 def test_only_stitched_images_are_shuffled() -> None:
     student = module(Protocol("p", steps=10, shuffle=True, area=[1.0, 1.0], flip=False, mixing="none"))
-    images, stitched = student.data.images, student.data.stitched
-    out = (student.augment(images, stitched, 0).images * 255).round().to(torch.uint8)
+    images, stitched = student.views.data.images, student.views.data.stitched
+    out = (student.views.mixed(images, stitched, 0).images * 255).round().to(torch.uint8)
     same = torch.tensor([torch.equal(x, y) for x, y in zip(out, images, strict=True)])
     assert same[~stitched].all()
     assert not same[stitched].all()
@@ -88,7 +91,7 @@ def test_only_stitched_images_are_shuffled() -> None:
 def test_hard_labels_are_weighted_by_the_share(mixing: str) -> None:
     student = module(Protocol("p", steps=10, labels="hard", mixing=mixing)).eval()
     images, labels, stitched, step = batches(student, 0)[0]
-    mix = student.augment(images, stitched, step)
+    mix = student.views.mixed(images, stitched, step)
     with torch.no_grad():
         logs = student.model(mix.images).log_softmax(1)
     rows = torch.arange(len(labels))

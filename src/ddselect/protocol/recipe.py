@@ -14,6 +14,10 @@ _CHOICES = {
     "loss": ("kl", "mse"),
     "mixing": ("cutmix", "mixup", "none"),
 }
+_OF_VIEWS = (
+    *("epochs", "steps", "batch_size", "many_batch_size", "drop_last", "mixing", "alpha", "area", "ratio", "shift"),
+    *("flip", "jitter", "lighting", "shuffle"),
+)
 _NOT_NEGATIVE = (
     *("epochs", "steps", "batch_size", "many_batch_size", "learning_rate", "many_learning_rate"),
     *("weight_decay", "many_weight_decay", "warmup", "shift", "jitter", "lighting"),
@@ -158,6 +162,10 @@ class Protocol:
             many_weight_decay=0.0,
             zeta=self.zeta or rules.zeta(architecture),
         )
+
+    def of_views(self) -> dict[str, object]:
+        """What decides the views that a student sees: labels can be stored for these."""
+        return {name: getattr(self, name) for name in _OF_VIEWS}
 
     def batch(self, ipc: int | None, classes: int, images: int) -> int:
         """Images per step for a distilled set (IPC None: the full data)."""

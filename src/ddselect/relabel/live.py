@@ -1,7 +1,5 @@
 """Live relabelling: the teacher labels every augmented batch that the student sees."""
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -17,8 +15,8 @@ class LiveTeacher(nn.Module):
         self._teacher = [teacher.eval().requires_grad_(False)]  # in a list, so that it is no submodule
 
     @torch.no_grad()
-    def forward(self, images: Tensor) -> Tensor:
-        """Augmented and mixed images (N, 3, S, S) float in [0, 1] to logits (N, K) float32."""
+    def forward(self, images: Tensor, step: int = 0) -> Tensor:
+        """Augmented and mixed images (N, 3, S, S) float in [0, 1] of a step to logits (N, K) float32."""
         teacher = self._teacher[0]
         if next(teacher.parameters()).device != images.device:
             teacher.to(images.device)
@@ -42,18 +40,3 @@ def soft_label_loss(student: Tensor, teacher: Tensor, kind: str, temperature: fl
         )
     centred = (teacher - teacher.mean(1, keepdim=True)) / temperature
     return F.mse_loss(student, centred)
-
-
-@dataclass
-class Relabel:
-    """The ``relabel`` group; see ``conf/relabel/``.
-
-    Attributes:
-        name: Name in results and reports.
-    """
-
-    name: str
-
-    def labeller(self, teacher: Classifier) -> LiveTeacher:
-        """What labels a student's batches."""
-        return LiveTeacher(teacher)

@@ -95,6 +95,7 @@ def fill_shards(
     make_trainer: MakeTrainer,
     loading: Loading,
     name: str,
+    unit: str = "images",
 ) -> int:
     """Computes the missing shards.
 
@@ -106,6 +107,7 @@ def fill_shards(
         make_trainer: Makes a trainer over all ranks with the given callbacks.
         loading: How the dataset is read.
         name: Name for the progress display.
+        unit: What a row is called there.
 
     Returns:
         Number of rows that were missing.
@@ -114,7 +116,7 @@ def fill_shards(
     todo = sum(len(plan.range(shard)) for shard in missing)
     if not missing:
         return 0
-    with counting(name, todo, "images") as counter:
+    with counting(name, todo, unit) as counter:
         trainer = make_trainer([_ShardWriter(plan, missing, write, counter)])
         data = _ShardData(dataset, plan, missing, loading)
         with working_together(trainer):

@@ -6,14 +6,15 @@ from torch import nn
 from ddselect.protocol.recipe import Protocol
 
 
-def build_optimizer(model: nn.Module, protocol: Protocol, learning_rate: float) -> torch.optim.Optimizer:
-    """The protocol's optimiser; parameters of one dimension form a group of their own, which may not decay."""
+def build_optimizer(model: nn.Module, protocol: Protocol) -> torch.optim.Optimizer:
+    """The settled protocol's optimiser; parameters of one dimension form a group of their own, which may not decay."""
     vectors = [p for p in model.parameters() if p.ndim <= 1]
     matrices = [p for p in model.parameters() if p.ndim > 1]
     groups = [
         {"params": matrices, "weight_decay": protocol.weight_decay},
         {"params": vectors, "weight_decay": protocol.weight_decay if protocol.decay_vectors else 0.0},
     ]
+    learning_rate = protocol.learning_rate
     if protocol.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=learning_rate, momentum=protocol.momentum, fused=True)
     kind = torch.optim.AdamW if protocol.optimizer == "adamw" else torch.optim.Adam

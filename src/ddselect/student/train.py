@@ -9,13 +9,13 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
 from ddselect.evaluation.accuracy import Accuracy
 from ddselect.protocol.recipe import Protocol
-from ddselect.relabel.live import LiveTeacher
 from ddselect.runtime.checkpoints import AtomicCheckpointIO
 from ddselect.runtime.files import write_tensors, write_text
 from ddselect.runtime.progress import Counter, counting
 from ddselect.student.models import Classifier
-from ddselect.student.module import StudentModule, TrainingSet
+from ddselect.student.module import Labeller, StudentModule
 from ddselect.student.settings import Student
+from ddselect.student.views import TrainingSet, Views
 
 MakeTrainer = Callable[..., pl.Trainer]
 
@@ -33,28 +33,17 @@ class _StepCounter(Callback):
         self.counter.advance()
 
 
-def student_module(
-    model: Classifier,
-    data: TrainingSet,
-    protocol: Protocol,
-    student: Student,
-    seed: int,
-    teacher: LiveTeacher | None,
-    test: Callable[[Classifier], Accuracy],
-) -> StudentModule:
-    """What trains a student, by the protocol as it is for this student and set; see :func:`train_student`."""
-    classes = int(data.labels.max()) + 1
-    settled = protocol.settled(student.architecture, student.learning_rate, data.ipc, classes)
-    return StudentModule(model, data, settled, settled.learning_rate, seed, teacher, test)
+def student_views(data: TrainingSet, protocol: Protocol, student: Student, seed: int) -> Views:
+    """What a student sees under a protocol, which is settled for it and the set here."""
+    settled = protocol.settled(student.architecture, student.learning_rate, data.ipc, data.classes)
+    return Views(data, settled, seed)
 
 
 def train_student(
     model: Classifier,
-    data: TrainingSet,
-    protocol: Protocol,
-    student: Student,
-    seed: int,
-    teacher: LiveTeacher | None,
+    views: Views,
+    precision: str,
+    labeller: Labeller | None,
     test: Callable[[Classifier], Accuracy],
     make_trainer: MakeTrainer,
     folder: Path,
@@ -67,11 +56,9 @@ def train_student(
 
     Args:
         model: The untrained student.
-        data: The distilled set.
-        protocol: How to train.
-        student: Its settings.
-        seed: Seed of order and augmentation.
-        teacher: Labels every batch; None for class labels.
+        views: What it sees, and the protocol; see :func:`student_views`.
+        precision: ``fp32`` or ``bf16`` (autocast).
+        labeller: Labels every batch; None for class labels.
         test: Measures the accuracy on the test images.
         make_trainer: Makes a single-device trainer from keyword arguments of ``pl.Trainer``.
         folder: The stage's folder.
@@ -80,16 +67,16 @@ def train_student(
     Returns:
         Last and best accuracy, number of steps and test images.
     """
-    module = student_module(model, data, protocol, student, seed, teacher, test)
+    module = StudentModule(model, views, labeller, test)
     last = folder / "last.ckpt"
     checkpoint = ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)
-    with counting(f"student on {name}", module.total, "steps") as counter:
+    with counting(f"student on {name}", views.total, "steps") as counter:
         trainer = make_trainer(
             callbacks=[_StepCounter(counter), checkpoint],
             plugins=[AtomicCheckpointIO()],
             max_epochs=len(module.marks),
             reload_dataloaders_every_n_epochs=1,
-            precision="bf16-mixed" if student.precision == "bf16" else "32-true",
+            precision="bf16-mixed" if precision == "bf16" else "32-true",
         )
         trainer.fit(module, ckpt_path=last if last.exists() else None, weights_only=True)
     if trainer.interrupted:
@@ -105,7 +92,7 @@ def train_student(
         "top5_last": final["top5"],
         "top5_best": best["top5"],
         "test_images": int(final["images"]),
-        "steps": module.total,
-        "batch_size": module.batch_size,
-        "training_images": len(data.labels),
+        "steps": views.total,
+        "batch_size": views.batch_size,
+        "training_images": len(views.data.labels),
     }

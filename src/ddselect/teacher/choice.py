@@ -139,15 +139,14 @@ class TrainedTeacher(Teacher):
     seed: int = 0
 
     def provide(self, bench: Bench, folder: Path) -> None:
-        from ddselect.student.module import TrainingSet
-        from ddselect.student.train import train_student
+        from ddselect.student.train import student_views, train_student
+        from ddselect.student.views import TrainingSet
 
         model = self.student.build(len(bench.index.class_names), HALF, HALF, self.seed, bench.view)
         images, labels = bench.index.read_all(bench.view), torch.from_numpy(bench.index.labels)
         data = TrainingSet(images, labels, torch.zeros(len(labels), dtype=torch.bool), 1, None)
-        train_student(
-            model, data, self.recipe, self.student, self.seed, None, bench.test, bench.make_trainer, folder, "all data"
-        )
+        views = student_views(data, self.recipe, self.student, self.seed)
+        train_student(model, views, self.student.precision, None, bench.test, bench.make_trainer, folder, "all data")
         for name in ("student.safetensors", "metrics.jsonl"):
             (folder / name).unlink()
         architecture, classes = self.student.architecture, bench.index.class_names

@@ -1,0 +1,25 @@
+"""The ``relabel`` group."""
+
+from dataclasses import dataclass
+
+from ddselect.runtime.errors import UserError
+
+VERSION = 1  # of what the stage writes
+
+
+@dataclass
+class Relabel:
+    """How a student gets its soft labels; see ``conf/relabel/``.
+
+    Attributes:
+        name: Name in results and reports.
+        keep: ``nothing``: the teacher labels every batch while the student trains; ``logits`` or ``features``: the
+            teacher's outputs, or its penultimate features, on every batch are stored first.
+    """
+
+    name: str
+    keep: str
+
+    def __post_init__(self) -> None:
+        if self.keep not in ("nothing", "logits", "features"):
+            raise UserError(f"relabel.keep={self.keep}: choose nothing, logits or features")

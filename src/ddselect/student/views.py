@@ -1,0 +1,86 @@
+"""What a student sees: every batch a pure function of the distilled set, the protocol, the seed and the step."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ddselect.protocol.recipe import Protocol
+from ddselect.runtime.seeds import torch_generator
+from ddselect.student.augment import crop_resize, flip, shuffle_patches
+from ddselect.student.colour import jitter, lighting
+from ddselect.student.mixing import Mix, cutmix, mixup
+
+Batch = tuple[Tensor, Tensor, Tensor, int]
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """A distilled set in memory.
+
+    Attributes:
+        images: (N, 3, S, S) uint8.
+        labels: (N,) int64.
+        stitched: (N,) bool, which images are stitched.
+        factor: Patches per side of a stitched image.
+        ipc: Images per class; None for the full data.
+    """
+
+    images: Tensor
+    labels: Tensor
+    stitched: Tensor
+    factor: int
+    ipc: int | None
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return int(self.labels.max()) + 1
+
+
+class Views:
+    """The batches of a training, of which any can be made again alone: that is what labels can be stored for.
+
+    Attributes:
+        data: The distilled set.
+        protocol: The settled protocol.
+        seed: Seed of order and augmentation.
+        batch_size: Images per step.
+        per_pass: Steps in one pass over the set.
+        total: Steps in all.
+    """
+
+    def __init__(self, data: TrainingSet, protocol: Protocol, seed: int) -> None:
+        self.data, self.protocol, self.seed = data, protocol, seed
+        self.batch_size = protocol.batch(data.ipc, data.classes, len(data.labels))
+        self.per_pass = protocol.steps_per_epoch(len(data.labels), self.batch_size)
+        self.total = protocol.total_steps(len(data.labels), self.batch_size)
+        self._order = (-1, torch.empty(0))  # of the latest pass
+
+    def batch(self, step: int) -> Batch:
+        """Images (N, 3, S, S) uint8, labels and whether stitched (N,) of a step: passes are keyed permutations."""
+        number, place = divmod(step, self.per_pass)
+        if number != self._order[0]:
+            order = torch.randperm(len(self.data.labels), generator=torch_generator(self.seed, "order", number))
+            self._order = number, order
+        rows = self._order[1][place * self.batch_size : (place + 1) * self.batch_size]
+        return self.data.images[rows], self.data.labels[rows], self.data.stitched[rows], step
+
+    def mixed(self, images: Tensor, stitched: Tensor, step: int) -> Mix:
+        """The images (N, 3, S, S) uint8 of a step, wherever they are, augmented and mixed."""
+        protocol, generator = self.protocol, torch_generator(self.seed, "augment", step)
+        views = images.float() / 255
+        if protocol.shuffle:
+            shuffled = shuffle_patches(views, self.data.factor, generator)
+            views = torch.where(stitched.to(views.device)[:, None, None, None], shuffled, views)
+        area = [protocol.area[0] or 1 / self.data.factor, protocol.area[1]]
+        views = crop_resize(views, area, protocol.ratio, protocol.shift, generator)
+        if protocol.flip:
+            views = flip(views, generator)
+        if protocol.jitter:
+            views = jitter(views, protocol.jitter, generator)
+        if protocol.lighting:
+            views = lighting(views, protocol.lighting, generator)
+        if protocol.mixing == "none":
+            return Mix(views, torch.arange(len(views), device=views.device), 1.0)
+        return (cutmix if protocol.mixing == "cutmix" else mixup)(views, protocol.alpha, generator)
