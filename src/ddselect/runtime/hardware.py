@@ -1,6 +1,9 @@
 """What the machine can do."""
 
 import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import torch
 
@@ -13,6 +16,18 @@ def processors() -> int:
 def threads() -> int:
     """Threads that this process should keep busy: ``OMP_NUM_THREADS`` where that is set, else all processors."""
     return int(os.environ.get("OMP_NUM_THREADS", processors()))
+
+
+@contextmanager
+def one_thread_each() -> Iterator[ThreadPoolExecutor]:
+    """A pool of :func:`threads` workers in which numerical libraries do not start threads of their own."""
+    from threadpoolctl import threadpool_limits  # takes a while to find the libraries
+
+    def alone() -> None:
+        threadpool_limits(1, user_api="openmp")  # counts for the thread that calls it
+
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads(), initializer=alone) as pool:
+        yield pool
 
 
 def computes_in_bf16() -> bool:

@@ -1,7 +1,6 @@
 """The ``selection`` group: the method of the paper and its rivals, each a ranking of real patches and images."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -13,7 +12,7 @@ from ddselect.dataset.images import view_to_source
 from ddselect.dataset.index import Index
 from ddselect.features.table import FeatureTable
 from ddselect.runtime.errors import UserError
-from ddselect.runtime.hardware import threads
+from ddselect.runtime.hardware import one_thread_each
 from ddselect.runtime.progress import counting
 from ddselect.runtime.seeds import key64, numpy_generator
 from ddselect.runtime.shards import ShardPlan
@@ -147,9 +146,8 @@ class DiffusionSelection(Selection):
                 found.append(ranked(candidates.take(order), clusters, index, label, kind))
             return found
 
-        by_class = _by_class(index)
-        with counting("clusters", len(by_class), "classes") as counter, ThreadPoolExecutor(threads()) as pool:
-            parts = []
+        by_class, parts = _by_class(index), []
+        with counting("clusters", len(by_class), "classes") as counter, one_thread_each() as pool:
             for part in pool.map(rank_class, by_class, range(len(by_class))):
                 parts += part
                 counter.advance()
