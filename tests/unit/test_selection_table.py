@@ -6,10 +6,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from ddselect.dataset.index import Index
 from ddselect.runtime.errors import UserError
 from ddselect.selection.table import SCHEMA, Candidates, first, ranked, read_selection, write_selection
 
-IDS = [f"image{i}" for i in range(5)]
+INDEX = Index(Path(), [], [], pa.table({"id": [f"image{i}" for i in range(5)]}))
 
 
 def part(order: list[int], label: int, kind: str) -> pa.Table:
@@ -17,7 +18,7 @@ def part(order: list[int], label: int, kind: str) -> pa.Table:
     rows = np.arange(5)
     boxes = np.stack([rows, 2 * rows, rows + 4, 2 * rows + 4], 1).astype(np.int32)
     candidates = Candidates(rows, boxes, rows.astype(np.float32) / 10).take(np.array(order))
-    return ranked(candidates, np.array(order) + 100, IDS, label, kind)
+    return ranked(candidates, np.array(order) + 100, INDEX, label, kind)
 
 
 def test_rows_keep_the_given_order() -> None:

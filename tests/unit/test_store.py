@@ -1,6 +1,8 @@
 """A stage is computed once for each thing that decides it, and an interrupted one goes on."""
 
 import dataclasses
+import shutil
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -131,9 +133,15 @@ def test_helping_rank_waits_for_the_first_and_never_builds(tmp_path: Path, monke
     assert build.found == []
 
 
-def test_helping_rank_builds_together_but_writes_no_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_helping_rank_builds_together_and_waits_for_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first one may have something left to do alone, and it alone writes the manifest."""
+    first = stage(tmp_path / "first", Build(), together=True)
     monkeypatch.setenv("RANK", "1")
-    build = Build()
-    done = stage(tmp_path, build, together=True)
+    build, place = Build(), tmp_path / "other" / first.folder.relative_to(tmp_path / "first")
+    later = threading.Timer(1.0, lambda: shutil.copy(first.folder / MANIFEST, place))
+    later.start()
+    start = time.monotonic()
+    done = stage(tmp_path / "other", build, together=True)
     assert len(build.found) == 1
-    assert not (done.folder / MANIFEST).exists()
+    assert time.monotonic() - start > 0.9
+    assert (done.folder / MANIFEST).read_bytes() == (first.folder / MANIFEST).read_bytes()

@@ -144,8 +144,8 @@ class Store:
 
     def _run(self, stage: Stage) -> Done:
         fingerprint, folder = stage.fingerprint(), self._folder(stage)
-        while rank() > 0 and not stage.together and not (folder / MANIFEST).exists():
-            time.sleep(_POLL)
+        if not stage.together:
+            _wait_for_first_rank(folder)
         finished = self.find(stage)
         if finished:
             if finished.reused:
@@ -162,6 +162,7 @@ class Store:
         if rank() == 0:
             for torn in folder.rglob(".*.tmp"):  # what a kill in the middle of writing left
                 torn.unlink()
+        _wait_for_first_rank(folder)  # it may have something left to do alone
         manifest = {
             **stage.identity(),
             "fingerprint": fingerprint,
@@ -185,6 +186,12 @@ class Store:
 
     def _folder(self, stage: Stage) -> Path:
         return self.root / stage.name / stage.fingerprint()
+
+
+def _wait_for_first_rank(folder: Path) -> None:
+    """In another rank: returns when the first one has finished the stage in a folder."""
+    while rank() > 0 and not (folder / MANIFEST).exists():
+        time.sleep(_POLL)
 
 
 class _Clock:
