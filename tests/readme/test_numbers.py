@@ -78,8 +78,7 @@ MODES = {
 @pytest.mark.parametrize("name", MODES)
 def test_prompt_modes_are_those_of_the_frozen_results(name: str) -> None:
     study = ROOT / "experiments" / "prompt_modes"
-    frozen = STUDY / "results.json" if name == "class_label" else study / f"{name}.json"
-    results = json.loads(frozen.read_text())
+    results = json.loads((study / f"{name}.json").read_text())
     row, found = comparison(results["results"])[0], results["localisation"]
     assert (row.selection, row.seeds) == ("diffusion", 3)
     numbers = f"{found['pointing_game']:.1f} | {found['coverage']:.3f} | {row.top1:.1f} ± {row.top1_std:.1f}"
