@@ -58,6 +58,7 @@ class TopLevel:
         ipc: Images per class.
         seeds: Each seed makes its own selection and trains its own student.
         compare: Selections that are run beside the chosen one, under the same protocol.
+        students: Students that are trained beside the chosen one, on the same distilled sets.
         store: Folder of finished stages.
         until: The last stage to run.
     """
@@ -65,6 +66,7 @@ class TopLevel:
     ipc: int = 10
     seeds: list[int] = field(default_factory=lambda: [0])
     compare: list[str] = field(default_factory=list)
+    students: list[str] = field(default_factory=list)
     store: str = "store"
     until: str = "report"
 
@@ -91,6 +93,7 @@ class Experiment:
 
     Attributes:
         arms: The chosen selection first, then those it is compared with.
+        students: The chosen student first, then those that are trained on the same sets.
         config: The resolved config, as plain values.
         source: The config before its interpolations were resolved, as YAML: from it the experiment can be built again.
     """
@@ -108,7 +111,7 @@ class Experiment:
     arms: list[Arm]
     teacher: Teacher
     relabel: Relabel
-    student: Student
+    students: list[Student]
     protocol: Protocol
     evaluation: Evaluation
     report: Report
@@ -116,6 +119,11 @@ class Experiment:
     logger: LoggerSettings
     config: dict[str, Any]
     source: str
+
+    @property
+    def student(self) -> Student:
+        """The chosen student."""
+        return self.students[0]
 
 
 def conf_dir() -> Path:
@@ -139,14 +147,15 @@ def build_experiment(cfg: DictConfig) -> Experiment:
     built = {group: build(cfg, group) for group in GROUPS}
     arms = [Arm(built.pop("selection"), built.pop("composition"))]
     for name in top.compare:
-        if name not in options("selection"):
-            raise UserError(f"compare={name}: no such selection; choose from {', '.join(options('selection'))}")
-        rival = cfg.copy()
-        OmegaConf.set_struct(rival, False)
-        rival.selection = read_option("selection", name)
+        rival = _with_option(cfg, "compare", "selection", name)
         arm = Arm(build(rival, "selection"), build(rival, "composition"))
         if arm.selection.name not in [a.selection.name for a in arms]:
             arms.append(arm)
+    students: list[Student] = [built.pop("student")]
+    for name in top.students:
+        student = build(_with_option(cfg, "students", "student", name), "student")
+        if student.name not in [s.name for s in students]:
+            students.append(student)
     config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
     return Experiment(
         ipc=top.ipc,
@@ -154,10 +163,21 @@ def build_experiment(cfg: DictConfig) -> Experiment:
         store=Path(top.store),
         until=top.until,
         arms=arms,
+        students=students,
         config=config,
         source=OmegaConf.to_yaml(cfg),
         **built,
     )
+
+
+def _with_option(cfg: DictConfig, key: str, group: str, name: str) -> DictConfig:
+    """A config with another option of a group, which a list under ``key`` names."""
+    if name not in options(group):
+        raise UserError(f"{key}={name}: no such {group}; choose from {', '.join(options(group))}")
+    other = cfg.copy()
+    OmegaConf.set_struct(other, False)
+    other[group] = read_option(group, name)
+    return other
 
 
 def check_options(settings: Iterable[str]) -> None:

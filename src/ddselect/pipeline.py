@@ -1,6 +1,7 @@
 """The story of a run: every stage in order, each skipped if it is done. The file to read first."""
 
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 from ddselect.backbone.choice import adapted
@@ -15,8 +16,9 @@ from ddselect.runtime.errors import UserError
 from ddselect.runtime.logger import StudentLoggers
 from ddselect.runtime.progress import note
 from ddselect.runtime.ranks import rank
-from ddselect.runtime.store import Done, ReachedError, Store
+from ddselect.runtime.store import Done, ReachedError, Stage, Store
 from ddselect.stages import Ground, Stages
+from ddselect.student.settings import Student
 from ddselect.workers import train_in_processes
 
 
@@ -38,21 +40,24 @@ def run(experiment: Experiment, folder: Path) -> tuple[str, Path] | None:
         return (end.done.name, end.done.folder) if rank() == 0 else None
     if rank() > 0:
         return None
-    branches = [(arm, seed) for arm in experiment.arms for seed in experiment.seeds]
-    pipeline.go_at_the_same_time(branches, ground, folder)
+    pipeline.go_at_the_same_time(ground, folder)
+    trained = []
     with experiment.logger.open(folder, experiment.config) as loggers:
-        trained = [pipeline.train(pipeline.distil(arm, seed, ground), loggers) for arm, seed in branches]
+        for arm, seed in product(experiment.arms, experiment.seeds):
+            distilled = pipeline.distil(arm, seed, ground)
+            trained += [pipeline.train(distilled.with_student(student), loggers) for student in experiment.students]
     return "results", pipeline.report(trained, ground, folder)
 
 
-def run_branches(experiment: Experiment, branches: Sequence[tuple[str, int]], folder: Path) -> None:
-    """What a worker does: the same way down to the students of some selections and seeds."""
+def run_branches(experiment: Experiment, branches: Sequence[tuple[str, int, str]], folder: Path) -> None:
+    """What a worker does: the same way down to some students of some selections and seeds."""
     pipeline = Pipeline(experiment, Store(experiment.store))
     ground = pipeline.prepare()
     arms = {arm.selection.name: arm for arm in experiment.arms}
+    students = {student.name: student for student in experiment.students}
     with experiment.logger.open(folder, experiment.config) as loggers:
-        for name, seed in branches:
-            pipeline.train(pipeline.distil(arms[name], seed, ground), loggers)
+        for name, seed, student in branches:
+            pipeline.train(pipeline.distil(arms[name], seed, ground).with_student(students[student]), loggers)
 
 
 class Pipeline:
@@ -68,7 +73,8 @@ class Pipeline:
             raise UserError("until=backbone: the prior is used as it is; choose backbone/adapt=full, lora or scratch")
         only_scores = e.until in ("backbone", "prompt", "pilot", "scoring")  # needs no teacher, and ends there
         if e.until == "report":
-            e.student.check(e.dataset.image_size)
+            for student in e.students:
+                student.check(e.dataset.image_size)
         needs_scores = only_scores or any(arm.selection.needs_scores for arm in e.arms)
         if needs_scores:
             folders = e.dataset.class_folders()
@@ -99,7 +105,7 @@ class Pipeline:
         return done
 
     def distil(self, arm: Arm, seed: int, ground: Ground) -> Branch:
-        """Selection and composition of one arm and seed."""
+        """Selection and composition of one arm and seed, for the chosen student."""
         selection = self.store.run(self.stages.selection(arm, seed, ground))
         composition = self.store.run(self.stages.composition(arm, seed, ground, selection))
         return self._branch(arm, seed, ground, selection, composition)
@@ -114,32 +120,51 @@ class Pipeline:
     def _stores_labels(self) -> bool:
         return self.experiment.protocol.labels == "soft" and self.experiment.relabel.keep != "nothing"
 
-    def go_at_the_same_time(self, branches: list[tuple[Arm, int]], ground: Ground, folder: Path) -> None:
-        """Distils and trains what is missing in processes of their own, where there is room for more than one."""
-        e = self.experiment
-        missing = [(arm.selection.name, seed) for arm, seed in branches if not self._is_trained(arm, seed, ground)]
-        at_once = e.trainer.students_at_once(len(missing))
-        if at_once > 1 and e.logger.kind == "csv":  # a W&B run belongs to one process
-            note(f"{len(missing)} selections with their students, {at_once} at a time ...")
-            train_in_processes(e, missing, folder, at_once)
+    def go_at_the_same_time(self, ground: Ground, folder: Path) -> None:
+        """Distils and trains what is missing in processes of their own, where there is room for more than one.
 
-    def _is_trained(self, arm: Arm, seed: int, ground: Ground) -> bool:
-        selection = self.store.find(self.stages.selection(arm, seed, ground))
-        composition = self.store.find(self.stages.composition(arm, seed, ground, selection)) if selection else None
-        if not selection or not composition:
-            return False
-        branch = self._branch(arm, seed, ground, selection, composition)
-        labels = self.store.find(self.stages.labels(branch)) if self._stores_labels else None
-        if self._stores_labels and not labels:
-            return False
-        branch = branch.with_stage(labels) if labels else branch
-        return self.store.find(self.stages.student(branch)) is not None
+        Students whose distilled set or labels are still to be made wait for the first of them to make these.
+        """
+        e = self.experiment
+        if e.logger.kind != "csv":  # a W&B run belongs to one process
+            return
+        everything = list(product(e.arms, e.seeds, e.students))
+        while e.trainer.students_at_once(len(missing := self._missing(everything, ground))) > 1:
+            first = {fingerprint: branch for branch, fingerprint in reversed(missing)}
+            now = [branch for branch, fingerprint in missing if first[fingerprint] is branch]
+            at_once = e.trainer.students_at_once(len(now))
+            note(f"{len(now)} selections with their students, {at_once} at a time ...")
+            train_in_processes(e, [(arm.selection.name, seed, s.name) for arm, seed, s in now], folder, at_once)
+            everything = [branch for branch, _ in missing if branch not in now]
+
+    def _missing(
+        self, branches: list[tuple[Arm, int, Student]], ground: Ground
+    ) -> list[tuple[tuple[Arm, int, Student], str]]:
+        """What is not trained yet, with the fingerprint of the first stage that it lacks."""
+        found = [(branch, self._first_missing(*branch, ground)) for branch in branches]
+        return [(branch, stage.fingerprint()) for branch, stage in found if stage]
+
+    def _first_missing(self, arm: Arm, seed: int, student: Student, ground: Ground) -> Stage | None:
+        selecting = self.stages.selection(arm, seed, ground)
+        if not (selection := self.store.find(selecting)):
+            return selecting
+        composing = self.stages.composition(arm, seed, ground, selection)
+        if not (composition := self.store.find(composing)):
+            return composing
+        branch = self._branch(arm, seed, ground, selection, composition).with_student(student)
+        if self._stores_labels:
+            labelling = self.stages.labels(branch)
+            if not (labels := self.store.find(labelling)):
+                return labelling
+            branch = branch.with_stage(labels)
+        training = self.stages.student(branch)
+        return None if self.store.find(training) else training
 
     def _branch(self, arm: Arm, seed: int, ground: Ground, selection: Done, composition: Done) -> Branch:
         scored = ground.scored.values() if arm.selection.needs_scores else ()
         features = [ground.features] if ground.features and arm.selection.needs_features else []
         stages = (ground.index, ground.teacher, *scored, *features, selection, composition)
-        return Branch(arm, seed, {done.name: done for done in stages})
+        return Branch(arm, seed, self.experiment.student, {done.name: done for done in stages})
 
     def report(self, trained: list[Branch], ground: Ground, folder: Path) -> Path:
         """``results.json``, ``report.html`` and the table on the terminal."""

@@ -244,7 +244,7 @@ class Stages:
     def labels(self, branch: Branch) -> Stage:
         """The teacher's outputs on every view that a student will see."""
         e, arm, stages = self.experiment, branch.arm, branch.stages
-        name = f"{arm.selection.name}, seed {branch.seed}"
+        name = self._name(branch)
 
         def build(folder: Path) -> dict[str, object]:
             from ddselect.relabel.stored import store_labels
@@ -256,7 +256,7 @@ class Stages:
             return store_labels(teacher, self._views(branch), e.relabel.keep, make_trainer, folder, name)
 
         # what decides the views may depend on the student's architecture, but not on its rate
-        views = e.protocol.settled(e.student.architecture, 1.0, self._ipc(arm), self._classes(branch)).of_views()
+        views = e.protocol.settled(branch.student.architecture, 1.0, self._ipc(arm), self._classes(branch)).of_views()
         config = {"keep": e.relabel.keep, "views": views, "seed": branch.seed}
         after = [stages["teacher"], stages["composition"]]
         return Stage("relabel", RELABEL_VERSION, config, after, build, f"labels of {name}")
@@ -264,7 +264,8 @@ class Stages:
     def student(self, branch: Branch, loggers: StudentLoggers | None = None) -> Stage:
         """A student trained from scratch under the protocol, and its accuracy on the test images."""
         e, arm, seed, stages = self.experiment, branch.arm, branch.seed, branch.stages
-        name = f"{arm.selection.name}, seed {seed}"
+        name, student = self._name(branch), branch.student
+        curve = f"{arm.selection.name}-seed{seed}" + ("" if self._is_chosen(branch) else f"-{student.name}")
 
         def build(folder: Path) -> dict[str, object]:
             from ddselect.relabel.live import LiveTeacher
@@ -279,21 +280,27 @@ class Stages:
                 stored = stages.get("relabel")
                 labeller = StoredLabels(stored.folder, views) if stored else LiveTeacher(teacher)
             return train_student(
-                model=e.student.build(self._classes(branch), mean, std, seed, e.dataset.image_size),
+                model=student.build(self._classes(branch), mean, std, seed, e.dataset.image_size),
                 views=views,
-                precision=e.student.precision,
+                precision=student.precision,
                 labeller=labeller,
                 test=self._test(stages["index"]),
-                make_trainer=partial(
-                    e.trainer.single, logger=loggers.named(f"{arm.selection.name}-seed{seed}") if loggers else False
-                ),
+                make_trainer=partial(e.trainer.single, logger=loggers.named(curve) if loggers else False),
                 folder=folder,
                 name=name,
             )
 
-        config = {"student": e.student, "protocol": e.protocol, "seed": seed, "split": e.evaluation.split}
+        config = {"student": student, "protocol": e.protocol, "seed": seed, "split": e.evaluation.split}
         after = [stages[name] for name in ("index", "teacher", "composition", "relabel") if name in stages]
         return Stage("student", STUDENT_VERSION, config, after, build, f"student on {name}")
+
+    def _is_chosen(self, branch: Branch) -> bool:
+        return branch.student.name == self.experiment.student.name
+
+    def _name(self, branch: Branch) -> str:
+        """What to call a branch: by its student only where that is not the chosen one."""
+        name = f"{branch.arm.selection.name}, seed {branch.seed}"
+        return name if self._is_chosen(branch) else f"{name}, {branch.student.name}"
 
     def _views(self, branch: Branch) -> "Views":
         """What a branch's student sees."""
@@ -303,7 +310,7 @@ class Stages:
         e, arm = self.experiment, branch.arm
         found = composing.read_distilled(branch.stages["composition"].folder)
         data = TrainingSet(found.images, found.labels, found.stitched, arm.composition.factor, self._ipc(arm))
-        return student_views(data, e.protocol, e.student, branch.seed)
+        return student_views(data, e.protocol, branch.student, branch.seed)
 
     def _ipc(self, arm: Arm) -> int | None:
         """Images per class of an arm; None for all."""

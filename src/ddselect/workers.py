@@ -20,14 +20,16 @@ from ddselect.runtime.errors import UserError
 _PROGRESS = re.compile(r"  .+: \d+/\d+ ")  # a line of ddselect.runtime.progress
 
 
-def train_in_processes(experiment: Experiment, branches: Sequence[tuple[str, int]], folder: Path, at_once: int) -> None:
+def train_in_processes(
+    experiment: Experiment, branches: Sequence[tuple[str, int, str]], folder: Path, at_once: int
+) -> None:
     """Runs branches of an experiment whose common stages are finished, some at the same time.
 
     The workers find finished stages in the store and leave theirs there.
 
     Args:
         experiment: The experiment.
-        branches: Names of selections, and seeds.
+        branches: Names of selections, seeds, and names of students; no two need the same stage that is not there yet.
         folder: The run folder, for training curves.
         at_once: Number of processes.
 
@@ -49,7 +51,7 @@ def train_in_processes(experiment: Experiment, branches: Sequence[tuple[str, int
 
 
 def _run(
-    experiment: Experiment, share: Sequence[tuple[str, int]], folder: Path, running: list[subprocess.Popen[str]]
+    experiment: Experiment, share: Sequence[tuple[str, int, str]], folder: Path, running: list[subprocess.Popen[str]]
 ) -> None:
     """Runs one worker to its end and passes on its progress."""
     threads = {"OMP_NUM_THREADS": str(experiment.trainer.student_threads)}

@@ -100,6 +100,8 @@ TOP: list[tuple[str, object]] = [
     ("seeds", ["a"]),
     ("compare", "rded"),
     ("compare", ["best"]),
+    ("students", "convnet3"),
+    ("students", ["best"]),
     ("store", ["a"]),
 ]
 FOREIGN = [
@@ -227,7 +229,7 @@ def test_several_options_for_a_group() -> None:
 
 def test_unknown_key_outside_the_groups(configs: dict[str, DictConfig]) -> None:
     message = one_line(changed(configs["trainer=cpu"], "ipcs", 3), "ipcs")
-    assert message.startswith("unknown key 'ipcs'; choose from ipc, seeds, compare, store")
+    assert message.startswith("unknown key 'ipcs'; choose from ipc, seeds, compare, students, store")
 
 
 @pytest.mark.parametrize(("key", "value"), TOP)

@@ -95,6 +95,12 @@ def test_a_selection_is_the_same_chosen_and_compared_with(option: str) -> None:
     assert chosen.arms[0].selection.name == option
 
 
+def test_students_beside_the_chosen_one() -> None:
+    experiment = build_experiment(composed("student=convnet3", "students=[resnetap10,convnet3,resnetap10]"))
+    assert [student.name for student in experiment.students] == ["convnet3", "resnetap10"]
+    assert experiment.students[1] == build_experiment(composed("student=resnetap10")).student
+
+
 @pytest.mark.parametrize("option", ["gpu", "ddp"])
 def test_gpu_options_say_where_there_is_no_gpu(option: str, monkeypatch: pytest.MonkeyPatch) -> None:
     settings: TrainerSettings = build(composed(f"trainer={option}"), "trainer")

@@ -22,6 +22,7 @@ from ddselect.runtime.files import write_table
 from ddselect.runtime.store import Done
 from ddselect.scoring.table import merge, score_shards, write_rows
 from ddselect.selection.methods import AllImages, DiffusionSelection, RandomSelection
+from ddselect.student.settings import Student
 
 NAMES = ["ant", "<b>x", "cow"]
 IPC = 2
@@ -125,7 +126,12 @@ class Run:
         student = done("student", self.root / "student" / key, f"s-{key}", seconds=70)
         tests = [{"step": step, "loss": 0.5 / step, "top1": TOP1[name][seed] * step / 20} for step in (10.0, 20.0)]
         (student.folder / "metrics.jsonl").write_text("".join(json.dumps(test) + "\n" for test in tests))
-        return Branch(ARMS[name], seed, {"index": shared, "composition": composition, "student": student})
+        return Branch(
+            ARMS[name],
+            seed,
+            Student("net", "convnet3"),
+            {"index": shared, "composition": composition, "student": student},
+        )
 
     def entries(self) -> list[dict[str, Any]]:
         common = {"dataset": "animals", "backbone": "tiny", "prompt": "label", "protocol": "quick", "student": "net"}

@@ -18,6 +18,7 @@ from ddselect.report.pictures import inline_file, shown_classes
 from ddselect.report.settings import Report
 from ddselect.report.stages import duration, size, stage_lines, stage_sums
 from ddselect.report.table import print_table
+from ddselect.student.settings import Student
 from tests.helpers.data import folder_index, write_folder
 from tests.helpers.report import ARMS, IPC, NAMES, Page, Run, write_scores
 
@@ -262,6 +263,22 @@ def test_stages_are_counted_once(run: Run) -> None:
     page = run.page()
     assert page.row("student")[1] == ["student", "6", "", "7 min 00 s", "9.0 kB"]
     assert "s-random_crop-1" in page.source
+
+
+def test_several_students_have_a_table_of_their_own(run: Run) -> None:
+    results, trained = run.results(), run.trained()
+    others = [{**entry, "student": "vit", "top1_last": entry["top1_last"] - 5} for entry in results["results"]]
+    results["results"] += others
+    trained += [branch.with_student(Student("vit", "vit_tiny")) for branch in trained]
+    write_report(Report(), results, trained, run.index, None, run.root / "report.html")
+    page = Page((run.root / "report.html").read_text())
+    assert page.row("diffusion")[1][3:5] == ["2", "62.0 ± 2.8"]  # the comparison is that of the chosen student
+    assert (
+        '<th scope="row">diffusion</th><td class="number">62.0 ± 2.8</td><td class="number">57.0 ± 2.8</td>'
+        in page.source
+    )
+    assert "architectures" not in run.page().source
+    assert stage_lines(trained)[1].users == "diffusion, seed 0"
 
 
 def test_large_images_become_thumbnails(tmp_path: Path) -> None:

@@ -7,9 +7,10 @@ import pytest
 from ddselect.evaluation.results import comparison, composition_text
 
 
-def entry(selection: str, last: float, best: float = 50.0, whole: float = 0.5) -> dict[str, Any]:
+def entry(selection: str, last: float, best: float = 50.0, whole: float = 0.5, student: str = "net") -> dict[str, Any]:
     return {
         "selection": selection,
+        "student": student,
         "composition": {"factor": 2, "whole": whole},
         "training_images": 100,
         "top1_last": last,
@@ -25,6 +26,11 @@ def test_mean_and_sample_standard_deviation_over_seeds() -> None:
     assert (b.seeds, b.top1, b.top1_std, b.top1_best, b.top5) == (3, 44, pytest.approx(4), 46, 90)
     assert (a.seeds, a.top1, a.top1_std) == (1, 10, None)
     assert b.images == 100
+
+
+def test_each_student_has_rows_of_its_own() -> None:
+    rows = comparison([entry("a", 10), entry("a", 20, student="vit"), entry("a", 14), entry("a", 22, student="vit")])
+    assert [(row.student, row.seeds, row.top1) for row in rows] == [("net", 2, 12), ("vit", 2, 21)]
 
 
 @pytest.mark.parametrize(

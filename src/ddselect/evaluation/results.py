@@ -1,7 +1,7 @@
 """``results.json``: what a run found, in a documented and versioned form."""
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -11,37 +11,44 @@ from ddselect.protocol.deviations import deviations
 from ddselect.runtime.environment import capture_environment
 from ddselect.runtime.files import write_json
 from ddselect.runtime.store import Done
+from ddselect.student.settings import Student
 
 SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True)
 class Branch:
-    """One selection and seed on its way through the stages.
+    """One selection, seed and student on its way through the stages.
 
     Attributes:
         arm: Selection and composition.
         seed: Seed of the selection and the student.
+        student: Whom its distilled set trains.
         stages: Stages finished so far by name, in order.
     """
 
     arm: Arm
     seed: int
+    student: Student
     stages: dict[str, Done]
 
     @property
-    def student(self) -> Done:
+    def training(self) -> Done:
         """The student's stage, once it is trained."""
         return self.stages["student"]
 
     def with_stage(self, done: Done) -> "Branch":
         """This branch with one more stage finished."""
-        return Branch(self.arm, self.seed, {**self.stages, done.name: done})
+        return replace(self, stages={**self.stages, done.name: done})
+
+    def with_student(self, student: Student) -> "Branch":
+        """The same distilled set for another student."""
+        return replace(self, student=student)
 
 
 def entry(experiment: Experiment, trained: Branch) -> dict[str, Any]:
     """One entry of ``results``: accuracies in percent, seconds and bytes of each stage when it was computed."""
-    e, facts, stages = experiment, trained.student.facts, trained.stages
+    e, facts, stages = experiment, trained.training.facts, trained.stages
     return {
         "dataset": e.dataset.name,
         "backbone": e.backbone.name,
@@ -50,7 +57,7 @@ def entry(experiment: Experiment, trained: Branch) -> dict[str, Any]:
         "composition": {"factor": trained.arm.composition.factor, "whole": trained.arm.composition.whole},
         "ipc": e.ipc if trained.arm.selection.limit else None,
         "protocol": e.protocol.name,
-        "student": e.student.name,
+        "student": trained.student.name,
         "seed": trained.seed,
         "top1_last": facts["top1_last"],
         "top1_best": facts["top1_best"],
@@ -71,6 +78,7 @@ class Row:
     """A line of the comparison: accuracies in percent, mean and sample standard deviation over seeds (None for one)."""
 
     selection: str
+    student: str
     composition: str
     images: int
     seeds: int
@@ -89,17 +97,18 @@ def composition_text(factor: int, whole: float) -> str:
 
 
 def comparison(entries: list[dict[str, Any]]) -> list[Row]:
-    """Rows over seeds, in the order in which the selections first appear."""
-    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    """Rows over seeds, one for each selection and student, in the order in which these first appear."""
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     for item in entries:
-        groups[item["selection"]].append(item)
+        groups[item["selection"], item["student"]].append(item)
     rows = []
-    for name, items in groups.items():
+    for (selection, student), items in groups.items():
         last = [item["top1_last"] for item in items]
         text = composition_text(**items[0]["composition"])
         rows.append(
             Row(
-                name,
+                selection,
+                student,
                 text,
                 items[0]["training_images"],
                 len(items),

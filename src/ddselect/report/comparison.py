@@ -72,13 +72,41 @@ class Comparison:
         return max(others, key=lambda line: line.row.top1, default=None)
 
 
+@dataclass(frozen=True)
+class Architectures:
+    """Top-1 of every selection with every student.
+
+    Attributes:
+        students: Names of the students, the chosen one first.
+        rows: Each selection with its numbers, one for each student.
+    """
+
+    students: list[str]
+    rows: list[tuple[str, list[Row]]]
+
+
+def across_students(entries: list[dict[str, Any]]) -> Architectures | None:
+    """What each student makes of each selection; None for a single student.
+
+    Args:
+        entries: ``results`` of ``results.json``.
+    """
+    rows = comparison(entries)
+    students = list(dict.fromkeys(row.student for row in rows))
+    if len(students) < 2:
+        return None
+    selections = dict.fromkeys(row.selection for row in rows)
+    return Architectures(students, [(name, [row for row in rows if row.selection == name]) for name in selections])
+
+
 def compare(entries: list[dict[str, Any]], classes: int) -> Comparison:
-    """The comparison of the entries of ``results.json``.
+    """The comparison of the entries of ``results.json`` for the chosen student, that of the first one.
 
     Args:
         entries: Its ``results``.
         classes: Number of classes.
     """
+    entries = [entry for entry in entries if entry["student"] == entries[0]["student"]]
     rows = comparison(entries)
     references = {entry["selection"] for entry in entries if entry["ipc"] is None}
     look = looks([row.selection for row in rows], references)

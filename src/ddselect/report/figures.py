@@ -36,7 +36,7 @@ def read_curves(trained: list[Branch], looks: dict[str, Look]) -> list[Curve]:
     """Curves from the ``metrics.jsonl`` of all students."""
     histories: dict[str, list[dict[float, dict[str, float]]]] = defaultdict(list)
     for item in trained:
-        lines = (item.student.folder / "metrics.jsonl").read_text().splitlines()
+        lines = (item.training.folder / "metrics.jsonl").read_text().splitlines()
         tests = [json.loads(line) for line in lines]
         histories[item.arm.selection.name].append({test["step"]: test for test in tests})
     curves = []

@@ -10,7 +10,7 @@ from markupsafe import Markup, escape
 
 from ddselect.dataset.index import Index
 from ddselect.evaluation.results import Branch
-from ddselect.report.comparison import compare
+from ddselect.report.comparison import across_students, compare
 from ddselect.report.figures import draw_curves, read_curves
 from ddselect.report.gallery import galleries
 from ddselect.report.maps import build_maps
@@ -44,7 +44,8 @@ def write_report(
     entries, config = results["results"], results["config"]
     view = int(config["dataset"]["image_size"])
     compared = compare(entries, len(index.class_names))
-    curves = read_curves(trained, {line.row.selection: line.look for line in compared.lines})
+    chosen = [branch for branch in trained if branch.student.name == entries[0]["student"]]
+    curves = read_curves(chosen, {line.row.selection: line.look for line in compared.lines})
     lines = stage_lines(trained)
     page = (
         _templates()
@@ -56,6 +57,7 @@ def write_report(
             deviations=results["deviations"],
             teacher=results["teacher"],
             compared=compared,
+            architectures=across_students(entries),
             classes=len(index.class_names),
             shown=len(shown_classes(len(index.class_names))),
             galleries=galleries(trained, index.class_names, settings.images_per_class),

@@ -14,7 +14,7 @@ class StageLine:
 
     Attributes:
         done: The stage.
-        users: Which selections and seeds it served, in words.
+        users: Which selections and seeds it served, in words; of several students also which of them.
     """
 
     done: Done
@@ -44,18 +44,21 @@ def stage_lines(trained: list[Branch]) -> list[StageLine]:
     """Every stage once, in order of name and first use."""
     found: dict[tuple[str, str], Done] = {}
     users: dict[tuple[str, str], list[str]] = {}
+    several = len({item.student.name for item in trained}) > 1
     for item in trained:
         for done in item.stages.values():
             key = (done.name, done.fingerprint)
             found.setdefault(key, done)
-            users.setdefault(key, []).append(f"{item.arm.selection.name}, seed {item.seed}")
+            mine = several and done.name in ("relabel", "student")
+            user = f"{item.arm.selection.name}, seed {item.seed}" + (f", {item.student.name}" if mine else "")
+            users.setdefault(key, []).append(user)
     names = list(dict.fromkeys(name for name, _ in found))
     keys = sorted(found, key=lambda key: names.index(key[0]))
 
     def words(key: tuple[str, str]) -> str:
         if len(users[key]) == len(trained) > 1:
             return "every student"
-        return "; ".join(users[key])
+        return "; ".join(dict.fromkeys(users[key]))
 
     return [StageLine(found[key], words(key)) for key in keys]
 

@@ -10,22 +10,28 @@ from ddselect.evaluation.results import comparison
 
 
 def print_table(results: dict[str, Any]) -> None:
-    """Prints one line per selection: images, top-1 of the last and the best test; below, what the protocol is not."""
+    """Prints one line per selection and student: images, top-1 of the last and best test; below, what is changed."""
     entries = results["results"]
     first = entries[0]
-    title = f"{first['dataset']}, {first['student']}, protocol {first['protocol']}, {first['test_images']} test images"
+    rows = comparison(entries)
+    several = len({row.student for row in rows}) > 1
+    under = f"protocol {first['protocol']}, {first['test_images']} test images"
+    title = f"{first['dataset']}, {under}" if several else f"{first['dataset']}, {first['student']}, {under}"
     changed = results["deviations"]
     table = Table(title=title, title_justify="left", header_style="bold", caption_justify="left")
     if changed:
         table.caption = Text(f"not the protocol {first['protocol']} as it stands: {', '.join(changed)}")
     table.add_column("selection")
+    if several:
+        table.add_column("student")
     table.add_column("distilled images")
     for column in ("images", "seeds", "top-1 %", "best top-1 %"):
         table.add_column(column, justify="right")
-    for row in comparison(entries):
+    for row in rows:
         spread = "" if row.top1_std is None else f" ± {row.top1_std:.1f}"
         values = (str(row.images), str(row.seeds), f"{row.top1:.1f}{spread}", f"{row.top1_best:.1f}")
-        table.add_row(row.selection, row.composition, *values)
+        names = (row.selection, row.student) if several else (row.selection,)
+        table.add_row(*names, row.composition, *values)
     Console().print(table)
 
 
