@@ -10,7 +10,10 @@ from ddselect.evaluation.results import comparison
 
 
 def print_table(results: dict[str, Any]) -> None:
-    """Prints one line per selection and student: images, top-1 of the last and best test; below, what is changed."""
+    """Prints one line per selection and student: images, top-1 of the last and best test; below, what is changed.
+
+    Of what distilled images consist is left out for the students' names where there are several.
+    """
     entries = results["results"]
     first = entries[0]
     rows = comparison(entries)
@@ -21,17 +24,17 @@ def print_table(results: dict[str, Any]) -> None:
     table = Table(title=title, title_justify="left", header_style="bold", caption_justify="left")
     if changed:
         table.caption = Text(f"not the protocol {first['protocol']} as it stands: {', '.join(changed)}")
-    table.add_column("selection")
+    table.add_column("selection", min_width=max(len(row.selection) for row in rows))
     if several:
-        table.add_column("student")
-    table.add_column("distilled images")
+        table.add_column("student", min_width=max(len(row.student) for row in rows))
+    else:
+        table.add_column("distilled images")
     for column in ("images", "seeds", "top-1 %", "best top-1 %"):
         table.add_column(column, justify="right")
     for row in rows:
         spread = "" if row.top1_std is None else f" ± {row.top1_std:.1f}"
         values = (str(row.images), str(row.seeds), f"{row.top1:.1f}{spread}", f"{row.top1_best:.1f}")
-        names = (row.selection, row.student) if several else (row.selection,)
-        table.add_row(*names, row.composition, *values)
+        table.add_row(row.selection, row.student if several else row.composition, *values)
     Console().print(table)
 
 
