@@ -4,7 +4,8 @@
 
 The index is synthetic, the prior is a stand-in that costs next to nothing, the features are random: what is measured is
 what the product adds around the networks. Every step is a process of its own, so that its peak memory is its own.
-Writes million.json beside this file; needs about 10 GB in the folder (a temporary one by default) and half an hour.
+Writes million.json beside this file; needs about 10 GB in the folder (a temporary one by default) and an hour. With a folder
+of its own it goes on where it was interrupted, step by step.
 """
 
 import json
@@ -143,17 +144,20 @@ STEPS: dict[str, Callable[[Path], None]] = {"plan": plan, "score": score, "embed
 
 
 def run_step(step: str, root: Path) -> dict[str, float]:
-    """Seconds and peak memory of a step in a process of its own."""
-    subprocess.run([sys.executable, __file__, step, str(root)], check=True)
+    """Seconds and peak memory of a step in a process of its own, unless it is done already."""
+    if not (root / f"{step}.json").exists():
+        subprocess.run([sys.executable, __file__, step, str(root)], check=True)
     return read_json(root / f"{step}.json")
 
 
 def main(root: Path) -> None:
     """Measures the steps, and how memory and bytes grow from 1000 to 100,000 images."""
     result: dict[str, object] = {"rows": ROWS, "classes": CLASSES, "feature_dimensions": DIMENSIONS}
+    result["environment"] = capture_environment()
     small = {}
     for rows in (1000, 100_000):
-        write_index(root / str(rows) / "index", rows)
+        if not (root / str(rows) / "index").exists():
+            write_index(root / str(rows) / "index", rows)
         small[rows] = run_step("score", root / str(rows))
         small[rows]["bytes_per_image"] = folder_bytes(root / str(rows) / "scores") / rows
     grown = (small[100_000]["peak_bytes"] - small[1000]["peak_bytes"]) / 99_000
@@ -162,14 +166,14 @@ def main(root: Path) -> None:
         "stored_bytes_per_image": round(small[100_000]["bytes_per_image"]),
     }
     print(result["scoring"], flush=True)
-    write_index(root / "index", ROWS)
+    if not (root / "index").exists():
+        write_index(root / "index", ROWS)
     for step in STEPS:
         found = run_step(step, root)
         if step != "embed":
             result[step] = {"seconds": round(found["seconds"], 1), "peak_gib": round(found["peak_bytes"] / 2**30, 2)}
             print(step, result[step], flush=True)
-    result["environment"] = capture_environment()
-    (Path(__file__).parent / "million.json").write_text(json.dumps(result, indent=2) + "\n")
+        (Path(__file__).parent / "million.json").write_text(json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":
