@@ -4,8 +4,8 @@
 
 The index is synthetic, the prior is a stand-in that costs next to nothing, the features are random: what is measured is
 what the product adds around the networks. Every step is a process of its own, so that its peak memory is its own.
-Writes million.json beside this file; needs about 10 GB in the folder (a temporary one by default) and an hour. With a folder
-of its own it goes on where it was interrupted, step by step.
+Writes million.json beside this file; needs about 10 GB in the folder (a temporary one by default) and an hour. With
+a folder of its own it goes on where it was interrupted, step by step.
 """
 
 import json
