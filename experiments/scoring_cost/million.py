@@ -31,7 +31,6 @@ from ddselect.features.table import feature_shards
 from ddselect.prompt.conditions import Conditions
 from ddselect.runtime.environment import capture_environment
 from ddselect.runtime.files import folder_bytes, read_json, write_json, write_table, write_tensors
-from ddselect.runtime.shards import ShardPlan
 from ddselect.runtime.trainer import TrainerSettings
 from ddselect.scoring.candidates import candidates
 from ddselect.scoring.module import score_images
@@ -128,10 +127,7 @@ def embed(root: Path) -> None:
 
 def select(root: Path) -> None:
     """Ranks all crops and whole images of all classes."""
-
-    def features(rows: int) -> ShardPlan:
-        return feature_shards(root / "features", rows, FEATURE_SHARD)
-
+    features = feature_shards(root / "features", ROWS, FEATURE_SHARD)
     material = Material(blank(root / "index"), VIEW, 0, _no_teacher, root / "scores", features)
     write_selection(root / "selection", DiffusionSelection("diffusion", 0.5).rank(material))
 

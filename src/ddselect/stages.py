@@ -22,6 +22,7 @@ from ddselect.prompt.conditions import read_conditions, write_conditions
 from ddselect.relabel.settings import VERSION as RELABEL_VERSION
 from ddselect.runtime.logger import StudentLoggers
 from ddselect.runtime.progress import note
+from ddselect.runtime.shards import ShardPlan
 from ddselect.runtime.store import Done, Stage
 from ddselect.scoring.candidates import candidates, scored_images
 from ddselect.scoring.settings import LATENTS_VERSION, Scoring
@@ -137,8 +138,8 @@ class Stages:
         def build(folder: Path) -> dict[str, object]:
             from ddselect.pilot.stage import run_pilot
 
-            score = self._scorer(index, backbone, before)
-            return run_pilot(self._candidates(index), e.pilot, e.scoring, score, folder)
+            images = self._candidates(index)
+            return run_pilot(images, e.pilot, e.scoring, self._scorer(images, backbone, before), folder)
 
         config = {"pilot": e.pilot, "scoring": e.scoring, **self._backbone_key(backbone)}
         return Stage("pilot", PILOT_VERSION, config, [index, *before.values()], build, together=True)
@@ -149,7 +150,7 @@ class Stages:
 
         def build(folder: Path) -> dict[str, object]:
             images = self._candidates(index)
-            facts = self._scorer(index, backbone, before)(images, e.scoring, folder)
+            facts = self._scorer(images, backbone, before)(images, e.scoring, folder)
             return {**facts, "images_left_out": len(self._images(index, "train")) - len(images)}
 
         config = {"scoring": e.scoring, **self._backbone_key(backbone)}
@@ -164,9 +165,9 @@ class Stages:
         return images
 
     def _scorer(
-        self, index: Done, backbone: Backbone, before: dict[str, Done]
+        self, candidates: Index, backbone: Backbone, before: dict[str, Done]
     ) -> Callable[[Index, Scoring, Path], dict[str, object]]:
-        """Scores images into a folder, from their latents if those are kept."""
+        """Scores some of the candidates into a folder, from their latents if those are kept."""
         from ddselect.scoring.latents import KeptLatents, latent_shards
         from ddselect.scoring.module import score_images
 
@@ -174,8 +175,8 @@ class Stages:
         make_trainer, conditions = e.trainer.parallel, read_conditions(before["prompt"].folder)
         denoiser, view = backbone.load(e.trainer.device), backbone.image_size
         if "latents" in before:
-            images = self._candidates(index)
-            latents = KeptLatents(images, latent_shards(before["latents"].folder, len(images), e.scoring))
+            shards = latent_shards(before["latents"].folder, len(candidates), e.scoring)
+            latents = KeptLatents(candidates, shards)
 
         def score(images: Index, settings: Scoring, folder: Path) -> dict[str, object]:
             return score_images(images, denoiser, conditions, settings, view, make_trainer, folder, latents)
@@ -197,6 +198,9 @@ class Stages:
         config = {"features": e.features, "view": e.dataset.image_size}
         return Stage("features", FEATURES_VERSION, config, [index, teacher, scores], build, together=True)
 
+    def _feature_shards(self, features: Done) -> ShardPlan:
+        return feature_shards(features.folder, features.facts["images"], self.experiment.features.shard_size)
+
     @staticmethod
     def _backbone_key(backbone: Backbone) -> dict[str, object]:
         """What decides a prior: its settings and the weights in its folders, wherever those are."""
@@ -217,9 +221,7 @@ class Stages:
                 seed=seed,
                 teacher=partial(self._load_teacher, ground.teacher),
                 scores=scores.folder if scores else None,
-                features=(lambda rows: feature_shards(features.folder, rows, self.experiment.features.shard_size))
-                if features
-                else None,
+                features=self._feature_shards(features) if features else None,
             )
             return write_selection(folder, method.rank(material))
 

@@ -72,9 +72,8 @@ def features(animals: Index, scores: Path, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture
 def material(animals: Index, scores: Path, features: Path) -> Callable[[int], Material]:
     def make(seed: int) -> Material:
-        return Material(
-            animals, VIEW, seed, lambda: tiny_teacher(3), scores, lambda rows: feature_shards(features, rows, 25)
-        )
+        shards = feature_shards(features, len(animals), 25)
+        return Material(animals, VIEW, seed, lambda: tiny_teacher(3), scores, shards)
 
     return make
 

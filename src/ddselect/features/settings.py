@@ -13,7 +13,7 @@ class Features:
     """How candidates are embedded; see ``conf/features/``.
 
     Attributes:
-        name: Name in results.
+        name: What candidates are embedded by.
         shard_size: Images per shard.
         batch_size: Images per call of the teacher.
         workers: Image-loading processes; 0 loads in the main one, -1 chooses.

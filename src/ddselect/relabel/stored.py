@@ -88,11 +88,8 @@ def store_labels(
     images = min(len(views.data.labels), views.per_pass * views.batch_size)  # of a pass
     passes = -(-views.total // views.per_pass)
     needed = 2 * width * images * passes
-    note(
-        f"  {passes} passes over {images} images, {width} {keep} each in fp16: {needed / _GIB:.2f} GiB of labels"
-        if needed > _GIB / 100
-        else f"  {passes} passes over {images} images, {width} {keep} each in fp16: {needed / 2**20:.1f} MiB of labels"
-    )
+    size = f"{needed / _GIB:.2f} GiB" if needed > _GIB / 100 else f"{needed / 2**20:.1f} MiB"
+    note(f"  {passes} passes over {images} images, {width} {keep} each in fp16: {size} of labels")
     plan = label_shards(folder, views)
     folder.mkdir(parents=True, exist_ok=True)
     left = needed * len(plan.missing()) // max(1, len(plan))

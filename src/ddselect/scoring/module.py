@@ -35,7 +35,10 @@ class ScoringModule(pl.LightningModule):
         self._lanes, self._at_once = 1, settings.batch_size
 
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int = 0) -> list[dict[str, object]]:
-        """Rows (:data:`ddselect.scoring.table.SCHEMA`) for (images (N, 3, S, S) uint8, row numbers (N,))."""
+        """Rows (:data:`ddselect.scoring.table.SCHEMA`) for a batch and its row numbers (N,).
+
+        The batch is of images (N, 3, S, S) uint8, or of kept latents (N, C, h, w) float16.
+        """
         images, numbers = batch
         rows = numbers.tolist()
         positive = torch.tensor([self.conditions.positive[self.labels[row]] for row in rows], device=self.device)

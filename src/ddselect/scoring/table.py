@@ -19,7 +19,7 @@ SCHEMA = pa.schema(
         ("id", pa.string()),
         ("label", pa.int64()),
         ("image_score", pa.float32()),
-        ("boxes", pa.list_(pa.int32())),  # x0, y0, x1, y1 of each box in the file's pixels, best box first
+        ("boxes", pa.list_(pa.int32())),  # x0, y0, x1, y1 of each box in the file's pixels, best place first
         ("scores", pa.list_(pa.float32())),  # mean difference in each box
         ("losses", pa.list_(pa.float32())),
         ("map", pa.binary()),  # what boxes are placed by, fp16, row by row, averaged down to MAP_SIDE

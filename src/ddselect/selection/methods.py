@@ -36,7 +36,7 @@ class Material:
         seed: Seed of everything random in the selection.
         teacher: Loads the teacher.
         scores: Folder of the finished scoring stage, if the method asked for it.
-        features: The shards of the features of so many images, if the method asked for them.
+        features: The shards of the scored candidates' features, if the method asked for them.
     """
 
     index: Index
@@ -44,7 +44,7 @@ class Material:
     seed: int
     teacher: Callable[[], Classifier]
     scores: Path | None
-    features: Callable[[int], ShardPlan] | None = None
+    features: ShardPlan | None = None
 
 
 @dataclass
@@ -130,7 +130,7 @@ class DiffusionSelection(Selection):
         if self.needs_features:
             if material.features is None:
                 raise ValueError("clusters need features")
-            features = FeatureTable(material.features(len(index)), crops.starts)
+            features = FeatureTable(material.features, crops.starts)
         whole, image_scores = index.square_boxes(), table["image_score"].to_numpy().astype(np.float32)
         del table
 

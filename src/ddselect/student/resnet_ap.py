@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ddselect.student.norm import instance_norm
+from ddselect.student.pooled import PooledNetwork
 
 SMALLEST = 16  # pixels; below, instance norm of the last stage has a single position
 
@@ -37,7 +38,7 @@ class _Stage(nn.Module):
         return F.relu(self.block(x) + self.shortcut(x))
 
 
-class ResNetAP10(nn.Module):
+class ResNetAP10(PooledNetwork):
     """A ResNet of one basic block per stage (widths 64 to 512) with average pooling for strides, and instance norm.
 
     Kim et al. (ICML 2022, IDC); Gu et al. (CVPR 2024, Minimax). The stem for their images of 224 pixels is a 7 x 7
@@ -55,17 +56,3 @@ class ResNetAP10(nn.Module):
         self.stem = nn.Sequential(_convolution(3, 64, kernel), instance_norm(64), nn.ReLU(), nn.AvgPool2d(pooled))
         self.body = nn.Sequential(_Stage(64, 64), _Stage(64, 128), _Stage(128, 256), _Stage(256, 512))
         self.fc = nn.Linear(512, num_classes)
-
-    def forward_features(self, x: Tensor) -> Tensor:
-        """(N, 3, S, S) to (N, 512, s, s)."""
-        features: Tensor = self.body(self.stem(x))
-        return features
-
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """(N, 512, s, s) to logits (N, K), or to pooled features (N, 512)."""
-        pooled = x.mean((2, 3))
-        return pooled if pre_logits else self.fc(pooled)
-
-    def get_classifier(self) -> nn.Module:
-        """The last layer."""
-        return self.fc

@@ -3,6 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ddselect.student.pooled import PooledNetwork
+
 
 class _Block(nn.Module):
     """Two 3 x 3 convolutions with a shortcut (He et al. 2016)."""
@@ -22,7 +24,7 @@ class _Block(nn.Module):
         return F.relu(self.shortcut(x) + self.bn2(self.conv2(y)))
 
 
-class SmallResNet(nn.Module):
+class SmallResNet(PooledNetwork):
     """A ResNet for 32-pixel images that trains in seconds on a CPU: 4 x 4 stem of stride 2 and three blocks."""
 
     def __init__(self, num_classes: int, width: int = 16) -> None:
@@ -30,17 +32,3 @@ class SmallResNet(nn.Module):
         self.stem = nn.Sequential(nn.Conv2d(3, width, 4, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
         self.body = nn.Sequential(_Block(width, width, 1), _Block(width, 2 * width, 2), _Block(2 * width, 4 * width, 2))
         self.fc = nn.Linear(4 * width, num_classes)
-
-    def forward_features(self, x: Tensor) -> Tensor:
-        """(N, 3, S, S) to (N, D, s, s)."""
-        features: Tensor = self.body(self.stem(x))
-        return features
-
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """(N, D, s, s) to logits (N, K), or to pooled features (N, D)."""
-        pooled = x.mean((2, 3))
-        return pooled if pre_logits else self.fc(pooled)
-
-    def get_classifier(self) -> nn.Module:
-        """The last layer."""
-        return self.fc
