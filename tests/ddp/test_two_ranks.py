@@ -25,6 +25,25 @@ if "LOCAL_RANK" in os.environ:
     open(os.environ["WITNESS"], "a").write(os.environ["LOCAL_RANK"] + "\\n")
 """
 
+NARROW = """
+import os, time
+from pathlib import Path
+import torch
+from ddselect.backbone.denoiser import Denoiser
+error, second = Denoiser.error, "LOCAL_RANK" in os.environ
+torch.set_num_threads(1)
+
+def narrow(self, latents, *others):
+    if second and len(latents) > 8:
+        raise torch.OutOfMemoryError("out of memory")
+    while not second and not list(Path("store/scoring").glob("*/at_once.json")):
+        time.sleep(0.05)
+    open(f"sizes{int(second)}", "a").write(f"{len(latents)} ")
+    return error(self, latents, *others)
+
+Denoiser.error = narrow
+"""
+
 
 @pytest.fixture(scope="module")
 def one_rank(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -80,6 +99,21 @@ def test_two_ranks_score_what_one_does(one_rank: Path, two_ranks: Path, shards: 
 def test_three_ranks_score_what_one_does(one_rank: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "ddselect", *SCORES, "until=scoring", "trainer=ddp_cpu", "trainer.devices=3"]
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=120)
+    assert_same_scores(one_rank, only(tmp_path / "store" / "scoring"))
+
+
+def test_a_rank_without_memory_halves_the_batch_of_all(
+    one_rank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(NARROW)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    command = [sys.executable, "-m", "ddselect", *SCORES, "until=scoring", "trainer=ddp_cpu", "trainer.threads=1"]
+    done = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=120, text=True)
+    assert "4 images at once from here on, on every device" in done.stderr
+    first, second = ([int(size) for size in (tmp_path / f"sizes{rank}").read_text().split()] for rank in (0, 1))
+    assert max(second) == 8  # both conditions of four images
+    assert first[:2] == [32, 32]  # two draws of the batch that was under way
+    assert max(first[4:]) == 8  # after one more that may have come between two halvings
     assert_same_scores(one_rank, only(tmp_path / "store" / "scoring"))
 
 

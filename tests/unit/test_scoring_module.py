@@ -13,6 +13,7 @@ from ddselect.dataset.index import Index
 from ddselect.prompt.conditions import Conditions
 from ddselect.runtime.errors import NumericalError, UserError
 from ddselect.runtime.trainer import TrainerSettings
+from ddselect.scoring.at_once import AtOnce
 from ddselect.scoring.candidates import candidates, scored_images
 from ddselect.scoring.latents import KeptLatents, keep_latents, latent_shards
 from ddselect.scoring.module import score_images
@@ -181,14 +182,27 @@ def test_a_batch_too_large_for_the_memory_is_halved_from_then_on(
         return error(latents, *others)
 
     monkeypatch.setattr(unet, "error", narrow)
+    AtOnce(tmp_path / "narrow", 16).halve(2)  # an earlier attempt's
     score(animals, unet, tmp_path / "narrow")
     assert sizes[:3] == [32, 16, 8]
     assert max(sizes[3:]) == 8
     assert "4 images at once from here on" in capfd.readouterr().err
+    assert not (tmp_path / "narrow" / "at_once.json").exists()
     first, second = rows(tmp_path / "roomy"), rows(tmp_path / "narrow")
     assert list(first) == list(second)
     for image, row in first.items():
         assert second[image]["scores"] == pytest.approx(row["scores"], abs=1e-6)
+
+
+def test_what_one_rank_has_no_memory_for_no_rank_tries_again(tmp_path: Path) -> None:
+    one, other = AtOnce(tmp_path, 16), AtOnce(tmp_path, 16)
+    assert (one(), other()) == (16, 16)
+    one.halve(16)
+    other.halve(16)  # it was trying that many too
+    assert (one(), other(), AtOnce(tmp_path, 16)()) == (8, 8, 8)
+    other.halve(5)  # a last, smaller batch
+    assert one() == 3
+    assert AtOnce(tmp_path, 2)() == 2
 
 
 def test_a_memory_too_small_for_one_image_is_said_in_one_line(
@@ -200,7 +214,7 @@ def test_a_memory_too_small_for_one_image_is_said_in_one_line(
     monkeypatch.setattr(unet, "error", full)
     with pytest.raises(UserError, match="memory is too small for a single image"):
         score(animals, unet, tmp_path)
-    assert not list(tmp_path.iterdir())
+    assert not list(tmp_path.glob("shard-*"))
 
 
 def test_large_maps_are_kept_averaged_down_and_boxes_are_found_before(

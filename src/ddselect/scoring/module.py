@@ -14,8 +14,8 @@ from ddselect.dataset.index import Index
 from ddselect.prompt.conditions import Conditions
 from ddselect.runtime.errors import NumericalError, UserError
 from ddselect.runtime.fill import Loading, MakeTrainer, fill_shards
-from ddselect.runtime.progress import note
 from ddselect.runtime.ranks import rank
+from ddselect.scoring.at_once import AtOnce
 from ddselect.scoring.latents import KeptLatents, Views
 from ddselect.scoring.scorer import LossError, Maps, best_boxes, difference_maps, image_scores
 from ddselect.scoring.settings import Scoring
@@ -25,14 +25,16 @@ from ddselect.scoring.table import MAP_SIDE, merge, score_shards, write_rows
 class ScoringModule(pl.LightningModule):
     """Wraps the scorer: a predict step turns a batch of images into rows of the score table."""
 
-    def __init__(self, denoiser: Denoiser, conditions: Conditions, settings: Scoring, index: Index, view: int) -> None:
+    def __init__(
+        self, denoiser: Denoiser, conditions: Conditions, settings: Scoring, index: Index, view: int, at_once: AtOnce
+    ) -> None:
         super().__init__()
         self.denoiser, self.conditions, self.settings = denoiser, conditions, settings
-        self.index, self.view = index, view
+        self.index, self.view, self.at_once = index, view, at_once
         self.hashes = index.table["hash"].to_pylist()
         self.labels, self.ids = index.labels, index.ids
         self.draws = settings.make_draws()
-        self._lanes, self._at_once = 1, settings.batch_size
+        self._lanes = 1
 
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int = 0) -> list[dict[str, object]]:
         """Rows (:data:`ddselect.scoring.table.SCHEMA`) for a batch and its row numbers (N,).
@@ -87,9 +89,10 @@ class ScoringModule(pl.LightningModule):
         def part(rows: range) -> Maps:
             parts, start = [], rows.start
             while start < rows.stop:
-                stop = min(start + self._at_once, rows.stop)
+                size = self.at_once()
+                stop = min(start + size, rows.stop)
                 try:
-                    parts.append(self._direct(images[start:stop], hashes[start:stop], positive[start:stop]))
+                    parts.append(self._direct(images[start:stop], hashes[start:stop], positive[start:stop], size))
                     start = stop
                 except LossError as error:
                     raise LossError(str(error), start + error.position) from None
@@ -104,9 +107,9 @@ class ScoringModule(pl.LightningModule):
         with ThreadPoolExecutor(len(lanes)) as pool:
             return joined(list(pool.map(part, lanes)))
 
-    def _direct(self, images: Tensor, hashes: list[str], positive: Tensor) -> Maps:
+    def _direct(self, images: Tensor, hashes: list[str], positive: Tensor, size: int) -> Maps:
         count, latents = len(images), self.denoiser.encode(images) if images.dtype == torch.uint8 else images.float()
-        more = self._at_once - count if self.denoiser.is_compiled else 0  # a compiled network is for one batch size
+        more = size - count if self.denoiser.is_compiled else 0  # a compiled network is for one batch size
         latents = torch.cat([latents, latents[-1:].expand(more, -1, -1, -1)])
         positive = torch.cat([positive, positive[-1:].expand(more)])
         hashes = [*hashes, *hashes[-1:] * more]
@@ -114,15 +117,13 @@ class ScoringModule(pl.LightningModule):
         return Maps(maps.difference[:count], maps.change[:count], maps.loss[:count])
 
     def _halve(self, images: int) -> None:
-        """From now on at most half as many images go to the device at once; each rank finds its own number."""
         if images == 1:
             raise UserError(
                 f"backbone {self.denoiser.title}: the device's memory is too small for a single image; try "
                 "backbone.dtype=bf16 or a smaller backbone.image_size"
             ) from None
         torch.cuda.empty_cache()
-        self._at_once = min(self._at_once, -(-images // 2))
-        note(f"  [yellow]out of memory: {self._at_once} images at once from here on[/yellow]")
+        self.at_once.halve(images)
 
 
 def joined(parts: list[Maps]) -> Maps:
@@ -158,10 +159,12 @@ def score_images(
     """
     denoiser.latent_shape(view)
     denoiser.install(conditions.table)
-    plan = score_shards(folder, len(index), settings.shard_size)
+    plan, at_once = score_shards(folder, len(index), settings.shard_size), AtOnce(folder, settings.batch_size)
+    if rank() == 0:  # before the ranks meet: an earlier attempt may have had less memory
+        at_once.forget()
     todo = fill_shards(
         plan,
-        lambda: ScoringModule(denoiser, conditions, settings, index, view),
+        lambda: ScoringModule(denoiser, conditions, settings, index, view, at_once),
         Views(index, view) if latents is None else latents.of(index),
         write_rows,
         make_trainer,
@@ -170,6 +173,7 @@ def score_images(
     )
     if rank() == 0:
         merge(plan)
+        at_once.forget()
     return {
         "images": len(index),
         "images_scored_last": todo,
