@@ -15,7 +15,7 @@ from ddselect.config import Arm
 from ddselect.dataset.images import square_box
 from ddselect.dataset.index import Index
 from ddselect.dataset.rendering import BOXES
-from ddselect.evaluation.results import Branch
+from ddselect.evaluation.branch import Branch
 from ddselect.report.html import write_report
 from ddselect.report.settings import Report
 from ddselect.runtime.files import write_table

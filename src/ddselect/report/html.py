@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from ddselect.dataset.index import Index
-from ddselect.evaluation.results import Branch
+from ddselect.evaluation.branch import Branch
 from ddselect.report.comparison import across_students, compare
 from ddselect.report.figures import draw_curves, read_curves
 from ddselect.report.gallery import galleries

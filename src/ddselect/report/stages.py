@@ -4,7 +4,7 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
-from ddselect.evaluation.results import Branch
+from ddselect.evaluation.branch import Branch
 from ddselect.runtime.store import Done
 
 
