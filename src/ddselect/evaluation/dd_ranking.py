@@ -10,6 +10,7 @@ from ddselect.runtime.errors import UserError
 
 REAL, RANDOM = "all", "random_image"  # selections against which the others are set
 NEEDED = (RANDOM, REAL)
+SCORES = ("hlr", "ior", "lrs", "ars")
 
 
 def hlr(*, real: float, distilled: float) -> float:

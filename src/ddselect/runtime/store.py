@@ -216,9 +216,8 @@ class _Spent:
 
     def __init__(self, path: Path) -> None:
         self.path, self.start, self.memory = path, time.monotonic(), PeakMemory()
-        self.before = (
-            read_json(path) if path.exists() else dict.fromkeys(("seconds", "peak_bytes", "gpu_peak_bytes"), 0)
-        )
+        nothing = {"seconds": 0.0, "peak_bytes": 0, "gpu_peak_bytes": 0}
+        self.before = read_json(path) if path.exists() else nothing
 
     def total(self) -> float:
         return float(self.before["seconds"]) + time.monotonic() - self.start
