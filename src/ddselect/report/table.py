@@ -51,18 +51,19 @@ def _print_dd_ranking(scores: list[dict[str, Any]]) -> None:
     first = scores[0]
     several = len({row["student"] for row in scores}) > 1
     single = [] if several else [first["student"]]
-    against = f"against {first['random_images']} random images and {first['real_images']} real ones"
+    against = f"{first['images']} images against {first['random_images']} random ones and all {first['real_images']}"
     title = ", ".join(["DD-Ranking, fractions", *single, f"protocol {first['protocol']}", against])
-    table = Table(title=title, title_justify="left", header_style="bold")
+    table = Table(title=title, title_justify="left", header_style="bold", caption_justify="left")
+    table.caption = Text("HLR: low is good; the others: high is good")
     table.add_column("selection", min_width=max(len(row["selection"]) for row in scores))
     if several:
         table.add_column("student", min_width=max(len(row["student"]) for row in scores))
-    for column in ("images", "seeds", "HLR (low)", "IOR (high)", "LRS (high)", "ARS (high)"):
-        table.add_column(column, justify="right")
+    for name in SCORES:
+        table.add_column(name.upper(), justify="right")
     for row in scores:
         numbers = (_with_spread(row[name], row[f"{name}_std"], 3) for name in SCORES)
         student = [row["student"]] if several else []
-        table.add_row(row["selection"], *student, str(row["images"]), str(row["seeds"]), *numbers)
+        table.add_row(row["selection"], *student, *numbers)
     Console().print(table)
 
 
