@@ -26,7 +26,8 @@ ARMS = {
 }
 TOP1: dict[tuple[str, str], tuple[int, int]] = {  # of seeds 0 and 1, in percent
     ("mine", SOFT.name): (60, 64), ("mine", HARD.name): (30, 40), ("mine", PLAIN.name): (50, 50),
-    ("random_image", SOFT.name): (50, 40), ("random_image", PLAIN.name): (45, 30), ("all", SOFT.name): (99, 99), ("all", HARD.name): (90, 80),
+    ("random_image", SOFT.name): (50, 40),
+    ("random_image", PLAIN.name): (45, 30), ("all", SOFT.name): (99, 99), ("all", HARD.name): (90, 80),
 }  # fmt: skip
 
 
