@@ -2,7 +2,7 @@
 
 import importlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
@@ -14,6 +14,7 @@ from ddselect.backbone.choice import Backbone
 from ddselect.composition.compose import Composition
 from ddselect.dataset.folders import Dataset
 from ddselect.evaluation.accuracy import Evaluation
+from ddselect.evaluation.dd_ranking import NEEDED
 from ddselect.features.settings import Features
 from ddselect.pilot.settings import Pilot
 from ddselect.prompt.modes import Prompt
@@ -59,6 +60,7 @@ class TopLevel:
         seeds: Each seed makes its own selection and trains its own student.
         compare: Selections that are run beside the chosen one, under the same protocol.
         students: Students that are trained beside the chosen one, on the same distilled sets.
+        protocols: Protocols under which they are trained beside the chosen one.
         store: Folder of finished stages.
         until: The last stage to run.
     """
@@ -67,6 +69,7 @@ class TopLevel:
     seeds: list[int] = field(default_factory=lambda: [0])
     compare: list[str] = field(default_factory=list)
     students: list[str] = field(default_factory=list)
+    protocols: list[str] = field(default_factory=list)
     store: str = "store"
     until: str = "report"
 
@@ -94,6 +97,7 @@ class Experiment:
     Attributes:
         arms: The chosen selection first, then those it is compared with.
         students: The chosen student first, then those that are trained on the same sets.
+        protocols: The chosen protocol first, then the others under which they are trained.
         config: The resolved config, as plain values.
         source: The config before its interpolations were resolved, as YAML: from it the experiment can be built again.
     """
@@ -112,7 +116,7 @@ class Experiment:
     teacher: Teacher
     relabel: Relabel
     students: list[Student]
-    protocol: Protocol
+    protocols: list[Protocol]
     evaluation: Evaluation
     report: Report
     trainer: TrainerSettings
@@ -124,6 +128,11 @@ class Experiment:
     def student(self) -> Student:
         """The chosen student."""
         return self.students[0]
+
+    @property
+    def protocol(self) -> Protocol:
+        """The chosen protocol."""
+        return self.protocols[0]
 
 
 def conf_dir() -> Path:
@@ -146,16 +155,13 @@ def build_experiment(cfg: DictConfig) -> Experiment:
     top = _checked(TopLevel, OmegaConf.create({str(key): cfg[key] for key in cfg if key not in GROUPS}), "")
     built = {group: build(cfg, group) for group in GROUPS}
     arms = [Arm(built.pop("selection"), built.pop("composition"))]
-    for name in top.compare:
+    for name in [*top.compare, *(NEEDED if built["evaluation"].dd_ranking else ())]:
         rival = _with_option(cfg, "compare", "selection", name)
         arm = Arm(build(rival, "selection"), build(rival, "composition"))
         if arm.selection.name not in [a.selection.name for a in arms]:
             arms.append(arm)
-    students: list[Student] = [built.pop("student")]
-    for name in top.students:
-        student = build(_with_option(cfg, "students", "student", name), "student")
-        if student.name not in [s.name for s in students]:
-            students.append(student)
+    students: list[Student] = _beside(cfg, "students", "student", built.pop("student"), top.students)
+    protocols: list[Protocol] = _beside(cfg, "protocols", "protocol", built.pop("protocol"), top.protocols)
     config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
     return Experiment(
         ipc=top.ipc,
@@ -164,10 +170,17 @@ def build_experiment(cfg: DictConfig) -> Experiment:
         until=top.until,
         arms=arms,
         students=students,
+        protocols=protocols,
         config=config,
         source=OmegaConf.to_yaml(cfg),
         **built,
     )
+
+
+def _beside(cfg: DictConfig, key: str, group: str, chosen: Any, names: Sequence[str]) -> list[Any]:
+    """The chosen option of a group and others, each once."""
+    others = [build(_with_option(cfg, key, group, name), group) for name in names]
+    return [chosen, *{option.name: option for option in others if option.name != chosen.name}.values()]
 
 
 def _with_option(cfg: DictConfig, key: str, group: str, name: str) -> DictConfig:

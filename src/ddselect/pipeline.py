@@ -7,9 +7,12 @@ from pathlib import Path
 from ddselect.backbone.choice import adapted
 from ddselect.config import Arm, Experiment
 from ddselect.dataset.index import read_index
+from ddselect.evaluation.branch import Branch
 from ddselect.evaluation.localisation import measure_localisation
-from ddselect.evaluation.results import Branch, write_results
+from ddselect.evaluation.results import write_results
+from ddselect.evaluation.twins import protocols_for
 from ddselect.prompt.conditions import read_prompts
+from ddselect.protocol.recipe import Protocol
 from ddselect.report.html import write_report
 from ddselect.report.table import print_pilot, print_table
 from ddselect.runtime.errors import UserError
@@ -19,7 +22,9 @@ from ddselect.runtime.ranks import rank
 from ddselect.runtime.store import Done, ReachedError, Stage, Store
 from ddselect.stages import Ground, Stages
 from ddselect.student.settings import Student
-from ddselect.workers import train_in_processes
+from ddselect.workers import Named, train_in_processes
+
+Training = tuple[Arm, int, Protocol, Student]
 
 
 def run(experiment: Experiment, folder: Path) -> tuple[str, Path] | None:
@@ -45,19 +50,20 @@ def run(experiment: Experiment, folder: Path) -> tuple[str, Path] | None:
     with experiment.logger.open(folder, experiment.config) as loggers:
         for arm, seed in product(experiment.arms, experiment.seeds):
             distilled = pipeline.distil(arm, seed, ground)
-            trained += [pipeline.train(distilled.with_student(student), loggers) for student in experiment.students]
+            ways = product(protocols_for(experiment, arm), experiment.students)
+            trained += [pipeline.train(distilled.training_by(*way), loggers) for way in ways]
     return "results", pipeline.report(trained, ground, folder)
 
 
-def run_branches(experiment: Experiment, branches: Sequence[tuple[str, int, str]], folder: Path) -> None:
-    """What a worker does: the same way down to some students of some selections and seeds."""
+def run_branches(experiment: Experiment, branches: Sequence[Named], folder: Path) -> None:
+    """What a worker does: the same way down to some students of some selections, seeds and protocols."""
     pipeline = Pipeline(experiment, Store(experiment.store))
     ground = pipeline.prepare()
-    arms = {arm.selection.name: arm for arm in experiment.arms}
-    students = {student.name: student for student in experiment.students}
+    named = {(arm.selection.name, seed, p.name, s.name): (arm, seed, p, s) for arm, seed, p, s in pipeline.trainings()}
     with experiment.logger.open(folder, experiment.config) as loggers:
-        for name, seed, student in branches:
-            pipeline.train(pipeline.distil(arms[name], seed, ground).with_student(students[student]), loggers)
+        for branch in branches:
+            arm, seed, protocol, student = named[branch]
+            pipeline.train(pipeline.distil(arm, seed, ground).training_by(protocol, student), loggers)
 
 
 class Pipeline:
@@ -105,20 +111,24 @@ class Pipeline:
         return done
 
     def distil(self, arm: Arm, seed: int, ground: Ground) -> Branch:
-        """Selection and composition of one arm and seed, for the chosen student."""
+        """Selection and composition of one arm and seed, for the chosen protocol and student."""
         selection = self.store.run(self.stages.selection(arm, seed, ground))
         composition = self.store.run(self.stages.composition(arm, seed, ground, selection))
         return self._branch(arm, seed, ground, selection, composition)
 
     def train(self, branch: Branch, loggers: StudentLoggers) -> Branch:
         """The labels of a distilled set, if they are stored, and its student."""
-        if self._stores_labels:
+        if self._stores_labels(branch.protocol):
             branch = branch.with_stage(self.store.run(self.stages.labels(branch)))
         return branch.with_stage(self.store.run(self.stages.student(branch, loggers)))
 
-    @property
-    def _stores_labels(self) -> bool:
-        return self.experiment.protocol.labels == "soft" and self.experiment.relabel.keep != "nothing"
+    def _stores_labels(self, protocol: Protocol) -> bool:
+        return protocol.labels == "soft" and self.experiment.relabel.keep != "nothing"
+
+    def trainings(self) -> list[Training]:
+        """Every student that is trained, as arm, seed, protocol and student."""
+        e = self.experiment
+        return [way for arm in e.arms for way in product([arm], e.seeds, protocols_for(e, arm), e.students)]
 
     def go_at_the_same_time(self, ground: Ground, folder: Path) -> None:
         """Distils and trains what is missing in processes of their own, where there is room for more than one.
@@ -128,31 +138,30 @@ class Pipeline:
         e = self.experiment
         if e.logger.kind != "csv":  # a W&B run belongs to one process
             return
-        everything = list(product(e.arms, e.seeds, e.students))
+        everything = self.trainings()
         while e.trainer.students_at_once(len(missing := self._missing(everything, ground))) > 1:
             first = {fingerprint: branch for branch, fingerprint in reversed(missing)}
             now = [branch for branch, fingerprint in missing if first[fingerprint] is branch]
             at_once = e.trainer.students_at_once(len(now))
             note(f"{len(now)} selections with their students, {at_once} at a time ...")
-            train_in_processes(e, [(arm.selection.name, seed, s.name) for arm, seed, s in now], folder, at_once)
+            names = [(arm.selection.name, seed, p.name, s.name) for arm, seed, p, s in now]
+            train_in_processes(e, names, folder, at_once)
             everything = [branch for branch, _ in missing if branch not in now]
 
-    def _missing(
-        self, branches: list[tuple[Arm, int, Student]], ground: Ground
-    ) -> list[tuple[tuple[Arm, int, Student], str]]:
+    def _missing(self, branches: list[Training], ground: Ground) -> list[tuple[Training, str]]:
         """What is not trained yet, with the fingerprint of the first stage that it lacks."""
         found = [(branch, self._first_missing(*branch, ground)) for branch in branches]
         return [(branch, stage.fingerprint()) for branch, stage in found if stage]
 
-    def _first_missing(self, arm: Arm, seed: int, student: Student, ground: Ground) -> Stage | None:
+    def _first_missing(self, arm: Arm, seed: int, protocol: Protocol, student: Student, ground: Ground) -> Stage | None:
         selecting = self.stages.selection(arm, seed, ground)
         if not (selection := self.store.find(selecting)):
             return selecting
         composing = self.stages.composition(arm, seed, ground, selection)
         if not (composition := self.store.find(composing)):
             return composing
-        branch = self._branch(arm, seed, ground, selection, composition).with_student(student)
-        if self._stores_labels:
+        branch = self._branch(arm, seed, ground, selection, composition).training_by(protocol, student)
+        if self._stores_labels(protocol):
             labelling = self.stages.labels(branch)
             if not (labels := self.store.find(labelling)):
                 return labelling
@@ -164,7 +173,8 @@ class Pipeline:
         scored = ground.scored.values() if arm.selection.needs_scores else ()
         features = [ground.features] if ground.features and arm.selection.needs_features else []
         stages = (ground.index, ground.teacher, *scored, *features, selection, composition)
-        return Branch(arm, seed, self.experiment.student, {done.name: done for done in stages})
+        e = self.experiment
+        return Branch(arm, seed, e.protocol, e.student, {done.name: done for done in stages})
 
     def report(self, trained: list[Branch], ground: Ground, folder: Path) -> Path:
         """``results.json``, ``report.html`` and the table on the terminal."""

@@ -13,12 +13,13 @@ from ddselect.config import Arm, Experiment
 from ddselect.dataset import index as indexing
 from ddselect.dataset.index import Index
 from ddselect.evaluation.accuracy import Accuracy, TestSet, measure
-from ddselect.evaluation.results import Branch
+from ddselect.evaluation.branch import Branch
 from ddselect.features.settings import VERSION as FEATURES_VERSION
 from ddselect.features.table import feature_shards
 from ddselect.pilot.settings import VERSION as PILOT_VERSION
 from ddselect.prompt.conditions import VERSION as PROMPT_VERSION
 from ddselect.prompt.conditions import read_conditions, write_conditions
+from ddselect.protocol.recipe import Protocol
 from ddselect.relabel.settings import VERSION as RELABEL_VERSION
 from ddselect.runtime.logger import StudentLoggers
 from ddselect.runtime.progress import note
@@ -67,7 +68,7 @@ class Stages:
 
     def __init__(self, experiment: Experiment) -> None:
         self.experiment = experiment
-        self._test_set: TestSet | None = None
+        self._test_sets: dict[float, TestSet] = {}  # by margin
 
     def index(self) -> Stage:
         """Every readable image of the dataset, with its content hash."""
@@ -79,7 +80,9 @@ class Stages:
     def teacher(self, index: Done) -> Stage:
         """The teacher, loaded or trained, and checked on real images before anything expensive."""
         e = self.experiment
-        bench = teaching.Bench(self._images(index, "train"), e.dataset.image_size, self._test(index), e.trainer.single)
+        bench = teaching.Bench(
+            self._images(index, "train"), e.dataset.image_size, self._test(index, e.protocol), e.trainer.single
+        )
         config = {
             "teacher": e.teacher,
             "weights": e.teacher.signature(),
@@ -245,7 +248,7 @@ class Stages:
 
     def labels(self, branch: Branch) -> Stage:
         """The teacher's outputs on every view that a student will see."""
-        e, arm, stages = self.experiment, branch.arm, branch.stages
+        e, arm, protocol, stages = self.experiment, branch.arm, branch.protocol, branch.stages
         name = self._name(branch)
 
         def build(folder: Path) -> dict[str, object]:
@@ -258,7 +261,7 @@ class Stages:
             return store_labels(teacher, self._views(branch), e.relabel.keep, make_trainer, folder, name)
 
         # what decides the views may depend on the student's architecture, but not on its rate
-        views = e.protocol.settled(branch.student.architecture, 1.0, self._ipc(arm), self._classes(branch)).of_views()
+        views = protocol.settled(branch.student.architecture, 1.0, self._ipc(arm), self._classes(branch)).of_views()
         config = {"keep": e.relabel.keep, "views": views, "seed": branch.seed}
         after = [stages["teacher"], stages["composition"]]
         return Stage("relabel", RELABEL_VERSION, config, after, build, f"labels of {name}")
@@ -266,8 +269,8 @@ class Stages:
     def student(self, branch: Branch, loggers: StudentLoggers | None = None) -> Stage:
         """A student trained from scratch under the protocol, and its accuracy on the test images."""
         e, arm, seed, stages = self.experiment, branch.arm, branch.seed, branch.stages
-        name, student = self._name(branch), branch.student
-        curve = f"{arm.selection.name}-seed{seed}" + ("" if self._is_chosen(branch) else f"-{student.name}")
+        name, protocol, student = self._name(branch), branch.protocol, branch.student
+        curve = "-".join([arm.selection.name, f"seed{seed}", *self._not_chosen(branch)])
 
         def build(folder: Path) -> dict[str, object]:
             from ddselect.relabel.live import LiveTeacher
@@ -278,7 +281,7 @@ class Stages:
             teacher, views = self._load_teacher(stages["teacher"]), self._views(branch)
             mean, std = teacher.mean.flatten().tolist(), teacher.std.flatten().tolist()
             labeller: Labeller | None = None
-            if e.protocol.labels == "soft":
+            if protocol.labels == "soft":
                 stored = stages.get("relabel")
                 labeller = StoredLabels(stored.folder, views) if stored else LiveTeacher(teacher)
             return train_student(
@@ -286,33 +289,35 @@ class Stages:
                 views=views,
                 precision=student.precision,
                 labeller=labeller,
-                test=self._test(stages["index"]),
+                test=self._test(stages["index"], protocol),
                 make_trainer=partial(e.trainer.single, logger=loggers.named(curve) if loggers else False),
                 folder=folder,
                 name=name,
             )
 
-        config = {"student": student, "protocol": e.protocol, "seed": seed, "split": e.evaluation.split}
+        config = {"student": student, "protocol": protocol, "seed": seed, "split": e.evaluation.split}
         after = [stages[name] for name in ("index", "teacher", "composition", "relabel") if name in stages]
         return Stage("student", STUDENT_VERSION, config, after, build, f"student on {name}")
 
-    def _is_chosen(self, branch: Branch) -> bool:
-        return branch.student.name == self.experiment.student.name
+    def _not_chosen(self, branch: Branch) -> list[str]:
+        """Names of a branch's student and protocol where they are not the chosen ones."""
+        e = self.experiment
+        pairs = ((branch.student.name, e.student.name), (branch.protocol.name, e.protocol.name))
+        return [name for name, chosen in pairs if name != chosen]
 
     def _name(self, branch: Branch) -> str:
-        """What to call a branch: by its student only where that is not the chosen one."""
-        name = f"{branch.arm.selection.name}, seed {branch.seed}"
-        return name if self._is_chosen(branch) else f"{name}, {branch.student.name}"
+        """What to call a branch: by its student and protocol only where these are not the chosen ones."""
+        return ", ".join([branch.arm.selection.name, f"seed {branch.seed}", *self._not_chosen(branch)])
 
     def _views(self, branch: Branch) -> "Views":
         """What a branch's student sees."""
         from ddselect.student.train import student_views
         from ddselect.student.views import TrainingSet
 
-        e, arm = self.experiment, branch.arm
+        arm = branch.arm
         found = composing.read_distilled(branch.stages["composition"].folder)
         data = TrainingSet(found.images, found.labels, found.stitched, arm.composition.factor, self._ipc(arm))
-        return student_views(data, e.protocol, branch.student, branch.seed)
+        return student_views(data, branch.protocol, branch.student, branch.seed)
 
     def _ipc(self, arm: Arm) -> int | None:
         """Images per class of an arm; None for all."""
@@ -328,14 +333,14 @@ class Stages:
     def _load_teacher(self, teacher: Done) -> Classifier:
         return teaching.load_teacher(teacher.folder).to(self.experiment.trainer.device)
 
-    def _test(self, index: Done) -> Callable[[Classifier], Accuracy]:
-        """Measures a model's accuracy on the test images, which are read when first needed and kept."""
-        e = self.experiment
+    def _test(self, index: Done, protocol: Protocol) -> Callable[[Classifier], Accuracy]:
+        """Measures a model's accuracy on a protocol's test views, which are read when first needed and kept."""
+        e, size = self.experiment, self.experiment.dataset.image_size
+        margin = protocol.margin(size)
 
         def test(model: Classifier) -> Accuracy:
-            if self._test_set is None:
-                images, size = self._images(index, e.evaluation.split), e.dataset.image_size
-                self._test_set = TestSet(images, size, e.protocol.margin(size))
-            return measure(model, self._test_set, e.evaluation, e.trainer.device)
+            if margin not in self._test_sets:
+                self._test_sets[margin] = TestSet(self._images(index, e.evaluation.split), size, margin)
+            return measure(model, self._test_sets[margin], e.evaluation, e.trainer.device)
 
         return test

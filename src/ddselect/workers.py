@@ -17,19 +17,19 @@ from ddselect.config import Experiment, build_experiment
 from ddselect.runtime import progress
 from ddselect.runtime.errors import UserError
 
+Named = tuple[str, int, str, str]  # a selection, a seed, a protocol and a student
 _PROGRESS = re.compile(r"  .+: \d+/\d+ ")  # a line of ddselect.runtime.progress
 
 
-def train_in_processes(
-    experiment: Experiment, branches: Sequence[tuple[str, int, str]], folder: Path, at_once: int
-) -> None:
+def train_in_processes(experiment: Experiment, branches: Sequence[Named], folder: Path, at_once: int) -> None:
     """Runs branches of an experiment whose common stages are finished, some at the same time.
 
     The workers find finished stages in the store and leave theirs there.
 
     Args:
         experiment: The experiment.
-        branches: Names of selections, seeds, and names of students; no two need the same stage that is not there yet.
+        branches: Names of selections, seeds, names of protocols and of students; no two need the same stage that is not
+            there yet.
         folder: The run folder, for training curves.
         at_once: Number of processes.
 
@@ -51,7 +51,10 @@ def train_in_processes(
 
 
 def _run(
-    experiment: Experiment, share: Sequence[tuple[str, int, str]], folder: Path, running: list[subprocess.Popen[str]]
+    experiment: Experiment,
+    share: Sequence[Named],
+    folder: Path,
+    running: list[subprocess.Popen[str]],
 ) -> None:
     """Runs one worker to its end and passes on its progress."""
     threads = {"OMP_NUM_THREADS": str(experiment.trainer.student_threads)}
@@ -102,7 +105,8 @@ def main() -> None:
     with one_line_errors():
         cfg = OmegaConf.create(task["config"])
         assert isinstance(cfg, DictConfig)
-        run_branches(build_experiment(cfg), task["branches"], Path(task["folder"]))
+        branches = [(selection, seed, protocol, student) for selection, seed, protocol, student in task["branches"]]
+        run_branches(build_experiment(cfg), branches, Path(task["folder"]))
     os._exit(0)  # the thread that watches the parent would keep it waiting
 
 

@@ -102,6 +102,8 @@ TOP: list[tuple[str, object]] = [
     ("compare", ["best"]),
     ("students", "convnet3"),
     ("students", ["best"]),
+    ("protocols", "hard"),
+    ("protocols", ["best"]),
     ("store", ["a"]),
 ]
 FOREIGN = [
@@ -229,7 +231,7 @@ def test_several_options_for_a_group() -> None:
 
 def test_unknown_key_outside_the_groups(configs: dict[str, DictConfig]) -> None:
     message = one_line(changed(configs["trainer=cpu"], "ipcs", 3), "ipcs")
-    assert message.startswith("unknown key 'ipcs'; choose from ipc, seeds, compare, students, store")
+    assert message.startswith("unknown key 'ipcs'; choose from ipc, seeds, compare, students, protocols, store")
 
 
 @pytest.mark.parametrize(("key", "value"), TOP)

@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 import ddselect
 from ddselect.backbone.adapt import Adapt
 from ddselect.config import GROUPS, build, build_experiment, conf_dir, options
+from ddselect.evaluation.twins import protocols_for
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.trainer import TrainerSettings
 
@@ -99,6 +100,31 @@ def test_students_beside_the_chosen_one() -> None:
     experiment = build_experiment(composed("student=convnet3", "students=[resnetap10,convnet3,resnetap10]"))
     assert [student.name for student in experiment.students] == ["convnet3", "resnetap10"]
     assert experiment.students[1] == build_experiment(composed("student=resnetap10")).student
+
+
+def test_protocols_beside_the_chosen_one_come_as_they_stand() -> None:
+    experiment = build_experiment(composed("protocols=[hard,digits,hard,rded]", "protocol.flip=true"))
+    assert [protocol.name for protocol in experiment.protocols] == ["digits", "hard", "rded"]
+    assert experiment.protocol.flip
+    assert experiment.protocols[1] == build_experiment(composed("protocol=hard")).protocol
+
+
+def test_digits_with_class_labels() -> None:
+    soft, hard = (build(composed(f"protocol={name}"), "protocol") for name in ("digits", "digits_hard"))
+    assert replace(soft, name="digits_hard", labels="hard") == hard
+
+
+def test_dd_ranking_brings_what_it_is_set_against() -> None:
+    experiment = build_experiment(composed("evaluation.dd_ranking=true", "compare=[rded,all]"))
+    assert [arm.selection.name for arm in experiment.arms] == ["diffusion", "rded", "all", "random_image"]
+    trained = {arm.selection.name: [p.name for p in protocols_for(experiment, arm)] for arm in experiment.arms}
+    hard, plain = "digits+class_labels", "digits+no_augmentation"
+    assert trained["diffusion"] == trained["rded"] == ["digits", hard, plain]
+    assert (trained["all"], trained["random_image"]) == (["digits", hard], ["digits", plain])
+    without = build_experiment(composed("compare=[]"))
+    assert [p.name for p in protocols_for(without, without.arms[0])] == ["digits"]
+    of_class_labels = build_experiment(composed("evaluation.dd_ranking=true", "protocol=hard"))
+    assert [p.name for p in protocols_for(of_class_labels, of_class_labels.arms[0])] == ["hard", "hard+no_augmentation"]
 
 
 @pytest.mark.parametrize("option", ["gpu", "ddp"])

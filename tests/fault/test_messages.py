@@ -60,7 +60,7 @@ FOLDER = ("dataset=imagefolder", "dataset.root=data", "selection=random_image", 
         (["teacher=trained", "teacher.recipe.area.x=1"], "teacher.recipe.area.x: teacher.recipe.area is a list; "),
         (["ipc.x=1"], "unknown key 'ipc.x'; there is nothing below ipc, write ipc=..."),
         (["protocol.foo.bar=1"], "unknown key 'protocol.foo'; choose from name, labels"),
-        (["+foo=1"], "unknown key 'foo'; choose from ipc, seeds, compare, students, store"),
+        (["+foo=1"], "unknown key 'foo'; choose from ipc, seeds, compare, students, protocols, store"),
         (["~evaluation"], "evaluation: no option chosen; choose one of default"),
         (
             ["dataset.sizes.train=abc"],

@@ -89,7 +89,7 @@ def test_nothing_of_the_killed_attempts_is_left(resumed: Resumed) -> None:
     assert {stage.parent.name for stage in stages} == STAGES
     assert len(stages) == len(STAGES)
     left = [path.name for stage in stages for path in stage.rglob("*")]
-    assert not [name for name in left if name.endswith((".tmp", ".ckpt")) or name == "seconds.json"]
+    assert not [name for name in left if name.endswith((".tmp", ".ckpt")) or name == "spent.json"]
 
 
 def test_the_same_command_again_skips_every_stage(undisturbed: Path, longer: tuple[str, ...]) -> None:

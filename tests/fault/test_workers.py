@@ -12,12 +12,13 @@ import pytest
 from tests.fault.runs import SMALL, Started, run_here
 
 TWO = (*SMALL, "compare=[random_image]", "selection=random_crop", "hydra.run.dir=run")
+CHANGING = ("seconds", "peak_bytes", "reused")
 WORKER = "ddselect.workers"
 
 
 def entries(folder: Path) -> list[dict[str, object]]:
     results = json.loads((folder / "run" / "results.json").read_text())["results"]
-    return [{key: value for key, value in entry.items() if key != "seconds"} for entry in results]
+    return [{key: value for key, value in entry.items() if key not in CHANGING} for entry in results]
 
 
 def workers_of(pid: int) -> list[int]:

@@ -71,7 +71,7 @@ def test_the_installed_command_runs_in_an_empty_folder(installed: Path, tmp_path
     name, _, path = out.splitlines()[-1].partition(": ")
     assert name == "results"
     content = json.loads(Path(path).read_text())
-    assert content["schema_version"] == 1
+    assert content["schema_version"] == 2
     assert [entry["ipc"] for entry in content["results"]] == [1]
     assert Path(path).is_relative_to(tmp_path / "outputs")
     assert {child.name for child in tmp_path.iterdir()} == {"outputs", "store"}

@@ -289,4 +289,4 @@ def test_a_student_learns(name: str, tmp_path: Path) -> None:
 
 
 def test_all_published_protocols_are_tested_here() -> None:
-    assert set(options("protocol")) == {*PUBLISHED, "digits"}
+    assert set(options("protocol")) == {*PUBLISHED, "digits", "digits_hard"}

@@ -1,13 +1,19 @@
 """Protocols: the rate, the batch, when to test, and what differs from a preset."""
 
+from dataclasses import replace
 from math import cos, pi
 
 import pytest
+import torch
 
-from ddselect.protocol.deviations import deviations
+from ddselect.protocol.deviations import Case, deviations
 from ddselect.protocol.recipe import Protocol
 from ddselect.runtime.errors import UserError
+from ddselect.student.settings import Student
+from ddselect.student.views import TrainingSet, Views
 from tests.helpers.protocols import preset
+
+CASE = Case(ipc=10, classes=10, image_size=224, factor=2, student=Student("net", "resnet50", 0.5))
 
 
 def test_zeta_1_ends_near_zero_and_zeta_2_at_half() -> None:
@@ -85,22 +91,83 @@ def test_a_settled_protocol_needs_no_rules_and_stays_as_it_is() -> None:
     assert protocol.settled("resnet18.tv_in1k", 0.125, 1, 100).epochs == 5  # below a hundred nothing is floored
 
 
-@pytest.mark.parametrize("name", ["rded", "rded_mixup", "fkd", "rd3", "hard", "digits"])
+@pytest.mark.parametrize("name", ["rded", "rded_mixup", "fkd", "rd3", "hard", "digits", "digits_hard"])
 def test_a_preset_does_not_differ_from_itself(name: str) -> None:
-    assert deviations(preset(name)) == []
+    assert deviations(preset(name), CASE) == []
 
 
 def test_what_differs_from_the_preset_is_written_as_on_the_command_line() -> None:
-    changed = preset("rded", "protocol.epochs=100", "protocol.area=[0.5,1]", "protocol.flip=false", "protocol.loss=mse")
-    assert deviations(changed) == [
+    changed = preset(
+        "rded", "protocol.epochs=100", "protocol.area=[0.25,1]", "protocol.flip=false", "protocol.loss=mse"
+    )
+    assert deviations(changed, CASE) == [
         "protocol.epochs=100 (rded: 300)",
         "protocol.loss=mse (rded: kl)",
-        "protocol.area=[0.5,1.0] (rded: [0.0,1.0])",
+        "protocol.area=[0.25,1.0] (rded: [0.5,1.0] at factor 2)",
         "protocol.flip=false (rded: true)",
     ]
-    assert deviations(preset("rded_mixup", "protocol.alpha=1")) == ["protocol.alpha=1.0 (rded_mixup: 0.8)"]
-    assert deviations(preset("hard", "protocol.epochs=9")) == ["protocol.epochs=9 (hard: 0)"]
-    assert deviations(Protocol("mine", steps=3)) == ["protocol.name=mine (no protocol of conf/protocol)"]
+    assert deviations(preset("rded_mixup", "protocol.alpha=1"), CASE) == ["protocol.alpha=1.0 (rded_mixup: 0.8)"]
+    assert deviations(Protocol("mine", steps=3), CASE) == ["protocol.name=mine (no protocol of conf/protocol)"]
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "text"),
+    [
+        ("hard", "epochs=9", "epochs=9 (hard: 2000 epochs at IPC 10)"),
+        ("hard", "steps=9", "steps=9 (hard: 2000 epochs at IPC 10)"),
+        ("rded", "batch_size=9", "batch_size=9 (rded: 50 at IPC 10)"),
+        ("rded", "learning_rate=9", "learning_rate=9.0 (rded: 0.5 for net)"),
+        ("rded", "many_learning_rate=9", "many_learning_rate=9.0 (rded: learning_rate's)"),
+        ("rd3", "zeta=9", "zeta=9.0 (rd3: 2.0 for net)"),
+        ("rded", "test_margin=1", "test_margin=1.0 (rded: 1.14286 for 224 pixels)"),
+        ("hard", "many_batch_size=0", "many_batch_size=0 (hard: 128)"),
+    ],
+)
+def test_where_a_rule_stands_in_the_preset_its_result_is_named(name: str, change: str, text: str) -> None:
+    assert deviations(preset(name, f"protocol.{change}"), CASE) == [f"protocol.{text}"]
+
+
+def test_steps_in_place_of_epochs_and_epochs_in_place_of_steps() -> None:
+    assert deviations(preset("rded", "protocol.epochs=0", "protocol.steps=7"), CASE) == [
+        "protocol.epochs=0 (rded: 300)",
+        "protocol.steps=7 (rded: 300 epochs)",
+    ]
+    assert deviations(preset("digits", "protocol.epochs=2", "protocol.steps=0"), CASE) == [
+        "protocol.epochs=2 (digits: 1600 steps)",
+        "protocol.steps=0 (digits: 1600)",
+    ]
+
+
+@pytest.mark.parametrize("name", ["rded", "digits", "hard"])
+def test_twins_differ_in_one_thing(name: str) -> None:
+    protocol = preset(name)
+    hard, plain = protocol.with_class_labels(), protocol.without_augmentation()
+    assert (hard.labels, replace(hard, name=name, labels=protocol.labels)) == ("hard", protocol)
+    assert (hard is protocol) == (name == "hard")
+    assert plain.name == f"{name}+no_augmentation"
+    assert plain.labels == protocol.labels
+    assert plain.without_augmentation() is plain
+    changed = {key for key, value in vars(plain).items() if value != getattr(protocol, key)}
+    assert changed <= {"name", "mixing", "area", "ratio", "shift", "flip", "jitter", "lighting", "shuffle"}
+
+
+def test_without_augmentation_an_image_is_seen_as_it_is() -> None:
+    images = torch.randint(256, (6, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    data = TrainingSet(images, torch.arange(6) % 3, torch.ones(6, dtype=torch.bool), 2, 2)
+    for name in ("rded", "hard"):
+        protocol = preset(name).settled("net", 0.1, 2, 3)
+        seen = Views(data, protocol.without_augmentation(), 0).mixed(images, data.stitched, 3)
+        torch.testing.assert_close(seen.images, images.float() / 255, atol=1e-5, rtol=0)
+        assert (seen.share, seen.partner.tolist()) == (1, list(range(6)))
+        assert not torch.allclose(
+            Views(data, protocol, 0).mixed(images, data.stitched, 3).images, seen.images, atol=0.1
+        )
+
+
+def test_a_twin_departs_from_the_twin_of_the_preset() -> None:
+    assert deviations(preset("rded").without_augmentation(), CASE) == []
+    short = preset("rded", "protocol.epochs=4").with_class_labels()
+    assert deviations(short, CASE) == ["protocol.epochs=4 (rded+class_labels: 300)"]
 
 
 @pytest.mark.parametrize("evaluations", [1, 6, 10])

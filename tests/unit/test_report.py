@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ddselect.protocol.recipe import Protocol
 from ddselect.report.comparison import compare
 from ddselect.report.figures import read_curves
 from ddselect.report.html import write_report
@@ -138,7 +139,7 @@ def test_what_the_protocol_is_not_stands_in_the_head(run: Run, capsys: pytest.Ca
     results = run.results()
     print_table(results)
     assert f"not the protocol quick as it stands: {changed}" in " ".join(capsys.readouterr().out.split())
-    results["deviations"] = []
+    results["deviations"] = {"quick": []}
     write_report(Report(), results, run.trained(), run.index, None, run.root / "report.html")
     assert "as it stands" not in (run.root / "report.html").read_text()
     print_table(results)
@@ -258,10 +259,16 @@ def test_stages_are_counted_once(run: Run) -> None:
         ("index", "every student"),
         ("composition", "diffusion, seed 0"),
     ]
-    sums = {s.name: (s.count, s.reused, s.seconds, s.bytes) for s in stage_sums(lines)}
-    assert sums == {"index": (1, 1, 5, 1500), "composition": (6, 0, 6, 9000), "student": (6, 0, 420, 9000)}
+    sums = {s.name: (s.count, s.reused, s.seconds, s.bytes, s.peak_bytes, s.gpu_peak_bytes) for s in stage_sums(lines)}
+    assert sums == {
+        "index": (1, 1, 5, 1500, 5 * 10**9, None),
+        "composition": (6, 0, 6, 9000, 10**9, None),
+        "student": (6, 0, 420, 9000, 70 * 10**9, None),
+    }
     page = run.page()
-    assert page.row("student")[1] == ["student", "6", "", "7 min 00 s", "9.0 kB"]
+    assert page.row("index")[1] == ["index", "", "1", "5.0 s", "1.5 kB", "5.0 GB"]
+    assert page.row("student")[1] == ["student", "6", "", "7 min 00 s", "9.0 kB", "70 GB"]
+    assert "peak on the GPU" not in page.source
     assert "s-random_crop-1" in page.source
 
 
@@ -269,7 +276,7 @@ def test_several_students_have_a_table_of_their_own(run: Run) -> None:
     results, trained = run.results(), run.trained()
     others = [{**entry, "student": "vit", "top1_last": entry["top1_last"] - 5} for entry in results["results"]]
     results["results"] += others
-    trained += [branch.with_student(Student("vit", "vit_tiny")) for branch in trained]
+    trained += [branch.training_by(branch.protocol, Student("vit", "vit_tiny")) for branch in trained]
     write_report(Report(), results, trained, run.index, None, run.root / "report.html")
     page = Page((run.root / "report.html").read_text())
     assert page.row("diffusion")[1][3:5] == ["2", "62.0 ± 2.8"]  # the comparison is that of the chosen student
@@ -277,8 +284,50 @@ def test_several_students_have_a_table_of_their_own(run: Run) -> None:
         '<th scope="row">diffusion</th><td class="number">62.0 ± 2.8</td><td class="number">57.0 ± 2.8</td>'
         in page.source
     )
-    assert "architectures" not in run.page().source
+    assert "with every student" not in run.page().source
     assert stage_lines(trained)[1].users == "diffusion, seed 0"
+
+
+def test_several_protocols_have_columns_and_lines_of_their_own(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    results, trained = run.results(), run.trained()
+    results["results"] += [{**e, "protocol": "hard", "top1_last": e["top1_last"] - 5} for e in results["results"]]
+    results["deviations"]["hard"] = ["protocol.flip=false (hard: true)"]
+    trained += [branch.training_by(Protocol("hard", steps=1), branch.student) for branch in trained]
+    write_report(Report(), results, trained, run.index, None, run.root / "report.html")
+    page = Page((run.root / "report.html").read_text())
+    assert page.row("diffusion")[1][3:5] == ["2", "62.0 ± 2.8"]  # the comparison is that of the chosen protocol
+    assert '<td class="number">62.0 ± 2.8</td><td class="number">57.0 ± 2.8</td>' in page.source
+    assert "The same distilled sets under every protocol: top-1" in page.source
+    assert "hard: true" not in page.source
+    assert stage_lines(trained)[-1].users == "all, seed 1, quick; all, seed 1, hard"
+    print_table(results)
+    out = capsys.readouterr().out
+    assert [word for line in out.splitlines() if "│ diffusion" in line for word in line.split()[3:4]] == [
+        "quick",
+        "hard",
+    ]
+    assert "not the protocol hard as it stands: protocol.flip=false (hard: true)" in " ".join(out.split())
+
+
+def test_dd_ranking_has_a_table_of_its_own(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    results = run.results()
+    row = {"selection": "diffusion", "protocol": "quick", "student": "net", "seeds": 2}
+    row |= {"images": 6, "random_images": 6, "real_images": 12}
+    scores = {"hlr": (0.25, 0.5), "ior": (-0.125, 0.0625), "lrs": (0.5, 0.001), "ars": (0.75, None)}
+    for name, (value, spread) in scores.items():
+        row |= {name: value, f"{name}_std": spread}
+    results["dd_ranking"] = {"scores": [row], "students": []}
+    write_report(Report(), results, run.trained(), run.index, None, run.root / "report.html")
+    numbers = ["0.250 ± 0.500", "-0.125 ± 0.062", "0.500 ± 0.001", "0.750"]
+    cells = "".join(f'<td class="number">{number}</td>' for number in numbers)
+    source = (run.root / "report.html").read_text()
+    assert f'<td class="number">6</td>{cells}' in source
+    assert "against all 12 real images" in source
+    print_table(results)
+    out = " ".join(capsys.readouterr().out.split())
+    assert "6 images against 6 random ones and all 12" in out
+    assert " │ ".join(["diffusion", *numbers]) in out.replace("  ", " ")
+    assert "DD-Ranking" not in run.page().source
 
 
 def test_large_images_become_thumbnails(tmp_path: Path) -> None:

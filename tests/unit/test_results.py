@@ -7,10 +7,13 @@ import pytest
 from ddselect.evaluation.results import comparison, composition_text
 
 
-def entry(selection: str, last: float, best: float = 50.0, whole: float = 0.5, student: str = "net") -> dict[str, Any]:
+def entry(
+    selection: str, last: float, best: float = 50.0, whole: float = 0.5, student: str = "net", protocol: str = "p"
+) -> dict[str, Any]:
     return {
         "selection": selection,
         "student": student,
+        "protocol": protocol,
         "composition": {"factor": 2, "whole": whole},
         "training_images": 100,
         "top1_last": last,
@@ -31,6 +34,13 @@ def test_mean_and_sample_standard_deviation_over_seeds() -> None:
 def test_each_student_has_rows_of_its_own() -> None:
     rows = comparison([entry("a", 10), entry("a", 20, student="vit"), entry("a", 14), entry("a", 22, student="vit")])
     assert [(row.student, row.seeds, row.top1) for row in rows] == [("net", 2, 12), ("vit", 2, 21)]
+
+
+def test_each_protocol_has_rows_of_its_own() -> None:
+    rows = comparison(
+        [entry("a", 10), entry("a", 20, protocol="hard"), entry("a", 14), entry("a", 22, protocol="hard")]
+    )
+    assert [(row.protocol, row.seeds, row.top1) for row in rows] == [("p", 2, 12), ("hard", 2, 21)]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """A stage is computed once for each thing that decides it, and an interrupted one goes on."""
 
 import dataclasses
+import os
 import shutil
 import threading
 import time
@@ -8,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from ddselect.runtime.errors import UserError
@@ -29,7 +31,7 @@ class Build:
         self.found: list[list[str]] = []
 
     def __call__(self, folder: Path) -> dict[str, object]:
-        self.found.append(sorted(f.name for f in folder.iterdir() if f.name != "seconds.json"))
+        self.found.append(sorted(f.name for f in folder.iterdir() if f.name != "spent.json"))
         (folder / f"part{len(self.found)}.txt").write_text("12345")
         if self.fail:
             self.fail = False
@@ -75,6 +77,29 @@ def test_time_of_interrupted_attempts_counts(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(RuntimeError, match="killed"):
         stage(tmp_path, build)
     assert stage(tmp_path, build).seconds == 45.0
+
+
+def test_peak_memory_is_that_of_the_stage(tmp_path: Path) -> None:
+    def large(folder: Path) -> None:
+        np.ones(40_000_000)  # 320 MB, given back to the system at once
+
+    before = stage(tmp_path, Build(), name="a").manifest["peak_bytes"]
+    peak = stage(tmp_path, large, name="b").peak_bytes  # type: ignore[arg-type]
+    after = stage(tmp_path, Build(), name="c").manifest["peak_bytes"]
+    assert peak is not None
+    assert peak > before + 250e6
+    if os.access("/proc/self/clear_refs", os.W_OK):
+        assert after < peak - 250e6
+
+
+def test_peak_memory_of_interrupted_attempts_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    peaks = iter([7000, 5000])
+    monkeypatch.setattr("ddselect.runtime.memory.PeakMemory.host", lambda _: next(peaks, 10))
+    build = Build(fail=True)
+    with pytest.raises(RuntimeError, match="killed"):
+        stage(tmp_path, build)
+    done = stage(tmp_path, build)
+    assert (done.peak_bytes, done.gpu_peak_bytes) == (7000, None)
 
 
 @pytest.mark.parametrize(

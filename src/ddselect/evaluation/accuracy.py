@@ -23,11 +23,13 @@ class Evaluation:
         split: Split whose images a student is tested on.
         batch_size: Images per call.
         workers: Image-loading processes, for test sets that are not kept in memory.
+        dd_ranking: Whether what DD-Ranking's scores need is trained too, and the scores are given.
     """
 
     split: str = "test"
     batch_size: int = execution(500)
     workers: int = execution(0)
+    dd_ranking: bool = False
 
     def __post_init__(self) -> None:
         if self.split not in ("test", "val"):

@@ -8,6 +8,10 @@ from math import exp
 
 from ddselect.runtime.errors import UserError
 
+REAL, RANDOM = "all", "random_image"  # selections against which the others are set
+NEEDED = (RANDOM, REAL)
+SCORES = ("hlr", "ior", "lrs", "ars")
+
 
 def hlr(*, real: float, distilled: float) -> float:
     """Hard label recovery: what a student loses by the distilled instead of the real set, both under hard labels.

@@ -1,54 +1,25 @@
 """``results.json``: what a run found, in a documented and versioned form."""
 
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from ddselect.config import Arm, Experiment
-from ddselect.protocol.deviations import deviations
+from ddselect.config import Experiment
+from ddselect.evaluation.branch import Branch
+from ddselect.evaluation.twins import dd_ranking
+from ddselect.protocol.deviations import Case, deviations
 from ddselect.runtime.environment import capture_environment
 from ddselect.runtime.files import write_json
-from ddselect.runtime.store import Done
-from ddselect.student.settings import Student
 
-SCHEMA_VERSION = 1
-
-
-@dataclass(frozen=True)
-class Branch:
-    """One selection, seed and student on its way through the stages.
-
-    Attributes:
-        arm: Selection and composition.
-        seed: Seed of the selection and the student.
-        student: Whom its distilled set trains.
-        stages: Stages finished so far by name, in order.
-    """
-
-    arm: Arm
-    seed: int
-    student: Student
-    stages: dict[str, Done]
-
-    @property
-    def training(self) -> Done:
-        """The student's stage, once it is trained."""
-        return self.stages["student"]
-
-    def with_stage(self, done: Done) -> "Branch":
-        """This branch with one more stage finished."""
-        return replace(self, stages={**self.stages, done.name: done})
-
-    def with_student(self, student: Student) -> "Branch":
-        """The same distilled set for another student."""
-        return replace(self, student=student)
+SCHEMA_VERSION = 2
 
 
 def entry(experiment: Experiment, trained: Branch) -> dict[str, Any]:
-    """One entry of ``results``: accuracies in percent, seconds and bytes of each stage when it was computed."""
+    """One entry of ``results``: accuracies in percent, and what each stage took when it was computed."""
     e, facts, stages = experiment, trained.training.facts, trained.stages
+    labels = stages["relabel"].facts["label_bytes"] if "relabel" in stages else 0
     return {
         "dataset": e.dataset.name,
         "backbone": e.backbone.name,
@@ -56,7 +27,7 @@ def entry(experiment: Experiment, trained: Branch) -> dict[str, Any]:
         "selection": trained.arm.selection.name,
         "composition": {"factor": trained.arm.composition.factor, "whole": trained.arm.composition.whole},
         "ipc": e.ipc if trained.arm.selection.limit else None,
-        "protocol": e.protocol.name,
+        "protocol": trained.protocol.name,
         "student": trained.student.name,
         "seed": trained.seed,
         "top1_last": facts["top1_last"],
@@ -67,8 +38,13 @@ def entry(experiment: Experiment, trained: Branch) -> dict[str, Any]:
         "training_images": facts["training_images"],
         "steps": facts["steps"],
         "batch_size": facts["batch_size"],
+        "image_bytes": stages["composition"].facts["image_bytes"],
+        "label_bytes": labels,
         "seconds": {name: done.seconds for name, done in stages.items()},
-        "bytes": {name: done.manifest["bytes"] for name, done in stages.items()},
+        "bytes": {name: done.bytes for name, done in stages.items()},
+        "peak_bytes": {name: done.peak_bytes for name, done in stages.items()},
+        "gpu_peak_bytes": {name: done.gpu_peak_bytes for name, done in stages.items()},
+        "reused": {name: done.reused for name, done in stages.items()},
         "fingerprints": {name: done.fingerprint for name, done in stages.items()},
     }
 
@@ -78,6 +54,7 @@ class Row:
     """A line of the comparison: accuracies in percent, mean and sample standard deviation over seeds (None for one)."""
 
     selection: str
+    protocol: str
     student: str
     composition: str
     images: int
@@ -97,17 +74,18 @@ def composition_text(factor: int, whole: float) -> str:
 
 
 def comparison(entries: list[dict[str, Any]]) -> list[Row]:
-    """Rows over seeds, one for each selection and student, in the order in which these first appear."""
-    groups: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    """Rows over seeds, one for each selection, protocol and student, in the order in which these first appear."""
+    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
     for item in entries:
-        groups[item["selection"], item["student"]].append(item)
+        groups[item["selection"], item["protocol"], item["student"]].append(item)
     rows = []
-    for (selection, student), items in groups.items():
+    for (selection, protocol, student), items in groups.items():
         last = [item["top1_last"] for item in items]
         text = composition_text(**items[0]["composition"])
         rows.append(
             Row(
                 selection,
+                protocol,
                 student,
                 text,
                 items[0]["training_images"],
@@ -129,14 +107,21 @@ def write_results(
     path: Path,
 ) -> dict[str, Any]:
     """Writes ``results.json`` (see ``docs/results.md``) and returns its content."""
+    e = experiment
+    classes, composition = int(trained[0].stages["index"].facts["classes"]), e.arms[0].composition
+    case = Case(e.ipc, classes, e.dataset.image_size, composition.factor, e.student)
+    protocols = {item.protocol.name: item.protocol for item in trained}
+    asked_for = [protocol.name for protocol in e.protocols]
+    twins = [entry(e, item) for item in trained if item.protocol.name not in asked_for]
     content = {
         "schema_version": SCHEMA_VERSION,
-        "results": [entry(experiment, item) for item in trained],
-        "deviations": deviations(experiment.protocol),
-        "teacher": {"name": experiment.teacher.name, **teacher},
+        "results": [entry(e, item) for item in trained if item.protocol.name in asked_for],
+        "dd_ranking": {"scores": dd_ranking(e, trained), "students": twins} if e.evaluation.dd_ranking else None,
+        "deviations": {name: deviations(protocol, case) for name, protocol in protocols.items()},
+        "teacher": {"name": e.teacher.name, **teacher},
         "localisation": localisation,
         "environment": capture_environment(),
-        "config": experiment.config,
+        "config": e.config,
     }
     write_json(path, content)
     return content

@@ -163,6 +163,18 @@ class Protocol:
             zeta=self.zeta or rules.zeta(architecture),
         )
 
+    def with_class_labels(self) -> "Protocol":
+        """This protocol with class labels and the cross-entropy in place of soft labels, all else being equal."""
+        return self if self.labels == "hard" else replace(self, name=f"{self.name}+class_labels", labels="hard")
+
+    def without_augmentation(self) -> "Protocol":
+        """This protocol with every image shown as it is: neither mixed nor cut, mirrored, recoloured or shuffled."""
+        plain = replace(
+            self, mixing="none", area=[1.0, 1.0], ratio=[1.0, 1.0], shift=0.0, flip=False, jitter=0.0, lighting=0.0,
+            shuffle=False,
+        )  # fmt: skip
+        return self if plain == self else replace(plain, name=f"{self.name}+no_augmentation")
+
     def of_views(self) -> dict[str, object]:
         """What decides the views that a student sees: labels can be stored for these."""
         return {name: getattr(self, name) for name in _OF_VIEWS}

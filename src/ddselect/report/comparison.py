@@ -73,40 +73,49 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Architectures:
-    """Top-1 of every selection with every student.
+class Trainings:
+    """Top-1 of every selection with every student under every protocol.
 
     Attributes:
-        students: Names of the students, the chosen one first.
-        rows: Each selection with its numbers, one for each student.
+        title: What there are several of, in words.
+        columns: What tells a column from the others, the chosen student and protocol first.
+        rows: Each selection with its numbers, one for each column.
     """
 
-    students: list[str]
+    title: str
+    columns: list[str]
     rows: list[tuple[str, list[Row]]]
 
 
-def across_students(entries: list[dict[str, Any]]) -> Architectures | None:
-    """What each student makes of each selection; None for a single student.
+def across_trainings(entries: list[dict[str, Any]]) -> Trainings | None:
+    """What each student makes of each selection under each protocol; None for a single student and protocol.
 
     Args:
         entries: ``results`` of ``results.json``.
     """
     rows = comparison(entries)
-    students = list(dict.fromkeys(row.student for row in rows))
-    if len(students) < 2:
+    words = {"student": "with every student", "protocol": "under every protocol"}
+    named = [name for name in words if len({getattr(row, name) for row in rows}) > 1]
+    if not named:
         return None
+    columns = dict.fromkeys(", ".join(getattr(row, name) for name in named) for row in rows)
     selections = dict.fromkeys(row.selection for row in rows)
-    return Architectures(students, [(name, [row for row in rows if row.selection == name]) for name in selections])
+    title = " and ".join(words[name] for name in named)
+    return Trainings(title, [*columns], [(name, [row for row in rows if row.selection == name]) for name in selections])
+
+
+def _way(entry: dict[str, Any]) -> tuple[str, str]:
+    return entry["protocol"], entry["student"]
 
 
 def compare(entries: list[dict[str, Any]], classes: int) -> Comparison:
-    """The comparison of the entries of ``results.json`` for the chosen student, that of the first one.
+    """The comparison of the entries of ``results.json`` for the chosen student and protocol, those of the first one.
 
     Args:
         entries: Its ``results``.
         classes: Number of classes.
     """
-    entries = [entry for entry in entries if entry["student"] == entries[0]["student"]]
+    entries = [entry for entry in entries if _way(entry) == _way(entries[0])]
     rows = comparison(entries)
     references = {entry["selection"] for entry in entries if entry["ipc"] is None}
     look = looks([row.selection for row in rows], references)

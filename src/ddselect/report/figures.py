@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ddselect.evaluation.results import Branch
+from ddselect.evaluation.branch import Branch
 from ddselect.report.palette import Look
 
 _INK = "#fd0000"  # stand-ins that matplotlib can draw with, replaced by the page's colours in the finished SVG

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ddselect.composition.compose import DISTILLED, METADATA
-from ddselect.evaluation.results import Branch
+from ddselect.evaluation.branch import Branch
 from ddselect.report.pictures import inline_file, shown_classes
 
 

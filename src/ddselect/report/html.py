@@ -9,8 +9,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from ddselect.dataset.index import Index
-from ddselect.evaluation.results import Branch
-from ddselect.report.comparison import across_students, compare
+from ddselect.evaluation.branch import Branch
+from ddselect.evaluation.dd_ranking import SCORES
+from ddselect.report.comparison import across_trainings, compare
 from ddselect.report.figures import draw_curves, read_curves
 from ddselect.report.gallery import galleries
 from ddselect.report.maps import build_maps
@@ -44,7 +45,8 @@ def write_report(
     entries, config = results["results"], results["config"]
     view = int(config["dataset"]["image_size"])
     compared = compare(entries, len(index.class_names))
-    chosen = [branch for branch in trained if branch.student.name == entries[0]["student"]]
+    way = (entries[0]["protocol"], entries[0]["student"])
+    chosen = [branch for branch in trained if (branch.protocol.name, branch.student.name) == way]
     curves = read_curves(chosen, {line.row.selection: line.look for line in compared.lines})
     lines = stage_lines(trained)
     page = (
@@ -54,10 +56,12 @@ def write_report(
             first=entries[0],
             ipc=config["ipc"],
             seeds=sorted({entry["seed"] for entry in entries}),
-            deviations=results["deviations"],
+            deviations=results["deviations"][way[0]],
             teacher=results["teacher"],
             compared=compared,
-            architectures=across_students(entries),
+            trainings=across_trainings(entries),
+            dd_ranking=results["dd_ranking"],
+            scores=SCORES,
             classes=len(index.class_names),
             shown=len(shown_classes(len(index.class_names))),
             galleries=galleries(trained, index.class_names, settings.images_per_class),

@@ -4,7 +4,7 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
-from ddselect.evaluation.results import Branch
+from ddselect.evaluation.branch import Branch
 from ddselect.runtime.store import Done
 
 
@@ -14,7 +14,7 @@ class StageLine:
 
     Attributes:
         done: The stage.
-        users: Which selections and seeds it served, in words; of several students also which of them.
+        users: Which selections and seeds it served, in words; of several protocols or students also which of them.
     """
 
     done: Done
@@ -31,6 +31,8 @@ class StageSum:
         reused: How many of them were finished before this run.
         seconds: Wall time in all.
         bytes: Size in all.
+        peak_bytes: Highest peak memory of one of them; None where no stage says it.
+        gpu_peak_bytes: The same on a GPU.
     """
 
     name: str
@@ -38,29 +40,33 @@ class StageSum:
     reused: int
     seconds: float
     bytes: int
+    peak_bytes: int | None
+    gpu_peak_bytes: int | None
 
 
 def stage_lines(trained: list[Branch]) -> list[StageLine]:
     """Every stage once, in order of name and first use."""
     found: dict[tuple[str, str], Done] = {}
     users: dict[tuple[str, str], list[str]] = {}
-    several = len({item.student.name for item in trained}) > 1
+    students, protocols = {item.student.name for item in trained}, {item.protocol.name for item in trained}
     for item in trained:
         for done in item.stages.values():
             key = (done.name, done.fingerprint)
             found.setdefault(key, done)
-            mine = several and done.name in ("relabel", "student")
-            user = f"{item.arm.selection.name}, seed {item.seed}" + (f", {item.student.name}" if mine else "")
-            users.setdefault(key, []).append(user)
+            words = [item.arm.selection.name, f"seed {item.seed}"]
+            if done.name in ("relabel", "student"):
+                words += [item.student.name] if len(students) > 1 else []
+                words += [item.protocol.name] if len(protocols) > 1 else []
+            users.setdefault(key, []).append(", ".join(words))
     names = list(dict.fromkeys(name for name, _ in found))
     keys = sorted(found, key=lambda key: names.index(key[0]))
 
-    def words(key: tuple[str, str]) -> str:
+    def served(key: tuple[str, str]) -> str:
         if len(users[key]) == len(trained) > 1:
             return "every student"
         return "; ".join(dict.fromkeys(users[key]))
 
-    return [StageLine(found[key], words(key)) for key in keys]
+    return [StageLine(found[key], served(key)) for key in keys]
 
 
 def stage_sums(lines: list[StageLine]) -> list[StageSum]:
@@ -68,8 +74,17 @@ def stage_sums(lines: list[StageLine]) -> list[StageSum]:
     sums = []
     for name in dict.fromkeys(line.done.name for line in lines):
         mine = [line.done for line in lines if line.done.name == name]
-        seconds, size = sum(done.seconds for done in mine), sum(int(done.manifest["bytes"]) for done in mine)
-        sums.append(StageSum(name, len(mine), sum(done.reused for done in mine), seconds, size))
+        sums.append(
+            StageSum(
+                name,
+                len(mine),
+                sum(done.reused for done in mine),
+                sum(done.seconds for done in mine),
+                sum(done.bytes for done in mine),
+                max(done.peak_bytes or 0 for done in mine) or None,
+                max(done.gpu_peak_bytes or 0 for done in mine) or None,
+            )
+        )
     return sums
 
 

@@ -6,36 +6,69 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ddselect.evaluation.dd_ranking import SCORES
 from ddselect.evaluation.results import comparison
 
 
 def print_table(results: dict[str, Any]) -> None:
-    """Prints one line per selection and student: images, top-1 of the last and best test; below, what is changed.
+    """Prints one line per selection, protocol and student, with top-1 of the last and best test; below, what changed.
 
-    Of what distilled images consist is left out for the students' names where there are several.
+    Of what distilled images consist is left out for the names of protocols or students where there are several.
+    DD-Ranking's scores have a table of their own.
     """
     entries = results["results"]
     first = entries[0]
     rows = comparison(entries)
-    several = len({row.student for row in rows}) > 1
-    under = f"protocol {first['protocol']}, {first['test_images']} test images"
-    title = f"{first['dataset']}, {under}" if several else f"{first['dataset']}, {first['student']}, {under}"
-    changed = results["deviations"]
+    named = [name for name in ("protocol", "student") if len({getattr(row, name) for row in rows}) > 1]
+    single = [] if "student" in named else [first["student"]]
+    single += [] if "protocol" in named else [f"protocol {first['protocol']}"]
+    title = ", ".join([first["dataset"], *single, f"{first['test_images']} test images"])
     table = Table(title=title, title_justify="left", header_style="bold", caption_justify="left")
-    if changed:
-        table.caption = Text(f"not the protocol {first['protocol']} as it stands: {', '.join(changed)}")
+    changed = {name: results["deviations"][name] for name in dict.fromkeys(row.protocol for row in rows)}
+    lines = [f"not the protocol {name} as it stands: {', '.join(keys)}" for name, keys in changed.items() if keys]
+    if lines:
+        table.caption = Text("\n".join(lines))
     table.add_column("selection", min_width=max(len(row.selection) for row in rows))
-    if several:
-        table.add_column("student", min_width=max(len(row.student) for row in rows))
-    else:
+    for name in named:
+        table.add_column(name, min_width=max(len(getattr(row, name)) for row in rows))
+    if not named:
         table.add_column("distilled images")
     for column in ("images", "seeds", "top-1 %", "best top-1 %"):
         table.add_column(column, justify="right")
     for row in rows:
-        spread = "" if row.top1_std is None else f" ± {row.top1_std:.1f}"
-        values = (str(row.images), str(row.seeds), f"{row.top1:.1f}{spread}", f"{row.top1_best:.1f}")
-        table.add_row(row.selection, row.student if several else row.composition, *values)
+        what = [getattr(row, name) for name in named] or [row.composition]
+        accuracy = _with_spread(row.top1, row.top1_std, 1)
+        table.add_row(row.selection, *what, str(row.images), str(row.seeds), accuracy, f"{row.top1_best:.1f}")
     Console().print(table)
+    if results["dd_ranking"]:
+        _print_dd_ranking(results["dd_ranking"]["scores"])
+
+
+def _print_dd_ranking(scores: list[dict[str, Any]]) -> None:
+    """Prints DD-Ranking's scores, one line per selection and student."""
+    if not scores:
+        return
+    first = scores[0]
+    several = len({row["student"] for row in scores}) > 1
+    single = [] if several else [first["student"]]
+    against = f"{first['images']} images against {first['random_images']} random ones and all {first['real_images']}"
+    title = ", ".join(["DD-Ranking, fractions", *single, f"protocol {first['protocol']}", against])
+    table = Table(title=title, title_justify="left", header_style="bold", caption_justify="left")
+    table.caption = Text("HLR: low is good; the others: high is good")
+    table.add_column("selection", min_width=max(len(row["selection"]) for row in scores))
+    if several:
+        table.add_column("student", min_width=max(len(row["student"]) for row in scores))
+    for name in SCORES:
+        table.add_column(name.upper(), justify="right")
+    for row in scores:
+        numbers = (_with_spread(row[name], row[f"{name}_std"], 3) for name in SCORES)
+        student = [row["student"]] if several else []
+        table.add_row(row["selection"], *student, *numbers)
+    Console().print(table)
+
+
+def _with_spread(mean: float, spread: float | None, digits: int) -> str:
+    return f"{mean:.{digits}f}" if spread is None else f"{mean:.{digits}f} ± {spread:.{digits}f}"
 
 
 def print_pilot(facts: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import folder_bytes, read_json, write_json
+from ddselect.runtime.memory import PeakMemory
 from ddselect.runtime.progress import note
 from ddselect.runtime.ranks import rank
 
@@ -49,7 +50,7 @@ class Done:
         name: Name of the stage.
         fingerprint: 16 hexadecimal digits.
         folder: Where its files lie.
-        manifest: Content of its ``manifest.json``: config, seconds, bytes and what the stage told about itself.
+        manifest: Content of its ``manifest.json``: config, what it took and what the stage told about itself.
         reused: Whether it was finished before the store was opened, that is before this run.
     """
 
@@ -63,6 +64,21 @@ class Done:
     def seconds(self) -> float:
         """Wall time that the stage took when it was computed, interrupted attempts included."""
         return float(self.manifest["seconds"])
+
+    @property
+    def bytes(self) -> int:
+        """Size of its folder, without the manifest."""
+        return int(self.manifest["bytes"])
+
+    @property
+    def peak_bytes(self) -> int | None:
+        """Peak resident memory of the process that computed it, the first rank's; None where that is not known."""
+        return self.manifest.get("peak_bytes") or None
+
+    @property
+    def gpu_peak_bytes(self) -> int | None:
+        """The same of what torch had allocated on a GPU; None where it used none."""
+        return self.manifest.get("gpu_peak_bytes") or None
 
     @property
     def identity(self) -> str:
@@ -153,7 +169,7 @@ class Store:
             return finished
         note(f"{stage.title or stage.name} ...")
         folder.mkdir(parents=True, exist_ok=True)
-        spent = _Clock(folder / "seconds.json")
+        spent = _Spent(folder / "spent.json")
         try:
             facts = stage.build(folder)
         finally:
@@ -169,6 +185,7 @@ class Store:
             "seconds": round(spent.total(), 3),
             "finished": time.time(),
             "bytes": folder_bytes(folder) - spent.bytes(),
+            **spent.peaks(),
             "facts": dict(facts or {}),
         }
         if rank() == 0:
@@ -194,19 +211,24 @@ def _wait_for_first_rank(folder: Path) -> None:
         time.sleep(_POLL)
 
 
-class _Clock:
-    """Seconds spent on a stage over all attempts, as far as interrupted ones could still write them down."""
+class _Spent:
+    """Seconds and peak memory of a stage over all attempts, as far as interrupted ones could still write them down."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.start = path, time.monotonic()
-        self.before = float(read_json(path)["seconds"]) if path.exists() else 0.0
+        self.path, self.start, self.memory = path, time.monotonic(), PeakMemory()
+        nothing = {"seconds": 0.0, "peak_bytes": 0, "gpu_peak_bytes": 0}
+        self.before = read_json(path) if path.exists() else nothing
 
     def total(self) -> float:
-        return self.before + time.monotonic() - self.start
+        return float(self.before["seconds"]) + time.monotonic() - self.start
+
+    def peaks(self) -> dict[str, int]:
+        now = {"peak_bytes": self.memory.host(), "gpu_peak_bytes": self.memory.gpu()}
+        return {name: max(int(self.before[name]), value) for name, value in now.items()}
 
     def save(self) -> None:
-        with suppress(OSError):  # a full disk has its own message; the time is not worth hiding that one
-            write_json(self.path, {"seconds": self.total()})
+        with suppress(OSError):  # a full disk has its own message; these numbers are not worth hiding that one
+            write_json(self.path, {"seconds": self.total(), **self.peaks()})
 
     def bytes(self) -> int:
         return self.path.stat().st_size if self.path.exists() else 0
