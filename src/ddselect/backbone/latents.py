@@ -1,6 +1,7 @@
 """Where a prior's noise lives: in the latents of its VAE, or in pixels."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,21 +12,29 @@ from ddselect.backbone.loading import ModelSource
 
 
 class LatentSpace(nn.Module, ABC):
-    """From images to latents.
+    """From images to latents and back.
 
     Attributes:
         downsampling: Image pixels per latent position and side.
+        limit: Largest absolute value of a latent; None where there is no such.
     """
 
     downsampling: int
+    limit: float | None = None
 
     @abstractmethod
     def encode(self, images: Tensor) -> Tensor:
         """(N, 3, S, S) uint8 images to (N, C, h, w) float32 latents z0: the mean, scaled; no sampling."""
 
+    @abstractmethod
+    def decode(self, latents: Tensor) -> Tensor:
+        """(N, C, h, w) float32 latents to (N, 3, S, S) uint8 images."""
+
 
 class PixelSpace(LatentSpace):
     """Pixels in [-1, 1], with ``patch`` pixels per side folded into channels (space to depth)."""
+
+    limit = 1.0
 
     def __init__(self, patch: int) -> None:
         super().__init__()
@@ -33,6 +42,9 @@ class PixelSpace(LatentSpace):
 
     def encode(self, images: Tensor) -> Tensor:
         return F.pixel_unshuffle(images.float() / 127.5 - 1, self.downsampling)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        return _to_uint8(F.pixel_shuffle(latents, self.downsampling))
 
 
 class VAESpace(LatentSpace):
@@ -47,10 +59,23 @@ class VAESpace(LatentSpace):
         super().__init__()
         self.dtype = torch.float32 if source.config("vae").get("force_upcast", True) else dtype
         self.vae: Any = source.part(AutoencoderKL, "vae", self.dtype)
-        self.vae.decoder = nn.Identity()  # nothing is ever decoded
+        self.vae.decoder = nn.Identity()  # scoring decodes nothing
+        self._load: Callable[[], Any] = lambda: source.part(AutoencoderKL, "vae", self.dtype)
         self.downsampling = 2 ** (len(self.vae.config["block_out_channels"]) - 1)
 
     def encode(self, images: Tensor) -> Tensor:
         mean: Tensor = self.vae.encode((images.float() / 127.5 - 1).to(self.dtype)).latent_dist.mode()
         shift = self.vae.config.get("shift_factor") or 0.0
         return (mean.float() - shift) * self.vae.config["scaling_factor"]
+
+    def decode(self, latents: Tensor) -> Tensor:
+        if isinstance(self.vae.decoder, nn.Identity):
+            self.vae.decoder = self._load().decoder.to(latents.device)
+        shift = self.vae.config.get("shift_factor") or 0.0
+        values = latents / self.vae.config["scaling_factor"] + shift
+        return _to_uint8(self.vae.decode(values.to(self.dtype)).sample.float())
+
+
+def _to_uint8(pixels: Tensor) -> Tensor:
+    """Pixels in [-1, 1] to uint8."""
+    return ((pixels + 1) * 127.5).round().clamp(0, 255).byte()

@@ -71,6 +71,20 @@ class NoiseSchedule(nn.Module):
         signal, sigma = self._coefficients(timesteps, latents)
         return signal * noise - sigma * latents
 
+    def split(self, noisy: Tensor, prediction: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:
+        """What a prediction says of z_t: the clean latents and the noise in it, each (N, C, H, W) float32.
+
+        The inverse of :meth:`target`: of the true target these are z0 and eps.
+        """
+        signal, sigma = self._coefficients(timesteps, noisy)
+        if self.prediction_type == "epsilon":
+            return (noisy - sigma * prediction) / signal, prediction
+        if self.prediction_type == "sample":
+            return prediction, (noisy - signal * prediction) / sigma
+        if self.prediction_type == "flow":
+            return noisy - sigma * prediction, noisy + signal * prediction
+        return signal * noisy - sigma * prediction, sigma * noisy + signal * prediction
+
     def _coefficients(self, timesteps: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
         shape = (-1, *([1] * (like.dim() - 1)))
         return self.signal[timesteps].view(shape), self.sigma[timesteps].view(shape)

@@ -1,0 +1,53 @@
+"""The ``pool`` group."""
+
+from dataclasses import dataclass
+
+from ddselect.runtime.errors import UserError
+from ddselect.runtime.store import execution
+
+VERSION = 1  # of what the stage writes
+KINDS = ("real", "generated", "prototypes", "mixed")
+
+
+@dataclass
+class Pool:
+    """The images that are scored and selected from; see ``conf/pool/``.
+
+    Attributes:
+        name: Name in results and reports.
+        kind: ``real``: the training images; ``generated``: sampled from the prior; ``prototypes``: made by the prior
+            from the class's prototypes (D4M); ``mixed``: real and generated.
+        per_class: Generated images of each class.
+        guidance: Weight of classifier-free guidance; 1 is the conditional prior itself.
+        steps: Network calls per generated image and condition.
+        strength: Of ``prototypes``: share of the schedule that noise goes up to before it is removed again.
+        seed: Seed of noise and clusters.
+        shard_size: Images per shard: what an interruption can cost at most.
+        batch_size: Images per network call (each goes through twice, once for each condition).
+    """
+
+    name: str
+    kind: str = "real"
+    per_class: int = 100
+    guidance: float = 4.0
+    steps: int = 50
+    strength: float = 0.7
+    seed: int = 0
+    shard_size: int = 100
+    batch_size: int = execution(50)
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise UserError(f"pool.kind={self.kind}: choose {', '.join(KINDS)}")
+        for name in ("per_class", "steps", "shard_size", "batch_size"):
+            if getattr(self, name) < 1:
+                raise UserError(f"pool.{name}={getattr(self, name)}: at least 1 is needed")
+        if self.guidance < 1:
+            raise UserError(f"pool.guidance={self.guidance}: at least 1 is needed, which is no guidance")
+        if not 0 < self.strength <= 1:
+            raise UserError(f"pool.strength={self.strength}: a share above 0, up to 1, is needed")
+
+    @property
+    def generates(self) -> bool:
+        """Whether the prior makes images."""
+        return self.kind != "real"
