@@ -38,7 +38,7 @@ def run(experiment: Experiment, folder: Path) -> tuple[str, Path] | None:
         if end.done.name == "pilot" and rank() == 0:
             print_pilot(end.done.facts)
         return (end.done.name, end.done.folder) if rank() == 0 else None
-    if rank() > 0:
+    if rank() > 0 and not experiment.trainer.together:
         return None
     pipeline.go_at_the_same_time(ground, folder)
     trained = []
@@ -46,6 +46,8 @@ def run(experiment: Experiment, folder: Path) -> tuple[str, Path] | None:
         for arm, seed in product(experiment.arms, experiment.seeds):
             distilled = pipeline.distil(arm, seed, ground)
             trained += [pipeline.train(distilled.with_student(student), loggers) for student in experiment.students]
+    if rank() > 0:
+        return None
     return "results", pipeline.report(trained, ground, folder)
 
 
@@ -75,6 +77,8 @@ class Pipeline:
         if e.until == "report":
             for student in e.students:
                 student.check(e.dataset.image_size)
+                if e.trainer.together:
+                    student.check_ranks(e.dataset.image_size, e.trainer.accelerator)
         needs_scores = only_scores or any(arm.selection.needs_scores for arm in e.arms)
         if needs_scores:
             folders = e.dataset.class_folders()
@@ -126,7 +130,7 @@ class Pipeline:
         Students whose distilled set or labels are still to be made wait for the first of them to make these.
         """
         e = self.experiment
-        if e.logger.kind != "csv":  # a W&B run belongs to one process
+        if e.logger.kind != "csv" or e.trainer.together:  # a W&B run belongs to one process
             return
         everything = list(product(e.arms, e.seeds, e.students))
         while e.trainer.students_at_once(len(missing := self._missing(everything, ground))) > 1:

@@ -26,9 +26,9 @@ def module(protocol: Protocol, seed: int = 0, count: int = 10) -> StudentModule:
     return StudentModule(model, views, None, lambda m: Accuracy(0, 0, 1))
 
 
-def batches(student: StudentModule, epoch: int) -> list[tuple]:
-    """What the training loader of an epoch (the stretch between two tests) gives."""
-    student.trainer = SimpleNamespace(current_epoch=epoch)  # type: ignore[assignment]
+def batches(student: StudentModule, done: int) -> list[tuple]:
+    """What the training loader gives after some steps: those up to the next checkpoint."""
+    student.trainer = SimpleNamespace(global_step=done)  # type: ignore[assignment]
     return list(student.train_dataloader())
 
 
@@ -57,7 +57,7 @@ def test_the_smaller_batch_of_a_pass_is_left_out_or_kept() -> None:
 def test_steps_are_the_same_wherever_training_goes_on() -> None:
     whole = batches(module(Protocol("p", steps=12, batch_size=4, evaluations=1)), 0)
     parts = module(Protocol("p", steps=12, batch_size=4, evaluations=3))
-    later = [batch for epoch in range(3) for batch in batches(parts, epoch)]
+    later = [batch for done in (0, 4, 8) for batch in batches(parts, done)]
     assert len(whole) == len(later) == 12
     for a, b in zip(whole, later, strict=True):
         assert a[3] == b[3]
