@@ -125,7 +125,7 @@ class StudentModule(pl.LightningModule):
         }
         self._since_test = torch.empty(0)
         self.history.append(row)
-        self.log_dict({name: row[name] for name in ("loss", "top1", "top5")}, rank_zero_only=True)
+        self.log_dict({name: row[name] for name in ("loss", "top1", "top5")}, sync_dist=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["history"], checkpoint["since_test"] = self.history, self._since_test
