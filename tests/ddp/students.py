@@ -1,4 +1,4 @@
-"""Small students in a few cases, trained by one rank or, as a program, by two."""
+"""Small students in a few cases, trained by one rank or, as a program, by two, of which the last one fails."""
 
 import sys
 from dataclasses import dataclass, replace
@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ddselect.cli import one_line_errors
 from ddselect.dataset.index import read_index
 from ddselect.evaluation.accuracy import Evaluation, TestSet, measure
 from ddselect.protocol.recipe import Protocol
@@ -39,6 +40,7 @@ CASES = {
     "logits": Case(replace(SOFT, loss="mse", mixing="mixup"), "logits", tests=1),
     "hard": Case(replace(SOFT, labels="hard", jitter=0.4, epochs=0, steps=10, evaluations=1)),
 }
+DIVERGES = Case(replace(SOFT, learning_rate=1e30))
 
 
 def some_tests(folder: Path, count: int) -> TestSet:
@@ -73,5 +75,8 @@ def train(case: Case, trainer: TrainerSettings, folder: Path, index: Path) -> No
 
 if __name__ == "__main__":
     out, index = map(Path, sys.argv[1:])
-    for name in CASES:
-        train(CASES[name], TrainerSettings("cpu", 2, strategy="ddp", threads=1, student_devices=2), out / name, index)
+    together = TrainerSettings("cpu", 2, strategy="ddp", threads=1, student_devices=2)
+    with one_line_errors():
+        for name in CASES:
+            train(CASES[name], together, out / name, index)
+        train(DIVERGES, together, out / "diverges", index)
