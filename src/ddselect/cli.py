@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _failed: list[str] = []
 _INTERRUPTED = 130  # exit code: 128 + SIGINT
 _STOPPED = "interrupted; finished stages and shards are kept, the same command goes on from them"
+_LEAD = 3.0  # seconds that the first rank has to say what is wrong
 _GRACE = 10.0  # seconds in which a job that was told to stop should have ended
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)  # a place that a user chose badly
 
@@ -38,6 +40,8 @@ def one_line_errors() -> Iterator[None]:
             sys.exit(_INTERRUPTED)  # the first rank says it
         _leave(_STOPPED, _INTERRUPTED)
     except Exception as error:
+        if rank() > 0:
+            time.sleep(_LEAD)  # where the first rank failed too, or first, it says why and ends this one meanwhile
         message = _mistake(error)
         if message is None:
             raise

@@ -43,7 +43,7 @@ def run(experiment: Experiment, folder: Path) -> tuple[str, Path] | None:
         if end.done.name == "pilot" and rank() == 0:
             print_pilot(end.done.facts)
         return (end.done.name, end.done.folder) if rank() == 0 else None
-    if rank() > 0:
+    if rank() > 0 and not experiment.trainer.together:
         return None
     pipeline.go_at_the_same_time(ground, folder)
     trained = []
@@ -52,6 +52,8 @@ def run(experiment: Experiment, folder: Path) -> tuple[str, Path] | None:
             distilled = pipeline.distil(arm, seed, ground)
             ways = product(protocols_for(experiment, arm), experiment.students)
             trained += [pipeline.train(distilled.training_by(*way), loggers) for way in ways]
+    if rank() > 0:
+        return None
     return "results", pipeline.report(trained, ground, folder)
 
 
@@ -81,6 +83,8 @@ class Pipeline:
         if e.until == "report":
             for student in e.students:
                 student.check(e.dataset.image_size)
+                if e.trainer.together:
+                    student.check_ranks(e.dataset.image_size, e.trainer.accelerator)
         needs_scores = only_scores or any(arm.selection.needs_scores for arm in e.arms)
         if needs_scores:
             folders = e.dataset.class_folders()
@@ -136,7 +140,7 @@ class Pipeline:
         Students whose distilled set or labels are still to be made wait for the first of them to make these.
         """
         e = self.experiment
-        if e.logger.kind != "csv":  # a W&B run belongs to one process
+        if e.logger.kind != "csv" or e.trainer.together:  # a W&B run belongs to one process
             return
         everything = self.trainings()
         while e.trainer.students_at_once(len(missing := self._missing(everything, ground))) > 1:

@@ -35,10 +35,7 @@ from ddselect.student.models import Classifier
 from ddselect.student.settings import VERSION as STUDENT_VERSION
 from ddselect.teacher import choice as teaching
 
-if TYPE_CHECKING:  # imported when they are needed
-    import pytorch_lightning as pl
-    from pytorch_lightning.callbacks import Callback
-
+if TYPE_CHECKING:  # imported when it is needed
     from ddselect.student.views import Views
 
 
@@ -254,17 +251,14 @@ class Stages:
         def build(folder: Path) -> dict[str, object]:
             from ddselect.relabel.stored import store_labels
 
-            def make_trainer(callbacks: "list[Callback]") -> "pl.Trainer":
-                return e.trainer.single(callbacks=callbacks)
-
             teacher = self._load_teacher(stages["teacher"])
-            return store_labels(teacher, self._views(branch), e.relabel.keep, make_trainer, folder, name)
+            return store_labels(teacher, self._views(branch), e.relabel.keep, e.trainer.student, folder, name)
 
         # what decides the views may depend on the student's architecture, but not on its rate
         views = protocol.settled(branch.student.architecture, 1.0, self._ipc(arm), self._classes(branch)).of_views()
         config = {"keep": e.relabel.keep, "views": views, "seed": branch.seed}
         after = [stages["teacher"], stages["composition"]]
-        return Stage("relabel", RELABEL_VERSION, config, after, build, f"labels of {name}")
+        return Stage("relabel", RELABEL_VERSION, config, after, build, f"labels of {name}", e.trainer.together)
 
     def student(self, branch: Branch, loggers: StudentLoggers | None = None) -> Stage:
         """A student trained from scratch under the protocol, and its accuracy on the test images."""
@@ -289,15 +283,15 @@ class Stages:
                 views=views,
                 precision=student.precision,
                 labeller=labeller,
-                test=self._test(stages["index"], protocol),
-                make_trainer=partial(e.trainer.single, logger=loggers.named(curve) if loggers else False),
+                test=self._test(stages["index"], protocol, e.trainer.together),
+                make_trainer=partial(e.trainer.student, logger=loggers.named(curve) if loggers else False),
                 folder=folder,
                 name=name,
             )
 
         config = {"student": student, "protocol": protocol, "seed": seed, "split": e.evaluation.split}
         after = [stages[name] for name in ("index", "teacher", "composition", "relabel") if name in stages]
-        return Stage("student", STUDENT_VERSION, config, after, build, f"student on {name}")
+        return Stage("student", STUDENT_VERSION, config, after, build, f"student on {name}", e.trainer.together)
 
     def _not_chosen(self, branch: Branch) -> list[str]:
         """Names of a branch's student and protocol where they are not the chosen ones."""
@@ -333,7 +327,7 @@ class Stages:
     def _load_teacher(self, teacher: Done) -> Classifier:
         return teaching.load_teacher(teacher.folder).to(self.experiment.trainer.device)
 
-    def _test(self, index: Done, protocol: Protocol) -> Callable[[Classifier], Accuracy]:
+    def _test(self, index: Done, protocol: Protocol, together: bool = False) -> Callable[[Classifier], Accuracy]:
         """Measures a model's accuracy on a protocol's test views, which are read when first needed and kept."""
         e, size = self.experiment, self.experiment.dataset.image_size
         margin = protocol.margin(size)
@@ -341,6 +335,6 @@ class Stages:
         def test(model: Classifier) -> Accuracy:
             if margin not in self._test_sets:
                 self._test_sets[margin] = TestSet(self._images(index, e.evaluation.split), size, margin)
-            return measure(model, self._test_sets[margin], e.evaluation, e.trainer.device)
+            return measure(model, self._test_sets[margin], e.evaluation, e.trainer.device, together)
 
         return test

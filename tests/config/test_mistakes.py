@@ -87,6 +87,7 @@ VALUES: list[tuple[str, str, object, list[object]]] = [
     ("trainer=cpu", "devices", "all", [0]),
     ("trainer=cpu", "nodes", "all", [0]),
     ("trainer=cpu", "threads", "all", [-1]),
+    ("trainer=cpu", "student_devices", "all", [0, 2]),
     ("logger=csv", "kind", [1], ["paper"]),
     ("logger=wandb", "mode", [1], ["later"]),
 ]

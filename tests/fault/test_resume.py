@@ -1,6 +1,7 @@
 """A killed run goes on where it was, and ends with exactly what it would have given."""
 
 import json
+import shutil
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,6 +83,29 @@ def test_training_ends_exactly_as_an_undisturbed_one(resumed: Resumed, undisturb
 def test_training_goes_on_from_the_checkpoint(resumed: Resumed) -> None:
     (curve,) = resumed.folder.glob("run/logs/*/metrics.csv")
     assert len(curve.read_text().splitlines()) - 1 == 9 - resumed.marks
+
+
+def test_a_protocol_of_epochs_goes_on_before_its_first_test(
+    longer: tuple[str, ...], undisturbed: Path, tmp_path: Path
+) -> None:
+    """Of 120 passes of two steps the first 108 have no test; what is kept between is no less exact."""
+    chosen = ("protocol=rded", "protocol.epochs=120", "protocol.evaluate_from=0.8", "protocol.evaluations=2")
+    rest = [word for word in longer if not word.startswith("protocol.")]
+    settings = (*rest, *chosen, "protocol.batch_size=10", "selection=random_crop")
+    for name in ("killed", "whole"):
+        shutil.copytree(undisturbed / "store", tmp_path / name / "store", ignore=shutil.ignore_patterns("student"))
+    killed = Started(tmp_path / "killed", *settings)
+    checkpoint = killed.wait_for("store/student/*/last.ckpt")
+    assert killed.end(signal.SIGKILL).code == -signal.SIGKILL
+    kept = torch.load(checkpoint, weights_only=True)
+    assert kept["global_step"] in (72, 144)
+    assert len(kept["since_test"]) == kept["global_step"]
+    for name in ("killed", "whole"):
+        assert run_here(tmp_path / name, *settings).code == 0
+    mine, other = (only(tmp_path / name / "store" / "student") for name in ("killed", "whole"))
+    assert [json.loads(line)["step"] for line in (mine / "metrics.jsonl").read_text().splitlines()] == [216, 240]
+    for name in ("metrics.jsonl", "student.safetensors"):
+        assert (mine / name).read_bytes() == (other / name).read_bytes()
 
 
 def test_nothing_of_the_killed_attempts_is_left(resumed: Resumed) -> None:

@@ -1,5 +1,6 @@
 """Accuracy counts every test image once."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from ddselect.dataset.index import Index
 from ddselect.evaluation import accuracy
-from ddselect.evaluation.accuracy import Evaluation, central_box, measure
+from ddselect.evaluation.accuracy import Evaluation, central_box, count_hits, measure
 from ddselect.runtime.errors import UserError
 from tests.helpers.data import folder_index
 from tests.helpers.models import CPU
@@ -60,6 +61,26 @@ def test_images_count_alike_however_many_a_class_has(tmp_path: Path) -> None:
     said = torch.eye(3)[torch.zeros(11, dtype=torch.int64)]
     result = measure(Lookup(said), accuracy.TestSet(index, 8, 1.0), Evaluation(batch_size=4), CPU)
     assert result.top1 == pytest.approx(800 / 11)
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 5, 8])
+@pytest.mark.parametrize("count", [1, 4, 7])
+def test_the_hits_of_all_ranks_are_those_of_one(tmp_path: Path, ranks: int, count: int) -> None:
+    labels = [i % 7 for i in range(7)]
+    index = numbered_images(tmp_path, labels).take(np.arange(count))
+    tests = accuracy.TestSet(index, 8, 1.0)
+    logits = torch.randn(7, 7, generator=torch.Generator().manual_seed(3))
+    logits[0, 0] = 9.0  # one is right in any case
+
+    def hits(rank: int, ranks: int) -> Tensor:
+        return count_hits(Lookup(logits), tests, range(rank, count, ranks), Evaluation(batch_size=2), CPU)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = [hits(rank, ranks) for rank in range(ranks)]
+    place = (logits > logits[torch.arange(7), labels][:, None]).sum(1)[:count]
+    assert sum(found).tolist() == [(place == 0).sum(), (place < 5).sum()]  # type: ignore[union-attr]
+    assert all(found[rank].tolist() == [0, 0] for rank in range(count, ranks))
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ def calls(module: StudentModule, monkeypatch: pytest.MonkeyPatch) -> dict[str, t
 
 
 def epochs_of_tests(module: StudentModule) -> list[float]:
-    return [mark / module.views.per_pass for mark in module.marks]
+    return [mark / module.views.per_pass for mark in module.tests]
 
 
 def test_rded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,7 +216,7 @@ def test_hard(monkeypatch: pytest.MonkeyPatch) -> None:
         ("cutmix", (1.0,)),
     ]
     assert preset("hard").margin(224) == preset("hard").margin(64) == 1
-    assert len(module.marks) == 100
+    assert len(module.tests) == 100
 
 
 @pytest.mark.parametrize(

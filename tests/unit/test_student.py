@@ -1,6 +1,7 @@
 """Training: any step can be done again alone, and only what should decay does."""
 
 from dataclasses import replace
+from itertools import pairwise
 from math import pi
 from types import SimpleNamespace
 
@@ -10,7 +11,7 @@ import torch
 from ddselect.evaluation.accuracy import Accuracy
 from ddselect.protocol.recipe import Protocol
 from ddselect.student.models import Classifier, build_network
-from ddselect.student.module import StudentModule
+from ddselect.student.module import StudentModule, checkpoint_steps
 from ddselect.student.views import TrainingSet, Views
 
 
@@ -26,9 +27,9 @@ def module(protocol: Protocol, seed: int = 0, count: int = 10) -> StudentModule:
     return StudentModule(model, views, None, lambda m: Accuracy(0, 0, 1))
 
 
-def batches(student: StudentModule, epoch: int) -> list[tuple]:
-    """What the training loader of an epoch (the stretch between two tests) gives."""
-    student.trainer = SimpleNamespace(current_epoch=epoch)  # type: ignore[assignment]
+def batches(student: StudentModule, done: int) -> list[tuple]:
+    """What the training loader gives after some steps: those up to the next checkpoint."""
+    student.trainer = SimpleNamespace(global_step=done)  # type: ignore[assignment]
     return list(student.train_dataloader())
 
 
@@ -57,7 +58,7 @@ def test_the_smaller_batch_of_a_pass_is_left_out_or_kept() -> None:
 def test_steps_are_the_same_wherever_training_goes_on() -> None:
     whole = batches(module(Protocol("p", steps=12, batch_size=4, evaluations=1)), 0)
     parts = module(Protocol("p", steps=12, batch_size=4, evaluations=3))
-    later = [batch for epoch in range(3) for batch in batches(parts, epoch)]
+    later = [batch for done in (0, 4, 8) for batch in batches(parts, done)]
     assert len(whole) == len(later) == 12
     for a, b in zip(whole, later, strict=True):
         assert a[3] == b[3]
@@ -120,3 +121,28 @@ def test_the_optimiser_follows_the_protocols_rate() -> None:
         parts["lr_scheduler"]["scheduler"].step()
     expected = [1e-3 * 0.5 * (1 + float(torch.cos(torch.tensor(pi * e / 8)))) for e in (0, 0, 1, 1, 2, 2, 3, 3)]
     assert rates == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("tests", "kept"),
+    [
+        ([8], [8]),
+        ([100], [100]),
+        ([101], [50, 101]),
+        ([10, 340], [10, 92, 175, 257, 340]),
+        ([60_000, 75_000], [*range(750, 75_001, 750)]),  # 300 passes over 50,000 images, 200 at a time
+    ],
+)
+def test_a_training_is_kept_at_its_tests_and_evenly_between_them(tests: list[int], kept: list[int]) -> None:
+    assert checkpoint_steps(tests) == kept
+
+
+@pytest.mark.parametrize("total", [1, 99, 1601, 10_001, 10**6])
+@pytest.mark.parametrize("evaluations", [1, 6, 100])
+@pytest.mark.parametrize("evaluate_from", [0.0, 0.8])
+def test_a_kill_costs_a_hundredth_or_a_hundred_steps(total: int, evaluations: int, evaluate_from: float) -> None:
+    tests = Protocol("p", steps=total, evaluations=evaluations, evaluate_from=evaluate_from).evaluation_steps(total)
+    kept = checkpoint_steps(tests)
+    assert set(tests) <= set(kept)
+    assert len(kept) <= len(tests) + 100
+    assert all(0 < b - a <= max(100, -(-total // 100)) for a, b in pairwise([0, *kept]))

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch import Tensor, distributed
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from ddselect.dataset.images import Box, read_image, square_box
 from ddselect.dataset.index import Index
@@ -82,19 +82,41 @@ def central_box(width: int, height: int, margin: float) -> Box:
     return x0 + cut, y0 + cut, x1 - cut, y1 - cut
 
 
+def measure(
+    model: Classifier, test_set: TestSet, settings: Evaluation, device: torch.device, together: bool = False
+) -> Accuracy:
+    """Accuracy of a model, put into evaluation mode; the denominator is the number of test images.
+
+    Args:
+        model: The model; each rank has the same.
+        test_set: The test images.
+        settings: How they are read.
+        device: Where to compute.
+        together: Whether all ranks measure, each its own images, and all learn the accuracy.
+    """
+    rank, ranks = (distributed.get_rank(), distributed.get_world_size()) if together else (0, 1)
+    hits = count_hits(model, test_set, range(rank, len(test_set), ranks), settings, device)
+    if together:
+        distributed.all_reduce(hits)
+    top1, top5 = (100 * number / len(test_set) for number in hits.tolist())
+    return Accuracy(top1, top5, len(test_set))
+
+
 @torch.inference_mode()
-def measure(model: Classifier, test_set: TestSet, settings: Evaluation, device: torch.device) -> Accuracy:
-    """Accuracy of a model, put into evaluation mode; the denominator is the number of test images."""
+def count_hits(model: Classifier, test_set: TestSet, rows: range, settings: Evaluation, device: torch.device) -> Tensor:
+    """(2,) int64: how many of some test images are right in the first place, and in the first five (see Accuracy)."""
     from torchmetrics.classification import MulticlassAccuracy
 
     model.to(device).eval()
     classes = len(test_set.index.class_names)
-    metrics = {k: MulticlassAccuracy(classes, top_k=min(k, classes), average="micro").to(device) for k in (1, 5)}
-    loader = DataLoader(test_set, settings.batch_size, num_workers=settings.workers)
+    metrics = [
+        MulticlassAccuracy(classes, top_k=min(k, classes), average="micro", sync_on_compute=False).to(device)
+        for k in (1, 5)
+    ]
+    loader = DataLoader(Subset(test_set, rows), settings.batch_size, num_workers=settings.workers)
     for images, labels in loader:
         logits = model(images.to(device).float() / 255).float()
-        for metric in metrics.values():
+        for metric in metrics:
             metric.update(logits, labels.to(device))
-    # the metric divides in float32: the number of hits gives the exact quotient back
-    top1, top5 = (100 * round(float(metrics[k].compute()) * len(test_set)) / len(test_set) for k in (1, 5))
-    return Accuracy(top1, top5, len(test_set))
+    # the metric divides in float32: rounding gives the exact number back
+    return torch.tensor([round(float(m.compute()) * len(rows)) if rows else 0 for m in metrics], device=device)

@@ -15,8 +15,8 @@ class LiveTeacher(nn.Module):
         self._teacher = [teacher.eval().requires_grad_(False)]  # in a list, so that it is no submodule
 
     @torch.no_grad()
-    def forward(self, images: Tensor, step: int = 0) -> Tensor:
-        """Augmented and mixed images (N, 3, S, S) float in [0, 1] of a step to logits (N, K) float32."""
+    def forward(self, images: Tensor, step: int = 0, rows: slice = slice(None)) -> Tensor:
+        """Augmented and mixed images (N, 3, S, S) float in [0, 1] of a step's rows to logits (N, K) float32."""
         teacher = self._teacher[0]
         if next(teacher.parameters()).device != images.device:
             teacher.to(images.device)

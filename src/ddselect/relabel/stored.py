@@ -134,8 +134,8 @@ class StoredLabels:
         self.plan, self.views, self.folder = label_shards(folder, views), views, folder
         self._pass = -1, torch.empty(0)
 
-    def __call__(self, images: Tensor, step: int) -> Tensor:
-        """(N, K) float32 logits for the N images of a step, on their device.
+    def __call__(self, images: Tensor, step: int, rows: slice = slice(None)) -> Tensor:
+        """(N, K) float32 logits for the N images of a step's rows, on their device.
 
         Raises:
             UserError: The labels were made by another version.
@@ -144,7 +144,7 @@ class StoredLabels:
         if number != self._pass[0]:
             self._pass = number, self._read(number)
         start = place * self.views.batch_size
-        return self._pass[1][start : start + len(images)].to(images.device)
+        return self._pass[1][start : start + self.views.batch_size][rows].to(images.device)
 
     def _read(self, number: int) -> Tensor:
         path = self.plan.path(number)

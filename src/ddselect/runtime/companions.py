@@ -14,6 +14,9 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 
+from ddselect.runtime.errors import UserError
+from ddselect.runtime.ranks import rank
+
 _EVERY = 0.5  # seconds between looks at the others
 _GRACE = 4.0  # seconds for this rank to end by itself after another did
 _INTERRUPTED = 130
@@ -88,7 +91,9 @@ def working_together(trainer: pl.Trainer) -> Iterator[None]:
             sys.exit(1)
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()  # nothing later may wait for the other ranks
-    except BaseException:
+    except BaseException as error:
+        if trainer.world_size > 1 and rank() == 0 and isinstance(error, Exception) and not isinstance(error, UserError):
+            time.sleep(_GRACE + 2 * _EVERY)  # it may be but the end of another rank, of which the watch tells
         _ending.set()
         launcher = trainer.strategy.launcher
         if isinstance(launcher, _SubprocessScriptLauncher):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ddselect.runtime.errors import UserError
+from ddselect.runtime.ranks import rank
 from ddselect.runtime.store import execution
 
 if TYPE_CHECKING:
@@ -50,12 +51,12 @@ class LoggerSettings:
 
     @contextmanager
     def open(self, folder: Path, config: dict[str, Any]) -> Iterator[StudentLoggers]:
-        """Loggers for one run; a W&B run is finished whatever happens.
+        """Loggers for one run; a W&B run belongs to the first rank and is finished whatever happens.
 
         Raises:
             UserError: W&B cannot start.
         """
-        if self.kind == "csv":
+        if self.kind == "csv" or rank() > 0:
             yield StudentLoggers(folder, None)
             return
         import wandb

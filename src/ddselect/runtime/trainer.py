@@ -25,10 +25,12 @@ class TrainerSettings:
 
     Attributes:
         accelerator: ``cpu`` or ``gpu``.
-        devices: Processes per node that score together.
+        devices: Processes per node that work together.
         nodes: Machines.
         strategy: ``auto``, ``ddp``, or any strategy name of Lightning.
         threads: Threads of a scoring process; 0 for torch's default.
+        student_devices: 1: a student trains on one device; ``devices``: each trains on all of them, of all nodes, as it
+            would on one up to rounding.
         students: Students trained at the same time, each in a process of its own; 0 for as many as the processors allow
             (on a GPU: one).
         student_threads: Threads of each of them.
@@ -39,6 +41,7 @@ class TrainerSettings:
     nodes: int = execution(1)
     strategy: str = execution("auto")
     threads: int = execution(0)
+    student_devices: int = execution(1)
     students: int = execution(0)
     student_threads: int = execution(1)
 
@@ -48,6 +51,22 @@ class TrainerSettings:
         for name, least in (("devices", 1), ("nodes", 1), ("threads", 0), ("students", 0), ("student_threads", 1)):
             if getattr(self, name) < least:
                 raise UserError(f"trainer.{name}={getattr(self, name)}: at least {least} is needed")
+        self._check_student_devices()
+
+    def _check_student_devices(self) -> None:
+        place = f"trainer.student_devices={self.student_devices}"
+        if self.student_devices not in (1, self.devices):
+            both = f"1 or {self.devices}" if self.devices > 1 else "1"
+            raise UserError(f"{place}: choose {both}, one device or all of trainer.devices={self.devices}")
+        if self.together and self.strategy not in ("auto", "ddp"):
+            raise UserError(f"{place}: students need trainer.strategy=ddp, not {self.strategy}")
+        if self.together and self.students > 1:
+            raise UserError(f"{place}: one student trains at a time then, not trainer.students={self.students}")
+
+    @property
+    def together(self) -> bool:
+        """Whether all devices train each student together."""
+        return self.student_devices > 1
 
     def check_devices(self) -> None:
         """Refuses a GPU that is not there.
@@ -63,7 +82,7 @@ class TrainerSettings:
 
         Where they do not divide among the processors, one more than those: it fills what would be idle at the end.
         """
-        room = 1 if self.accelerator == "gpu" else max(1, processors() // self.student_threads)
+        room = 1 if self.together or self.accelerator == "gpu" else max(1, processors() // self.student_threads)
         uneven = room > 1 and wanted % room > 0
         return min(wanted, self.students or room + uneven)
 
@@ -85,15 +104,22 @@ class TrainerSettings:
         if self.threads:  # Lightning would choose a number of its own when it starts the ranks
             os.environ["OMP_NUM_THREADS"] = str(self.threads)
         return self._make(
-            devices=self.devices, num_nodes=self.nodes, strategy=self.strategy, logger=False,
-            callbacks=[*callbacks, Companions()],
-            use_distributed_sampler=False, **{"enable_checkpointing": False, **options},
+            devices=self.devices, num_nodes=self.nodes, strategy=self.strategy, callbacks=[*callbacks, Companions()],
+            use_distributed_sampler=False, **{"logger": False, "enable_checkpointing": False, **options},
         )  # fmt: skip
 
     def single(self, **options: Any) -> "pl.Trainer":
         """A trainer on one device for a student or a teacher, with further options of ``pl.Trainer``."""
         torch.set_num_threads(self.student_threads)
         return self._make(devices=1, **{"logger": False, **options})
+
+    def student(self, callbacks: "list[Callback]", **options: Any) -> "pl.Trainer":
+        """A trainer for a student, or for its labels: on one device, or over all where these train it together."""
+        if not self.together:
+            return self.single(callbacks=callbacks, **options)
+        trainer = self.parallel(callbacks, **options)
+        torch.set_num_threads(self.student_threads)
+        return trainer
 
     def _make(self, **options: Any) -> "pl.Trainer":
         import pytorch_lightning as pl

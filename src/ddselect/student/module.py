@@ -1,6 +1,7 @@
-"""Student training as a LightningModule: fixed steps, keyed randomness, tests at fixed marks."""
+"""Student training as a LightningModule: fixed steps, keyed randomness, tests at fixed steps."""
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from math import isfinite
 from typing import Any
 
@@ -15,9 +16,12 @@ from ddselect.relabel.live import soft_label_loss
 from ddselect.runtime.errors import NumericalError
 from ddselect.student.models import Classifier
 from ddselect.student.optimizer import build_optimizer, build_schedule
+from ddselect.student.ranks import part_of
 from ddselect.student.views import Batch, Views
 
-Labeller = Callable[[Tensor, int], Tensor]
+Labeller = Callable[[Tensor, int, slice], Tensor]
+_CHECKPOINTS = 100  # about so many in a training, beside those at its tests
+_APART = 100  # steps between them at least: fewer are soon done again
 
 
 class _Steps(IterableDataset[Batch]):
@@ -30,11 +34,20 @@ class _Steps(IterableDataset[Batch]):
         return map(self.views.batch, self.steps)
 
 
+def checkpoint_steps(tests: list[int]) -> list[int]:
+    """Numbers of finished steps after which a training is kept: at each test, and between tests that are far apart."""
+    every, found = max(_APART, -(-tests[-1] // _CHECKPOINTS)), []
+    for start, end in pairwise([0, *tests]):
+        parts = -(-(end - start) // every)
+        found += [start + (end - start) * part // parts for part in range(1, parts + 1)]
+    return found
+
+
 class StudentModule(pl.LightningModule):
     """Trains a classifier by a settled protocol.
 
-    A Lightning epoch is the stretch between two tests, so that a checkpoint written after each one is all that an
-    interrupted training needs to go on exactly.
+    A Lightning epoch is the stretch between two checkpoints, so that one is all that an interrupted training needs to
+    go on exactly. Several ranks make the same whole batch, and each computes its part.
     """
 
     def __init__(
@@ -49,40 +62,58 @@ class StudentModule(pl.LightningModule):
         Args:
             model: The untrained student.
             views: What it sees, and the protocol.
-            labeller: Gives logits (N, K) for the mixed images (N, 3, S, S) of a step; None for class labels.
+            labeller: Gives logits (N, K) for the mixed images (N, 3, S, S) of a step's rows; None for class labels.
             test: Measures the accuracy on the test images.
         """
         super().__init__()
         self.model, self.views, self.protocol = model, views, views.protocol
         self.labeller, self.test_on = labeller, test
-        self.marks = self.protocol.evaluation_steps(views.total)
+        self.tests = self.protocol.evaluation_steps(views.total)
         self.history: list[dict[str, float]] = []
-        self._losses: list[Tensor] = []
+        self._rank, self._ranks = 0, 1
+        self._losses: list[Tensor] = []  # since the last checkpoint, in this rank
+        self._since_test = torch.empty(0)  # those before, of the whole batches
+
+    def ends_after(self, step: int) -> list[int]:
+        """Numbers of finished steps at which the epochs after a step end."""
+        return [end for end in checkpoint_steps(self.tests) if end > step]
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        first = self.marks[self.current_epoch - 1] if self.current_epoch else 0
-        return DataLoader(_Steps(self.views, range(first, self.marks[self.current_epoch])), batch_size=None)
+        first = min(self.global_step, self.views.total - 1)  # Lightning asks even if nothing is left
+        return DataLoader(_Steps(self.views, range(first, self.ends_after(first)[0])), batch_size=None)
+
+    def on_fit_start(self) -> None:
+        self._rank, self._ranks = self.global_rank, self.trainer.world_size
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images, labels, stitched, step = batch
         mix = self.views.mixed(images, stitched, step)
-        logits = self.model(mix.images).float()
+        rows, factor = part_of(len(images), self._rank, self._ranks)
+        mixed = mix.images[rows]
+        logits = self.model(mixed).float()
         if self.labeller is not None:
-            target = self.labeller(mix.images, step)
+            target = self.labeller(mixed, step, rows)
             loss = soft_label_loss(logits, target, self.protocol.loss, self.protocol.temperature)
         else:
-            own, other = F.cross_entropy(logits, labels), F.cross_entropy(logits, labels[mix.partner])
+            own, other = (F.cross_entropy(logits, which[rows]) for which in (labels, labels[mix.partner]))
             loss = mix.share * own + (1 - mix.share) * other
+        loss = factor * loss
         self._losses.append(loss.detach())
         return loss
 
     def on_train_epoch_end(self) -> None:
-        loss = float(torch.stack(self._losses).mean())
+        losses = self.trainer.strategy.reduce(torch.stack(self._losses), reduce_op="mean").cpu()
+        self._losses, self._since_test = [], torch.cat([self._since_test, losses])
+        loss = float(self._since_test.mean())
         if not isfinite(loss):
             raise NumericalError(
                 f"student: the loss is not finite before step {self.global_step} (protocol {self.protocol.name}); "
                 "lower protocol.learning_rate or set student.precision=fp32"
             )
+        if self.global_step in self.tests:
+            self._test(loss)
+
+    def _test(self, loss: float) -> None:
         accuracy = self.test_on(self.model)
         self.model.train()
         row = {
@@ -92,15 +123,18 @@ class StudentModule(pl.LightningModule):
             "top5": accuracy.top5,
             "images": float(accuracy.images),
         }
-        self._losses = []
+        self._since_test = torch.empty(0)
         self.history.append(row)
-        self.log_dict({name: row[name] for name in ("loss", "top1", "top5")})
+        self.log_dict({name: row[name] for name in ("loss", "top1", "top5")}, sync_dist=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["history"] = self.history
+        checkpoint["history"], checkpoint["since_test"] = self.history, self._since_test
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.history = list(checkpoint["history"])
+        self._since_test = checkpoint.get("since_test", self._since_test)  # earlier versions kept tests only
+        # the epochs behind it may have been of another length
+        self.trainer.fit_loop.max_epochs = checkpoint["epoch"] + 1 + len(self.ends_after(checkpoint["global_step"]))
 
     def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
         optimizer = build_optimizer(self.model, self.protocol)

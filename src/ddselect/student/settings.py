@@ -9,6 +9,7 @@ from ddselect.runtime.errors import UserError
 from ddselect.runtime.hardware import computes_in_bf16
 from ddselect.runtime.seeds import key64
 from ddselect.student.models import Classifier, build_network, check_image_size
+from ddselect.student.ranks import has_batch_norm
 
 VERSION = 3  # of what the stage writes
 
@@ -44,6 +45,18 @@ class Student:
             UserError: The size does not suit it; timm's own names are judged only when they are built.
         """
         check_image_size(self.architecture, image_size)
+
+    def check_ranks(self, image_size: int, accelerator: str) -> None:
+        """Refuses an architecture that several ranks cannot train as one does.
+
+        Raises:
+            UserError: It has batch norm, whose statistics are shared on GPUs only.
+        """
+        if accelerator == "cpu" and has_batch_norm(self.build(2, [0.5] * 3, [0.5] * 3, 0, image_size)):
+            raise UserError(
+                f"student {self.name}: batch norm is shared between GPUs only; on processors set "
+                "trainer.student_devices=1 or choose a student without it, e.g. student=convnet3"
+            )
 
     def build(
         self, classes: int, mean: Sequence[float], std: Sequence[float], seed: int, image_size: int

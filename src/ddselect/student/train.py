@@ -10,10 +10,13 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from ddselect.evaluation.accuracy import Accuracy
 from ddselect.protocol.recipe import Protocol
 from ddselect.runtime.checkpoints import AtomicCheckpointIO
+from ddselect.runtime.companions import working_together
 from ddselect.runtime.files import write_tensors, write_text
 from ddselect.runtime.progress import Counter, counting
+from ddselect.runtime.ranks import rank
 from ddselect.student.models import Classifier
 from ddselect.student.module import Labeller, StudentModule
+from ddselect.student.ranks import share_batch_norm
 from ddselect.student.settings import Student
 from ddselect.student.views import TrainingSet, Views
 
@@ -60,7 +63,7 @@ def train_student(
         precision: ``fp32`` or ``bf16`` (autocast).
         labeller: Labels every batch; None for class labels.
         test: Measures the accuracy on the test images.
-        make_trainer: Makes a single-device trainer from keyword arguments of ``pl.Trainer``.
+        make_trainer: Makes a trainer from keyword arguments of ``pl.Trainer``; of several ranks the first writes.
         folder: The stage's folder.
         name: Name for the progress display.
 
@@ -74,16 +77,21 @@ def train_student(
         trainer = make_trainer(
             callbacks=[_StepCounter(counter), checkpoint],
             plugins=[AtomicCheckpointIO()],
-            max_epochs=len(module.marks),
+            enable_checkpointing=True,
+            max_epochs=len(module.ends_after(0)),
             reload_dataloaders_every_n_epochs=1,
             precision="bf16-mixed" if precision == "bf16" else "32-true",
         )
-        trainer.fit(module, ckpt_path=last if last.exists() else None, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
-    write_tensors(folder / "student.safetensors", model.state_dict())
-    write_text(folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in module.history))
-    last.unlink(missing_ok=True)
+        if trainer.world_size > 1:
+            share_batch_norm(model)
+        with working_together(trainer):
+            trainer.fit(module, ckpt_path=last if last.exists() else None, weights_only=True)
+            if trainer.interrupted:
+                raise KeyboardInterrupt
+            if rank() == 0:
+                write_tensors(folder / "student.safetensors", model.state_dict())
+                write_text(folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in module.history))
+                last.unlink(missing_ok=True)
     best = max(module.history, key=lambda row: row["top1"])
     final = module.history[-1]
     return {
