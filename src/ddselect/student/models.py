@@ -12,6 +12,7 @@ from ddselect.student import resnet_ap, timm_models
 from ddselect.student.convnet import ConvNet
 from ddselect.student.norm import instance_norm
 from ddselect.student.small_resnet import SmallResNet
+from ddselect.student.winograd import use_winograd
 
 _SMALL_RESNETS = {"small_resnet16": 16, "small_resnet32": 32}  # width
 _CONVNETS: dict[str, tuple[int, Callable[[int], nn.Module]]] = {  # depth and norm
@@ -39,7 +40,7 @@ class Classifier(nn.Module):
         self, network: nn.Module, mean: Sequence[float], std: Sequence[float], columns: list[int] | None = None
     ) -> None:
         super().__init__()
-        self.network, self.columns = network.to(memory_format=convolution_layout()), columns
+        self.network, self.columns = use_winograd(network.to(memory_format=convolution_layout())), columns
         self.side = network.image_size if isinstance(network, ConvNet) else timm_models.fixed_side(network)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
