@@ -27,6 +27,7 @@ from ddselect.scoring.settings import Scoring
 from ddselect.selection.methods import Selection
 from ddselect.student.settings import Student
 from ddselect.teacher.choice import Teacher
+from ddselect.teacher.ensemble import EnsembleTeacher, stored_member
 
 T = TypeVar("T")
 UNTIL = ("index", "teacher", "backbone", "prompt", "pilot", "scoring", "report")
@@ -156,6 +157,8 @@ def build_experiment(cfg: DictConfig) -> Experiment:
         student = build(_with_option(cfg, "students", "student", name), "student")
         if student.name not in [s.name for s in students]:
             students.append(student)
+    if isinstance(teacher := built["teacher"], EnsembleTeacher):
+        built["teacher"] = teacher.of([_member(cfg, name) for name in teacher.members])
     config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
     return Experiment(
         ipc=top.ipc,
@@ -168,6 +171,13 @@ def build_experiment(cfg: DictConfig) -> Experiment:
         source=OmegaConf.to_yaml(cfg),
         **built,
     )
+
+
+def _member(cfg: DictConfig, name: str) -> Teacher:
+    """A member of an ensemble: an option of the group, or a folder."""
+    if name not in options("teacher") and (stored := stored_member(name)):
+        return stored
+    return cast(Teacher, build(_with_option(cfg, "teacher.members", "teacher", name), "teacher"))
 
 
 def _with_option(cfg: DictConfig, key: str, group: str, name: str) -> DictConfig:

@@ -14,8 +14,8 @@ _of_relu = torch.ops.aten.threshold_backward  # torch.where takes twelve times a
 def norm_relu_pool(maps: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     """Maps (N, C, H, W) float32, H and W even, to (N, C, H / 2, W / 2), channels last.
 
-    Equal up to rounding to ``avg_pool2d(relu(group_norm(maps, C, weight, bias, eps)), 2)``; between forward and backward
-    only the maps are kept.
+    Equal up to rounding to ``avg_pool2d(relu(group_norm(maps, C, weight, bias, eps)), 2)``; between forward and
+    backward only the maps are kept.
 
     Args:
         maps: Outputs of a convolution.

@@ -67,6 +67,21 @@ class Classifier(nn.Module):
         return F.pad(images - self.mean, padding) + self.mean
 
 
+def last_layer(model: Classifier) -> tuple[Tensor, Tensor]:
+    """Weight (K, D) and bias (K,) of a model's last layer, for the dataset's classes.
+
+    Raises:
+        UserError: The layer is not linear.
+    """
+    layer = model.network.get_classifier()  # type: ignore[operator]
+    if not isinstance(layer, nn.Linear):
+        raise UserError(
+            f"the teacher's last layer is {type(layer).__name__}, not linear; use relabel=live and no ensemble"
+        )
+    weight, bias = layer.weight.detach(), torch.zeros(len(layer.weight)) if layer.bias is None else layer.bias.detach()
+    return (weight, bias) if model.columns is None else (weight[model.columns], bias[model.columns])
+
+
 def check_image_size(architecture: str, image_size: int) -> None:
     """Refuses images whose size an architecture of ``conf/student/`` cannot take; needs no heavy library.
 

@@ -10,7 +10,7 @@ from ddselect.runtime.hardware import computes_in_bf16
 from ddselect.runtime.seeds import key64
 from ddselect.student.models import Classifier, build_network, check_image_size
 
-VERSION = 3  # of what the stage writes
+VERSION = 4  # of what the stage writes
 
 
 @dataclass
