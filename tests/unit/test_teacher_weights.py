@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ddselect.dataset.index import Index
-from ddselect.evaluation.accuracy import Accuracy, Evaluation, TestSet, measure
+from ddselect.evaluation import accuracy as measuring
+from ddselect.evaluation.accuracy import Accuracy, Evaluation, measure
 from ddselect.runtime.errors import UserError
 from ddselect.student.models import Classifier, build_network
 from ddselect.teacher import torchvision_models
@@ -30,7 +31,7 @@ def bench(index: Index) -> Bench:
 
 
 def digits(scenes: Index) -> Bench:
-    test_set = TestSet(scenes.split("test"), 32, 1.0)
+    test_set = measuring.TestSet(scenes.split("test"), 32, 1.0)
     test = partial(measure, test_set=test_set, settings=Evaluation(), device=torch.device("cpu"))
     return Bench(scenes.split("train"), 32, lambda model: test(model), lambda **_: None)  # type: ignore[arg-type,return-value]
 
