@@ -18,6 +18,7 @@ lint: .venv/.installed-lint ## ruff and types
 
 bench: .venv/.installed ## speed, as ratios within one run
 	$(BIN)/python experiments/scoring_speed/bench.py
+	$(BIN)/python experiments/student_speed/bench.py
 	$(BIN)/python experiments/scoring_cost/levers.py
 	$(BIN)/python experiments/scoring_cost/engine.py
 

@@ -28,6 +28,7 @@ from ddselect.scoring.settings import Scoring
 from ddselect.selection.methods import Selection
 from ddselect.student.settings import Student
 from ddselect.teacher.choice import Teacher
+from ddselect.teacher.ensemble import EnsembleTeacher, stored_member
 
 T = TypeVar("T")
 UNTIL = ("index", "teacher", "backbone", "prompt", "pilot", "scoring", "report")
@@ -162,6 +163,8 @@ def build_experiment(cfg: DictConfig) -> Experiment:
             arms.append(arm)
     students: list[Student] = _beside(cfg, "students", "student", built.pop("student"), top.students)
     protocols: list[Protocol] = _beside(cfg, "protocols", "protocol", built.pop("protocol"), top.protocols)
+    if isinstance(teacher := built["teacher"], EnsembleTeacher):
+        built["teacher"] = teacher.of([_member(cfg, name) for name in teacher.members])
     config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
     return Experiment(
         ipc=top.ipc,
@@ -181,6 +184,13 @@ def _beside(cfg: DictConfig, key: str, group: str, chosen: Any, names: Sequence[
     """The chosen option of a group and others, each once."""
     others = [build(_with_option(cfg, key, group, name), group) for name in names]
     return [chosen, *{option.name: option for option in others if option.name != chosen.name}.values()]
+
+
+def _member(cfg: DictConfig, name: str) -> Teacher:
+    """A member of an ensemble: an option of the group, or a folder."""
+    if name not in options("teacher") and (stored := stored_member(name)):
+        return stored
+    return cast(Teacher, build(_with_option(cfg, "teacher.members", "teacher", name), "teacher"))
 
 
 def _with_option(cfg: DictConfig, key: str, group: str, name: str) -> DictConfig:

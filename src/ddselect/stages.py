@@ -34,6 +34,7 @@ from ddselect.selection.table import read_selection, write_selection
 from ddselect.student.models import Classifier
 from ddselect.student.settings import VERSION as STUDENT_VERSION
 from ddselect.teacher import choice as teaching
+from ddselect.teacher.card import load_teacher
 
 if TYPE_CHECKING:  # imported when it is needed
     from ddselect.student.views import Views
@@ -191,7 +192,7 @@ class Stages:
             from ddselect.features.stage import embed_candidates
 
             table, images = read_scores(scores.folder), self._images(index, "train")
-            model, view = teaching.load_teacher(teacher.folder), e.dataset.image_size
+            model, view = load_teacher(teacher.folder), e.dataset.image_size
             make_trainer, crops = e.trainer.parallel, crops_of(table)
             return embed_candidates(scored_images(images, table), crops, model, e.features, view, make_trainer, folder)
 
@@ -325,7 +326,7 @@ class Stages:
         return indexing.read_index(index.folder).split(split)
 
     def _load_teacher(self, teacher: Done) -> Classifier:
-        return teaching.load_teacher(teacher.folder).to(self.experiment.trainer.device)
+        return load_teacher(teacher.folder).to(self.experiment.trainer.device)
 
     def _test(self, index: Done, protocol: Protocol, together: bool = False) -> Callable[[Classifier], Accuracy]:
         """Measures a model's accuracy on a protocol's test views, which are read when first needed and kept."""

@@ -15,12 +15,12 @@ from ddselect.student.models import Classifier, build_network
 from ddselect.student.settings import Student
 from ddselect.teacher.choice import (
     Bench,
-    PretrainedTeacher,
     StoredTeacher,
     TrainedTeacher,
     build_teacher,
     load_teacher,
 )
+from ddselect.teacher.pretrained import PretrainedTeacher
 from tests.helpers.models import tiny_teacher
 
 
@@ -93,9 +93,11 @@ def test_imagenet_teacher_takes_the_columns_of_the_folders(
     wnids = ["n02102040", "n01440764", "n15075141"]
     index = Index(animals.root, wnids, ["English springer", "tench", "toilet tissue"], animals.table)
     from ddselect.student import models
-    from ddselect.teacher import choice
+    from ddselect.teacher import pretrained
 
-    monkeypatch.setattr(choice, "build_network", lambda a, n, size, pretrained=False: models.build_network(a, n, size))
+    monkeypatch.setattr(
+        pretrained, "build_network", lambda a, n, size, pretrained=False: models.build_network(a, n, size)
+    )
     PretrainedTeacher("test", "test_resnet.r160_in1k").provide(bench(index), tmp_path)
     card = json.loads((tmp_path / "teacher.json").read_text())
     assert (card["columns"], card["image_size"]) == ([217, 0, 999], None)

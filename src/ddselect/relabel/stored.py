@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from safetensors import safe_open
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from ddselect.relabel.settings import VERSION
@@ -16,7 +16,7 @@ from ddselect.runtime.files import write_tensors
 from ddselect.runtime.fill import Loading, MakeTrainer, fill_shards
 from ddselect.runtime.progress import note
 from ddselect.runtime.shards import ShardPlan
-from ddselect.student.models import Classifier
+from ddselect.student.models import Classifier, last_layer
 from ddselect.student.views import Batch, Views
 
 _LABELS, _CLASSIFIER, _MADE = "labels", "classifier.safetensors", "made"
@@ -83,7 +83,7 @@ def store_labels(
         UserError: The labels do not fit on the disk, or the teacher's last layer is not linear.
         NumericalError: A label is not finite in float16.
     """
-    weight, bias = _last_layer(teacher)
+    weight, bias = last_layer(teacher)
     width = weight.shape[0 if keep == "logits" else 1]
     images = min(len(views.data.labels), views.per_pass * views.batch_size)  # of a pass
     passes = -(-views.total // views.per_pass)
@@ -113,17 +113,6 @@ def store_labels(
         "steps",
     )
     return {"passes": passes, "label_bytes": needed, "width": width}
-
-
-def _last_layer(teacher: Classifier) -> tuple[Tensor, Tensor]:
-    """Weight (K, D) and bias (K,) of the teacher's last layer, for the dataset's classes."""
-    layer = teacher.network.get_classifier()  # type: ignore[operator]
-    if not isinstance(layer, nn.Linear):
-        raise UserError(f"relabel: the teacher's last layer is {type(layer).__name__}, not linear; use relabel=live")
-    weight, bias = layer.weight, layer.bias if layer.bias is not None else torch.zeros(len(layer.weight))
-    if teacher.columns is None:
-        return weight.detach(), bias.detach()
-    return weight.detach()[teacher.columns], bias.detach()[teacher.columns]
 
 
 class StoredLabels:

@@ -4,7 +4,23 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from ddselect.student.instance_block import norm_relu_pool
 from ddselect.student.norm import instance_norm
+from ddselect.student.winograd import is_plain
+
+
+class _Block(nn.Sequential):
+    """Convolution, norm, ReLU and average pooling; on a processor the last three at once where the norm allows it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        convolution, norm, *_ = self
+        maps: Tensor = convolution(x)
+        even = maps.shape[-2] % 2 == maps.shape[-1] % 2 == 0
+        if isinstance(norm, nn.GroupNorm) and norm.num_groups == norm.num_channels and even and is_plain(maps):
+            return norm_relu_pool(maps, norm.weight, norm.bias, norm.eps)
+        for layer in list(self)[1:]:
+            maps = layer(maps)
+        return maps
 
 
 class ConvNet(nn.Module):
@@ -28,7 +44,7 @@ class ConvNet(nn.Module):
         super().__init__()
         self.image_size = image_size
         blocks = [
-            nn.Sequential(nn.Conv2d(inputs, width, 3, 1, 1), norm(width), nn.ReLU(), nn.AvgPool2d(2))
+            _Block(nn.Conv2d(inputs, width, 3, 1, 1), norm(width), nn.ReLU(), nn.AvgPool2d(2))
             for inputs in [3] + [width] * (depth - 1)
         ]
         self.body = nn.Sequential(*blocks)

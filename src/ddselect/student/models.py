@@ -12,6 +12,7 @@ from ddselect.student import resnet_ap, timm_models
 from ddselect.student.convnet import ConvNet
 from ddselect.student.norm import instance_norm
 from ddselect.student.small_resnet import SmallResNet
+from ddselect.student.winograd import use_winograd
 
 _SMALL_RESNETS = {"small_resnet16": 16, "small_resnet32": 32}  # width
 _CONVNETS: dict[str, tuple[int, Callable[[int], nn.Module]]] = {  # depth and norm
@@ -39,7 +40,7 @@ class Classifier(nn.Module):
         self, network: nn.Module, mean: Sequence[float], std: Sequence[float], columns: list[int] | None = None
     ) -> None:
         super().__init__()
-        self.network, self.columns = network.to(memory_format=convolution_layout()), columns
+        self.network, self.columns = use_winograd(network.to(memory_format=convolution_layout())), columns
         self.side = network.image_size if isinstance(network, ConvNet) else timm_models.fixed_side(network)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
@@ -64,6 +65,21 @@ class Classifier(nn.Module):
     def pad_black(self, images: Tensor, padding: tuple[int, int, int, int]) -> Tensor:
         """Pads (left, right, top, bottom) with what is 0 after normalisation, as padding a normalised image does."""
         return F.pad(images - self.mean, padding) + self.mean
+
+
+def last_layer(model: Classifier) -> tuple[Tensor, Tensor]:
+    """Weight (K, D) and bias (K,) of a model's last layer, for the dataset's classes.
+
+    Raises:
+        UserError: The layer is not linear.
+    """
+    layer = model.network.get_classifier()  # type: ignore[operator]
+    if not isinstance(layer, nn.Linear):
+        raise UserError(
+            f"the teacher's last layer is {type(layer).__name__}, not linear; use relabel=live and no ensemble"
+        )
+    weight, bias = layer.weight.detach(), torch.zeros(len(layer.weight)) if layer.bias is None else layer.bias.detach()
+    return (weight, bias) if model.columns is None else (weight[model.columns], bias[model.columns])
 
 
 def check_image_size(architecture: str, image_size: int) -> None:

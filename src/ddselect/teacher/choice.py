@@ -9,17 +9,16 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from ddselect.dataset.classes import imagenet_classes
 from ddselect.dataset.index import Index
 from ddselect.evaluation.accuracy import Accuracy
 from ddselect.protocol.recipe import Protocol
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import folder_signature, read_json, write_json, write_tensors
-from ddselect.student.models import Classifier, build_network
+from ddselect.student.models import Classifier
 from ddselect.student.settings import Student
+from ddselect.teacher.card import CARD, WEIGHTS, Card, load_teacher, write_teacher
 
-VERSION = 2
-WEIGHTS, CARD = "teacher.safetensors", "teacher.json"
+VERSION = 3
 HALF = [0.5, 0.5, 0.5]
 
 
@@ -52,8 +51,8 @@ class Teacher:
     name: str
     check: bool = field(default=True, kw_only=True)
 
-    def provide(self, bench: Bench, folder: Path) -> None:
-        """Writes ``teacher.safetensors`` and ``teacher.json`` to a folder.
+    def provide(self, bench: Bench, folder: Path) -> dict[str, object]:
+        """Writes ``teacher.safetensors`` and ``teacher.json`` to a folder, and tells what else there is to say.
 
         Raises:
             UserError: It cannot be had, or does not fit the dataset's classes.
@@ -83,7 +82,7 @@ class StoredTeacher(Teacher):
     def signature(self) -> str:
         return folder_signature(self.source)
 
-    def provide(self, bench: Bench, folder: Path) -> None:
+    def provide(self, bench: Bench, folder: Path) -> dict[str, object]:
         source = self.source
         for name in (WEIGHTS, CARD):
             if not (source / name).exists():
@@ -96,32 +95,7 @@ class StoredTeacher(Teacher):
             )
         write_tensors(folder / WEIGHTS, load_file(source / WEIGHTS))
         write_json(folder / CARD, card)
-
-
-@dataclass
-class PretrainedTeacher(Teacher):
-    """A timm model pretrained on ImageNet-1K, for datasets whose class folders are ImageNet WordNet IDs.
-
-    Attributes:
-        architecture: timm name with its weights' tag, e.g. ``resnet18.tv_in1k``.
-    """
-
-    architecture: str = "resnet18.tv_in1k"
-
-    def provide(self, bench: Bench, folder: Path) -> None:
-        known = {wnid: i for i, wnid in enumerate(imagenet_classes())}
-        strangers = [f for f in bench.index.class_folders if f not in known]
-        if strangers:
-            raise UserError(
-                f"teacher {self.name} knows ImageNet-1K classes only: class folder '{strangers[0]}' is not one of "
-                "their WordNet IDs; use teacher=trained"
-            )
-        from timm.data import resolve_model_data_config  # seconds to import
-
-        network = build_network(self.architecture, 1000, None, pretrained=True)
-        data = resolve_model_data_config(network)
-        columns = [known[f] for f in bench.index.class_folders]
-        _write(folder, network, self.architecture, None, data["mean"], data["std"], columns, bench.index.class_names)
+        return {}
 
 
 @dataclass
@@ -138,7 +112,7 @@ class TrainedTeacher(Teacher):
     recipe: Protocol = field(default_factory=lambda: Protocol("teacher", steps=1500, labels="hard"))
     seed: int = 0
 
-    def provide(self, bench: Bench, folder: Path) -> None:
+    def provide(self, bench: Bench, folder: Path) -> dict[str, object]:
         from ddselect.student.train import student_views, train_student
         from ddselect.student.views import TrainingSet
 
@@ -149,20 +123,22 @@ class TrainedTeacher(Teacher):
         train_student(model, views, self.student.precision, None, bench.test, bench.make_trainer, folder, "all data")
         for name in ("student.safetensors", "metrics.jsonl"):
             (folder / name).unlink()
-        architecture, classes = self.student.architecture, bench.index.class_names
-        _write(folder, model.network, architecture, bench.view, HALF, HALF, None, classes)
+        classes = bench.index.class_names
+        card = Card(self.student.architecture, len(classes), HALF, HALF, classes, image_size=bench.view)
+        write_teacher(folder, model.network, card)
+        return {}
 
 
 def build_teacher(teacher: Teacher, bench: Bench, folder: Path) -> dict[str, object]:
     """Provides a teacher and measures it on real test images before anything expensive.
 
     Returns:
-        Its accuracy in percent.
+        Its accuracy in percent, and what else it tells about itself.
 
     Raises:
         UserError: It is near chance and ``check`` is set: most often its class order is not that of the folders.
     """
-    teacher.provide(bench, folder)
+    told = teacher.provide(bench, folder)
     accuracy = bench.test(load_teacher(folder))
     chance = 1 / len(bench.index.class_names)
     if teacher.check and accuracy.top1 < 100 * (chance + 0.1 * (1 - chance)):
@@ -171,43 +147,4 @@ def build_teacher(teacher: Teacher, bench: Bench, folder: Path) -> dict[str, obj
             f"({100 * chance:.1f} %): check that its class order is that of the class folders, or set "
             "teacher.check=false"
         )
-    return {"top1": accuracy.top1, "top5": accuracy.top5, "test_images": accuracy.images}
-
-
-def load_teacher(folder: Path) -> Classifier:
-    """The teacher of a finished stage, frozen and in evaluation mode.
-
-    Its card says which size of images its network was made for; without that it has the published form.
-    """
-    card = read_json(folder / CARD)
-    network = build_network(card["architecture"].split(".")[0], card["outputs"], card.get("image_size"))
-    model = Classifier(network, card["mean"], card["std"], card["columns"])
-    model.load_state_dict(
-        {name: t.float() if t.is_floating_point() else t for name, t in load_file(folder / WEIGHTS).items()}
-    )
-    return model.eval().requires_grad_(False)
-
-
-def _write(
-    folder: Path,
-    network: torch.nn.Module,
-    architecture: str,
-    image_size: int | None,
-    mean: list[float],
-    std: list[float],
-    columns: list[int] | None,
-    classes: list[str],
-) -> None:
-    """Writes weights and card in the layout that :func:`load_teacher` reads."""
-    tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
-    card = {
-        "architecture": architecture,
-        "image_size": image_size,
-        "outputs": 1000 if columns is not None else len(classes),
-        "mean": list(mean),
-        "std": list(std),
-        "columns": columns,
-        "classes": classes,
-    }
-    write_tensors(folder / WEIGHTS, tensors)
-    write_json(folder / CARD, card)
+    return {"top1": accuracy.top1, "top5": accuracy.top5, "test_images": accuracy.images, **told}

@@ -1,0 +1,90 @@
+"""A teacher's folder: ``teacher.safetensors`` with its weights, ``teacher.json`` with how to build it again."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from ddselect.runtime.files import read_json, write_json, write_tensors
+from ddselect.student.models import Classifier, build_network
+from ddselect.teacher.joint import JointTeacher
+from ddselect.teacher.torchvision_models import is_torchvision, torchvision_network
+
+WEIGHTS, CARD = "teacher.safetensors", "teacher.json"
+
+
+@dataclass(frozen=True)
+class Card:
+    """How a network becomes a teacher.
+
+    Attributes:
+        architecture: Its name; a tag of weights after a dot is only said.
+        outputs: Rows of its last layer.
+        mean: What is subtracted from each channel of images in [0, 1].
+        std: What each channel is divided by then.
+        classes: The dataset's classes, in order.
+        columns: Outputs that belong to them; None for all, in order.
+        image_size: Side in pixels of the images that the network was made for; None for the published form.
+        side: Side in pixels that images are resized to; None if the network takes them as they are.
+    """
+
+    architecture: str
+    outputs: int
+    mean: list[float]
+    std: list[float]
+    classes: list[str]
+    columns: list[int] | None = None
+    image_size: int | None = None
+    side: int | None = None
+
+    def model(self, network: nn.Module) -> Classifier:
+        """The teacher with a network of this kind."""
+        model = Classifier(network, self.mean, self.std, self.columns)
+        model.side = self.side or model.side
+        return model
+
+
+def write_teacher(folder: Path, network: nn.Module, card: Card) -> None:
+    """Writes the weights of a network and its card."""
+    write_tensors(folder / WEIGHTS, {f"network.{name}": tensor for name, tensor in network.state_dict().items()})
+    write_json(folder / CARD, {field.name: getattr(card, field.name) for field in fields(card)})
+
+
+def join_teachers(folder: Path, members: Sequence[Path]) -> None:
+    """Writes the teachers of some folders as one: their weights under ``members.<number>.``, their cards as a list."""
+    tensors: dict[str, Tensor] = {}
+    for number, member in enumerate(members):
+        tensors |= {f"members.{number}.{name}": tensor for name, tensor in load_file(member / WEIGHTS).items()}
+    cards = [read_json(member / CARD) for member in members]
+    write_tensors(folder / WEIGHTS, tensors)
+    write_json(folder / CARD, {"classes": cards[0]["classes"], "members": cards})
+
+
+def load_teacher(folder: Path) -> Classifier:
+    """The teacher of a finished stage, frozen and in evaluation mode."""
+    card, tensors = read_json(folder / CARD), load_file(folder / WEIGHTS)
+    if "members" not in card:
+        return _build(card, tensors).eval().requires_grad_(False)
+    members = []
+    for number, one in enumerate(card["members"]):
+        prefix = f"members.{number}."
+        mine = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+        members.append(_build(one, mine))
+    return JointTeacher(members).eval().requires_grad_(False)
+
+
+def network_of(architecture: str, outputs: int, image_size: int | None) -> nn.Module:
+    """An untrained network of timm, torchvision (``torchvision/<name>``) or our own; see :func:`build_network`."""
+    name = architecture.split(".")[0]
+    return torchvision_network(name, outputs) if is_torchvision(name) else build_network(name, outputs, image_size)
+
+
+def _build(values: dict[str, Any], tensors: dict[str, Tensor]) -> Classifier:
+    card = Card(**values)
+    model = card.model(network_of(card.architecture, card.outputs, card.image_size))
+    model.load_state_dict({name: t.float() if torch.is_floating_point(t) else t for name, t in tensors.items()})
+    return model

@@ -1,0 +1,60 @@
+"""Several teachers of the group as one."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ddselect.runtime.errors import UserError
+from ddselect.teacher.card import CARD, join_teachers
+from ddselect.teacher.choice import Bench, StoredTeacher, Teacher, build_teacher
+
+
+@dataclass
+class EnsembleTeacher(Teacher):
+    """The choice of an ensemble: its members by name.
+
+    Attributes:
+        members: Options of the group, or folders of teachers.
+    """
+
+    members: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if len(self.members) < 2 or len(set(self.members)) < len(self.members):
+            raise UserError(f"teacher.members={list(self.members)}: two or more different teachers are needed")
+
+    def of(self, teachers: Sequence[Teacher]) -> "Ensemble":
+        """The ensemble of the teachers that the names stand for; they are checked as it is."""
+        if any(isinstance(teacher, EnsembleTeacher) for teacher in teachers):
+            raise UserError(f"teacher.members={list(self.members)}: no member may be an ensemble itself")
+        return Ensemble(self.name, [replace(t, check=self.check) for t in teachers], check=self.check)
+
+
+@dataclass
+class Ensemble(Teacher):
+    """Several teachers, of whose logits the mean is taken; see :class:`ddselect.teacher.joint.JointTeacher`.
+
+    Attributes:
+        teachers: The members.
+    """
+
+    teachers: list[Teacher] = field(default_factory=list)
+
+    def signature(self) -> str:
+        return " ".join(teacher.signature() for teacher in self.teachers)
+
+    def provide(self, bench: Bench, folder: Path) -> dict[str, object]:
+        places = [folder / "members" / str(number) for number in range(len(self.teachers))]
+        told = []
+        for teacher, place in zip(self.teachers, places, strict=True):
+            place.mkdir(parents=True, exist_ok=True)
+            told.append({"name": teacher.name, **build_teacher(teacher, bench, place)})
+        join_teachers(folder, places)
+        shutil.rmtree(folder / "members")
+        return {"members": told}
+
+
+def stored_member(name: str) -> StoredTeacher | None:
+    """The teacher in a folder; None if there is none."""
+    return StoredTeacher(Path(name).name, name) if (Path(name) / CARD).is_file() else None

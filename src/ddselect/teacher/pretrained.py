@@ -1,0 +1,174 @@
+"""Pretrained teachers: timm's or torchvision's models, with published weights or those of a file."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import nn
+
+from ddselect.dataset.classes import imagenet_classes
+from ddselect.runtime.errors import UserError
+from ddselect.runtime.files import file_signature
+from ddselect.student.models import build_network
+from ddselect.teacher.card import Card, write_teacher
+from ddselect.teacher.choice import Bench, Teacher
+from ddselect.teacher.torchvision_models import (
+    TorchvisionNetwork,
+    is_torchvision,
+    last_linear,
+    pretrained_torchvision,
+    torchvision_model,
+)
+from ddselect.teacher.weights import fill, misfit, read_weights
+
+_IMAGENET = 1000  # classes
+
+
+@dataclass
+class PretrainedTeacher(Teacher):
+    """A timm or torchvision model: pretrained on ImageNet-1K, or with weights from a file.
+
+    Attributes:
+        architecture: timm's name, ``torchvision/`` and torchvision's, or a name of ``conf/student/``; after a dot the
+            tag of published weights, e.g. ``resnet18.tv_in1k`` or ``torchvision/resnet50.IMAGENET1K_V2``.
+        weights: File with weights instead: ``.safetensors``, or ``.pth`` or ``.pt`` with a state dict; empty for
+            published ones.
+        classes: Text file with the class folders in the order of the file's outputs, one a line; empty if they are in
+            the order of the folders' names, or ImageNet's.
+        mean: What the network of the file expects to be subtracted from each channel of images in [0, 1].
+        std: What it expects each channel to be divided by then.
+        side: Side in pixels that images are resized to for it; 0 if it takes them as they are.
+    """
+
+    architecture: str = "resnet18.tv_in1k"
+    weights: str = ""
+    classes: str = ""
+    mean: list[float] = field(default_factory=lambda: [0.485, 0.456, 0.406])
+    std: list[float] = field(default_factory=lambda: [0.229, 0.224, 0.225])
+    side: int = 0
+
+    def __post_init__(self) -> None:
+        if self.classes and not self.weights:
+            raise UserError(
+                f"teacher.classes={self.classes}: it says the order of teacher.weights=<file>, which is not given"
+            )
+        if len(self.mean) != 3:
+            raise UserError(f"teacher.mean={list(self.mean)}: three numbers are needed")
+        if len(self.std) != 3 or min(self.std) <= 0:
+            raise UserError(f"teacher.std={list(self.std)}: three numbers above 0 are needed")
+        if self.side < 0:
+            raise UserError(f"teacher.side={self.side}: 0 or more is needed")
+
+    def signature(self) -> str:
+        return "".join(file_signature(Path(path)) for path in (self.weights, self.classes) if path)
+
+    def provide(self, bench: Bench, folder: Path) -> dict[str, object]:
+        network, card = self._from_file(bench) if self.weights else self._published(bench)
+        write_teacher(folder, network, card)
+        return {}
+
+    def _published(self, bench: Bench) -> tuple[nn.Module, Card]:
+        columns = _imagenet_columns(bench.index.class_folders)
+        if isinstance(columns, str):
+            raise UserError(
+                f"teacher {self.name} knows ImageNet-1K classes only: class folder '{columns}' is not one of "
+                "their WordNet IDs; use teacher=trained, or teacher.weights=<file>"
+            )
+        if is_torchvision(self.architecture):
+            network, mean, std = pretrained_torchvision(self.architecture)
+        else:
+            from timm.data import resolve_model_data_config  # seconds to import
+
+            network = build_network(self.architecture, _IMAGENET, None, pretrained=True)
+            data = resolve_model_data_config(network)
+            mean, std = list(data["mean"]), list(data["std"])
+        card = Card(self.architecture, _IMAGENET, mean, std, bench.index.class_names, columns, side=self.side or None)
+        return network, card
+
+    def _from_file(self, bench: Bench) -> tuple[nn.Module, Card]:
+        weights, path, size = read_weights(Path(self.weights)), self.weights, self.side or bench.view
+        found = ""
+        for image_size in self._forms(size):
+            network = self._network(_IMAGENET, image_size)
+            layer = _last_layer(network, self.architecture)
+            rows = len(weights[f"{layer}.weight"]) if f"{layer}.weight" in weights else _IMAGENET
+            network = self._network(rows, image_size)
+            wrong = misfit(network, weights)
+            if not wrong:
+                break
+            found = found or wrong
+        else:
+            raise UserError(
+                f"teacher.weights={path} does not fit '{self.architecture}': {found}; set teacher.architecture"
+            )
+        columns = self._columns(rows, bench.index.class_folders)
+        fill(network, weights)
+        taken = TorchvisionNetwork(network) if is_torchvision(self.architecture) else network
+        card = Card(
+            self.architecture, rows, list(self.mean), list(self.std), bench.index.class_names, columns,
+            image_size, self.side or None,
+        )  # fmt: skip
+        return taken, card
+
+    def _forms(self, size: int) -> list[int | None]:
+        """The forms that an architecture has, as sides in pixels; None for the published one."""
+        if is_torchvision(self.architecture):
+            return [None]
+        return [size] if self.architecture.startswith("convnet") else [None, size]
+
+    def _network(self, outputs: int, image_size: int | None) -> nn.Module:
+        if is_torchvision(self.architecture):
+            return torchvision_model(self.architecture, outputs)
+        return build_network(self.architecture.split(".")[0], outputs, image_size)
+
+    def _columns(self, rows: int, folders: list[str]) -> list[int] | None:
+        """The outputs of the class folders; None for all, in order."""
+        if self.classes:
+            return _named_columns(Path(self.classes), rows, folders)
+        imagenet = _imagenet_columns(folders) if rows == _IMAGENET else ""
+        if isinstance(imagenet, list):
+            return imagenet
+        if rows == len(folders):
+            return None
+        raise UserError(
+            f"teacher.weights={self.weights} has {rows} classes, the dataset {len(folders)}; only the {_IMAGENET} "
+            "of ImageNet may be more, for class folders named by WordNet ID; use a file made for this dataset, or "
+            "teacher=trained"
+        )
+
+
+def _imagenet_columns(folders: list[str]) -> list[int] | str:
+    """ImageNet's class numbers of class folders, or the first folder that is none of its classes."""
+    known = {wnid: number for number, wnid in enumerate(imagenet_classes())}
+    strangers = [folder for folder in folders if folder not in known]
+    return strangers[0] if strangers else [known[folder] for folder in folders]
+
+
+def _named_columns(path: Path, rows: int, folders: list[str]) -> list[int]:
+    """The outputs of class folders by a file of their names.
+
+    Raises:
+        UserError: There is no such file, or it does not name each folder once.
+    """
+    if not path.is_file():
+        raise UserError(f"teacher.classes={path}: no such file")
+    names = [line.strip() for line in path.read_text().splitlines() if line.strip()]
+    if len(names) != rows:
+        raise UserError(f"teacher.classes={path} has {len(names)} names, the last layer {rows} outputs")
+    missing, strange = [f for f in folders if f not in names], [n for n in names if n not in folders]
+    if missing or strange or len(set(names)) < len(names):
+        which = (
+            f"lacks the class folder '{missing[0]}'" if missing else f"names '{(strange or names)[0]}', no class folder"
+        )
+        raise UserError(f"teacher.classes={path} {which}; it must name each class folder once")
+    return [names.index(folder) for folder in folders]
+
+
+def _last_layer(network: nn.Module, architecture: str) -> str:
+    """Name of a network's last layer."""
+    if is_torchvision(architecture):
+        return last_linear(network)
+    layer = network.get_classifier()  # type: ignore[operator]
+    found = [name for name, module in network.named_modules() if module is layer]
+    if not found:
+        raise UserError(f"'{architecture}' has no single last layer; choose another architecture")
+    return found[0]

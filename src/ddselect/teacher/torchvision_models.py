@@ -1,0 +1,125 @@
+"""torchvision's classifiers, with the three methods of timm's."""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from ddselect.runtime.errors import UserError, one_line
+
+_PREFIX = "torchvision/"
+_WITH_INPUT_OF_THEIR_OWN = ("googlenet", "inception_v3")  # pretrained ones normalise again, by a switch of theirs
+
+
+class TorchvisionNetwork(nn.Module):
+    """A torchvision model whose last linear layer stands apart, so that what it is given can be had.
+
+    Attributes:
+        body: The model without that layer.
+        fc: The layer.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        """Takes a model apart.
+
+        Raises:
+            UserError: Its last layer is not linear.
+        """
+        super().__init__()
+        above, _, name = last_linear(model).rpartition(".")
+        parent = model.get_submodule(above)
+        self.body, self.fc = model, getattr(parent, name)
+        setattr(parent, name, nn.Identity())
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """(N, 3, S, S) to features (N, D)."""
+        features: Tensor = self.body(x)
+        return features
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Features (N, D) to logits (N, K), or to themselves."""
+        return x if pre_logits else self.fc(x)
+
+    def get_classifier(self) -> nn.Module:
+        """The last layer."""
+        return self.fc
+
+
+def is_torchvision(architecture: str) -> bool:
+    """Whether a name is one of torchvision's: ``torchvision/<name>``."""
+    return architecture.startswith(_PREFIX)
+
+
+def torchvision_model(architecture: str, outputs: int) -> nn.Module:
+    """An untrained torchvision model as torchvision has it.
+
+    Raises:
+        UserError: torchvision has no classifier of that name.
+    """
+    model: nn.Module = _models().get_model(_known(architecture), weights=None, num_classes=outputs)
+    return model
+
+
+def torchvision_network(architecture: str, outputs: int) -> nn.Module:
+    """The same, taken apart."""
+    return TorchvisionNetwork(torchvision_model(architecture, outputs))
+
+
+def pretrained_torchvision(architecture: str) -> tuple[nn.Module, list[float], list[float]]:
+    """A model with weights of torchvision's enum, taken apart, and the mean and std of these weights' own transforms.
+
+    Args:
+        architecture: ``torchvision/<name>.<WEIGHTS>``, e.g. ``torchvision/resnet50.IMAGENET1K_V2``; without the weights
+            those that torchvision takes by default.
+
+    Raises:
+        UserError: The name or the weights are unknown, or the weights can not be had.
+    """
+    models, name = _models(), _known(architecture)
+    enum = models.get_model_weights(name)
+    tag = architecture.partition(".")[2] or "DEFAULT"
+    if tag not in enum.__members__:
+        raise UserError(f"torchvision has no weights '{tag}' of '{name}'; choose from {', '.join(enum.__members__)}")
+    weights = enum[tag]
+    try:
+        model: nn.Module = models.get_model(name, weights=weights)
+    except (OSError, RuntimeError) as error:
+        raise UserError(
+            f"pretrained weights of '{architecture}' are not in the local cache and {weights.url} was not reached "
+            f"({one_line(error)[:120]}); fetch them on a connected machine, or set teacher.weights=<file>"
+        ) from None
+    seen = weights.transforms()
+    return TorchvisionNetwork(model), list(seen.mean), list(seen.std)
+
+
+def last_linear(model: nn.Module) -> str:
+    """Name of the last layer of a model.
+
+    Raises:
+        UserError: It is not linear.
+    """
+    layers = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    if not layers or not isinstance(layers[-1][1], nn.Linear):
+        raise UserError(f"{type(model).__name__} of torchvision has no linear last layer; choose another architecture")
+    return layers[-1][0]
+
+
+def _models() -> Any:
+    from torchvision import models  # seconds to import
+
+    return models
+
+
+def _known(architecture: str) -> str:
+    """Name in torchvision of an architecture.
+
+    Raises:
+        UserError: torchvision has no classifier of that name.
+    """
+    models = _models()
+    name = architecture.removeprefix(_PREFIX).split(".")[0]
+    known = [name for name in models.list_models(models) if name not in _WITH_INPUT_OF_THEIR_OWN]  # classifiers only
+    if name not in known:
+        close = [other for other in known if other.startswith(name[:5])][:5]
+        hint = f"; did you mean one of {', '.join(close)}?" if close else ""
+        raise UserError(f"unknown architecture '{architecture}'{hint}")
+    return name

@@ -1,0 +1,134 @@
+"""Several teachers as one: the mean of their logits, as one linear layer on all of their features."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+
+from ddselect.config import build_experiment, conf_dir
+from ddselect.dataset.index import Index
+from ddselect.evaluation.accuracy import Accuracy
+from ddselect.runtime.errors import UserError
+from ddselect.runtime.store import describe
+from ddselect.student.models import Classifier, build_network, last_layer
+from ddselect.teacher.card import Card, load_teacher, write_teacher
+from ddselect.teacher.choice import Bench, StoredTeacher, build_teacher
+from ddselect.teacher.ensemble import Ensemble, EnsembleTeacher
+from ddselect.teacher.joint import JointTeacher
+
+ANIMALS = ["ant", "bee", "cow"]
+
+
+def member(folder: Path, architecture: str, shift: float, columns: list[int] | None = None) -> Path:
+    """A teacher of the three animals with a normalisation of its own."""
+    torch.manual_seed(int(shift * 10))
+    network = build_network(architecture, 3 if columns is None else 7, 16)
+    card = Card(architecture, 3 if columns is None else 7, [shift] * 3, [shift / 2] * 3, ANIMALS, columns, 16)
+    folder.mkdir(parents=True)
+    write_teacher(folder, network, card)
+    return folder
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> list[Path]:
+    return [member(tmp_path / "a", "small_resnet16", 0.3), member(tmp_path / "b", "convnet3", 0.6, [5, 0, 2])]
+
+
+def bench(index: Index, top1: dict[type, float] | None = None) -> Bench:
+    accuracies = top1 or {}
+
+    def test(model: Classifier) -> Accuracy:
+        return Accuracy(accuracies.get(type(model), 90.0), 99.0, 50)
+
+    return Bench(index, 16, test, lambda **_: None)  # type: ignore[arg-type,return-value]
+
+
+def ensemble(folders: list[Path], check: bool = True) -> Ensemble:
+    return Ensemble("both", [StoredTeacher(f.name, str(f), check=check) for f in folders], check=check)
+
+
+def test_its_logits_are_the_mean_of_logits(animals: Index, folders: list[Path], tmp_path: Path) -> None:
+    facts = build_teacher(ensemble(folders), bench(animals), tmp_path / "both")
+    members = [{"name": name, "top1": 90.0, "top5": 99.0, "test_images": 50} for name in ("a", "b")]
+    assert facts == {"top1": 90.0, "top5": 99.0, "test_images": 50, "members": members}
+    assert {file.name for file in (tmp_path / "both").iterdir()} == {"teacher.safetensors", "teacher.json"}
+    both, images = load_teacher(tmp_path / "both"), torch.rand(4, 3, 16, 16)
+    alone = [load_teacher(folder) for folder in folders]
+    torch.testing.assert_close(both(images), (alone[0](images) + alone[1](images)) / 2)
+    torch.testing.assert_close(both.features(images), torch.cat([one.features(images) for one in alone], 1))
+    torch.testing.assert_close(both.mean.flatten(), torch.full((3,), 0.45))
+    assert not both.training
+    assert not any(p.requires_grad for p in both.parameters())
+
+
+def test_stored_features_make_its_logits(folders: list[Path]) -> None:
+    both, images = JointTeacher([load_teacher(folder) for folder in folders]).eval(), torch.rand(4, 3, 16, 16)
+    weight, bias = last_layer(both)
+    with torch.no_grad():
+        made = torch.nn.functional.linear(both.features(images), weight, bias)
+        torch.testing.assert_close(made, both(images))
+
+
+def test_an_ensemble_is_a_teacher_in_a_folder_too(animals: Index, folders: list[Path], tmp_path: Path) -> None:
+    build_teacher(ensemble(folders), bench(animals), tmp_path / "both")
+    build_teacher(StoredTeacher("again", str(tmp_path / "both")), bench(animals), tmp_path / "again")
+    images = torch.rand(2, 3, 16, 16)
+    assert torch.equal(load_teacher(tmp_path / "again")(images), load_teacher(tmp_path / "both")(images))
+
+
+@pytest.mark.parametrize(
+    ("weak", "named"), [(Classifier, "teacher a has 35.0 %"), (JointTeacher, "teacher both has 35.0 %")]
+)
+def test_each_member_and_all_together_are_checked(
+    animals: Index, folders: list[Path], tmp_path: Path, weak: type, named: str
+) -> None:
+    with pytest.raises(UserError, match=named):
+        build_teacher(ensemble(folders), bench(animals, {weak: 35.0}), tmp_path / "both")
+    let_through = ensemble(folders, check=False)
+    build_teacher(let_through, bench(animals, {weak: 35.0}), tmp_path / "both")
+
+
+def test_a_member_of_other_classes_is_refused(animals: Index, folders: list[Path], tmp_path: Path) -> None:
+    card = json.loads((folders[1] / "teacher.json").read_text())
+    (folders[1] / "teacher.json").write_text(json.dumps({**card, "classes": ["bee", "ant", "cow"]}))
+    with pytest.raises(UserError, match="teacher b knows the classes bee, ant, cow, in this order"):
+        build_teacher(ensemble(folders, check=False), bench(animals), tmp_path / "both")
+
+
+def built(*overrides: str) -> Ensemble:
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        teacher = build_experiment(compose("config", ["teacher=ensemble", *overrides])).teacher
+    assert isinstance(teacher, Ensemble)
+    return teacher
+
+
+def test_members_are_options_or_folders(folders: list[Path]) -> None:
+    teacher = built(f"teacher.members=[embedded,resnet18_torchvision,{folders[0]}]", "teacher.check=false")
+    assert [type(one).__name__ for one in teacher.teachers] == ["StoredTeacher", "PretrainedTeacher", "StoredTeacher"]
+    assert [one.name for one in teacher.teachers] == ["embedded", "resnet18_torchvision", "a"]
+    assert not any(one.check for one in teacher.teachers)
+    assert [one["architecture"] for one in describe(teacher)["teachers"] if "architecture" in one] == [
+        "torchvision/resnet18.IMAGENET1K_V1"
+    ]
+    assert StoredTeacher("a", str(folders[0])).signature() in teacher.signature()
+
+
+@pytest.mark.parametrize(
+    ("members", "said"),
+    [
+        ("[embedded]", r"teacher.members=\['embedded'\]: two or more different teachers are needed"),
+        ("[embedded,embedded]", "teacher.members=.*: two or more different"),
+        ("[embedded,nowhere]", "teacher.members=nowhere: no such teacher; choose from embedded, "),
+        ("[embedded,ensemble]", "teacher.members=.*: no member may be an ensemble itself"),
+    ],
+)
+def test_bad_members_are_refused(members: str, said: str) -> None:
+    with pytest.raises(UserError, match=f"^{said}"):
+        built(f"teacher.members={members}")
+
+
+def test_the_choice_alone_is_no_ensemble_of_ensembles() -> None:
+    with pytest.raises(UserError, match="no member may be an ensemble itself"):
+        EnsembleTeacher("e", members=["a", "b"]).of([EnsembleTeacher("f", members=["a", "b"])])
