@@ -1,8 +1,9 @@
 """The story of a run: every stage in order, each skipped if it is done. The file to read first."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from itertools import product
 from pathlib import Path
+from typing import cast
 
 from ddselect.backbone.choice import adapted
 from ddselect.config import Arm, Experiment
@@ -20,6 +21,8 @@ from ddselect.runtime.store import Done, ReachedError, Stage, Store
 from ddselect.stages import Ground, Stages
 from ddselect.student.settings import Student
 from ddselect.workers import train_in_processes
+
+Way = Generator[Stage, Done, Branch]  # stages in order, each made in view of those finished; at its end all of them
 
 
 def run(experiment: Experiment, folder: Path) -> tuple[str, Path] | None:
@@ -75,7 +78,7 @@ class Pipeline:
         if e.until == "report":
             for student in e.students:
                 student.check(e.dataset.image_size)
-        needs_scores = only_scores or any(arm.selection.needs_scores for arm in e.arms)
+        needs_scores = only_scores or any(arm.selection.scored_by == "prior" for arm in e.arms)
         if needs_scores:
             folders = e.dataset.class_folders()
             e.backbone.check(e.prompt, e.dataset.class_names(folders), folders)  # before any work
@@ -84,9 +87,16 @@ class Pipeline:
             self.score(index)
         teacher = self.store.run(self.stages.teacher(index))
         scored = self.score(index) if needs_scores else {}
-        if not any(arm.selection.needs_features for arm in e.arms):
-            return Ground(index, teacher, scored)
-        return Ground(index, teacher, scored, self.store.run(self.stages.features(index, teacher, scored["scoring"])))
+        features = real = None
+        if any(arm.selection.scored_by == "prior" and arm.selection.needs_features for arm in e.arms):
+            features = self.store.run(self.stages.features(index, teacher, scored["scoring"], together=True))
+        if any(self._is_compared(arm) for arm in e.arms):
+            real = self.store.run(self.stages.real(index, teacher))
+        return Ground(index, teacher, scored, features, real)
+
+    def _is_compared(self, arm: Arm) -> bool:
+        """Whether an arm's distilled sets are compared with the real images; all images are not."""
+        return self.experiment.evaluation.quality and arm.selection.limit
 
     def score(self, index: Done) -> dict[str, Done]:
         """The prior adapted if it should be, the classes' conditions, the latents if they are kept, and the scores."""
@@ -106,15 +116,47 @@ class Pipeline:
 
     def distil(self, arm: Arm, seed: int, ground: Ground) -> Branch:
         """Selection and composition of one arm and seed, for the chosen student."""
-        selection = self.store.run(self.stages.selection(arm, seed, ground))
-        composition = self.store.run(self.stages.composition(arm, seed, ground, selection))
-        return self._branch(arm, seed, ground, selection, composition)
+        return self._go(self._to_distilled(arm, seed, self.experiment.student, ground))
 
     def train(self, branch: Branch, loggers: StudentLoggers) -> Branch:
         """The labels of a distilled set, if they are stored, and its student."""
+        return self._go(self._to_student(branch, loggers))
+
+    def _to_distilled(self, arm: Arm, seed: int, student: Student, ground: Ground) -> Way:
+        """The stages from what all selections share to a distilled set."""
+        method, stages = arm.selection, self.stages
+        shared = [ground.index, ground.teacher]
+        if method.scored_by == "prior":
+            shared += [
+                *ground.scored.values(),
+                *([ground.features] if ground.features and method.needs_features else []),
+            ]
+        branch = Branch(arm, seed, student, {done.name: done for done in shared})
+        if method.scored_by == "teacher":
+            branch = branch.with_stage(losses := (yield stages.losses(branch)))
+            if method.needs_features:
+                embedding = stages.features(ground.index, ground.teacher, losses, together=False)
+                branch = branch.with_stage((yield embedding))
+        branch = branch.with_stage((yield stages.selection(branch)))
+        branch = branch.with_stage((yield stages.composition(branch)))
+        if ground.real and self._is_compared(arm):
+            branch = branch.with_stage((yield stages.quality(branch, ground.real)))
+        return branch
+
+    def _to_student(self, branch: Branch, loggers: StudentLoggers | None = None) -> Way:
+        """The stages from a distilled set to its student."""
         if self._stores_labels:
-            branch = branch.with_stage(self.store.run(self.stages.labels(branch)))
-        return branch.with_stage(self.store.run(self.stages.student(branch, loggers)))
+            branch = branch.with_stage((yield self.stages.labels(branch)))
+        return branch.with_stage((yield self.stages.student(branch, loggers)))
+
+    def _go(self, way: Way) -> Branch:
+        """Runs the stages of a way, or skips those that are finished."""
+        try:
+            stage = next(way)
+            while True:
+                stage = way.send(self.store.run(stage))
+        except StopIteration as end:
+            return cast(Branch, end.value)
 
     @property
     def _stores_labels(self) -> bool:
@@ -145,26 +187,17 @@ class Pipeline:
         return [(branch, stage.fingerprint()) for branch, stage in found if stage]
 
     def _first_missing(self, arm: Arm, seed: int, student: Student, ground: Ground) -> Stage | None:
-        selecting = self.stages.selection(arm, seed, ground)
-        if not (selection := self.store.find(selecting)):
-            return selecting
-        composing = self.stages.composition(arm, seed, ground, selection)
-        if not (composition := self.store.find(composing)):
-            return composing
-        branch = self._branch(arm, seed, ground, selection, composition).with_student(student)
-        if self._stores_labels:
-            labelling = self.stages.labels(branch)
-            if not (labels := self.store.find(labelling)):
-                return labelling
-            branch = branch.with_stage(labels)
-        training = self.stages.student(branch)
-        return None if self.store.find(training) else training
+        def whole() -> Way:
+            return (yield from self._to_student((yield from self._to_distilled(arm, seed, student, ground))))
 
-    def _branch(self, arm: Arm, seed: int, ground: Ground, selection: Done, composition: Done) -> Branch:
-        scored = ground.scored.values() if arm.selection.needs_scores else ()
-        features = [ground.features] if ground.features and arm.selection.needs_features else []
-        stages = (ground.index, ground.teacher, *scored, *features, selection, composition)
-        return Branch(arm, seed, self.experiment.student, {done.name: done for done in stages})
+        way = whole()
+        try:
+            stage = next(way)
+            while done := self.store.find(stage):
+                stage = way.send(done)
+        except StopIteration:
+            return None
+        return stage
 
     def report(self, trained: list[Branch], ground: Ground, folder: Path) -> Path:
         """``results.json``, ``report.html`` and the table on the terminal."""

@@ -113,7 +113,7 @@ FOREIGN = [
     "ddselect_evil.Thing",
     "ddselect.pipeline.os.system",
     "ddselect.cli.main",
-    "ddselect.selection.methods.np",
+    "ddselect.selection.base.np",
     "ddselect.student.settings.Student",
 ]
 

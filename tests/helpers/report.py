@@ -21,7 +21,8 @@ from ddselect.report.settings import Report
 from ddselect.runtime.files import write_table
 from ddselect.runtime.store import Done
 from ddselect.scoring.table import merge, score_shards, write_rows
-from ddselect.selection.methods import AllImages, DiffusionSelection, RandomSelection
+from ddselect.selection.diffusion import DiffusionSelection
+from ddselect.selection.uninformed import AllImages, RandomSelection
 from ddselect.student.settings import Student
 
 NAMES = ["ant", "<b>x", "cow"]

@@ -13,15 +13,15 @@ from PIL import Image
 from ddselect.composition.compose import Composition, Distilled, compose, read_distilled
 from ddselect.dataset.index import Index
 from ddselect.runtime.errors import UserError
-from ddselect.selection.methods import Material, RandomSelection
-from tests.helpers.models import tiny_teacher
+from ddselect.selection.base import Material
+from ddselect.selection.uninformed import RandomSelection
 
 VIEW = 16
 
 
 @pytest.fixture(scope="module")
 def table(animals: Index) -> pa.Table:
-    material = Material(animals, VIEW, 0, lambda: tiny_teacher(3), None)
+    material = Material(animals, VIEW, 0)
     return pa.concat_tables(RandomSelection("random", 0.0, area=[0.1, 0.5]).rank(material))
 
 

@@ -8,6 +8,15 @@ import pyarrow as pa
 import pytest
 import torch
 import torch.nn.functional as F
+from ddselect.selection.methods import (
+    AllImages,
+    DiffusionSelection,
+    Material,
+    RandomSelection,
+    RDEDSelection,
+    Selection,
+    random_boxes,
+)
 from PIL import Image
 from safetensors.numpy import load_file
 
@@ -21,15 +30,6 @@ from ddselect.runtime.files import write_table
 from ddselect.runtime.seeds import numpy_generator
 from ddselect.runtime.trainer import TrainerSettings
 from ddselect.scoring.table import MERGED, crops_of, read_scores
-from ddselect.selection.methods import (
-    AllImages,
-    DiffusionSelection,
-    Material,
-    RandomSelection,
-    RDEDSelection,
-    Selection,
-    random_boxes,
-)
 from tests.helpers.models import tiny_teacher
 
 VIEW = 16

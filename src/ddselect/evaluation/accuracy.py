@@ -23,11 +23,13 @@ class Evaluation:
         split: Split whose images a student is tested on.
         batch_size: Images per call.
         workers: Image-loading processes, for test sets that are not kept in memory.
+        quality: Whether every distilled set is compared with the real images in the teacher's features.
     """
 
     split: str = "test"
     batch_size: int = execution(500)
     workers: int = execution(0)
+    quality: bool = True
 
     def __post_init__(self) -> None:
         if self.split not in ("test", "val"):
