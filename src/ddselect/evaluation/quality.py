@@ -116,11 +116,10 @@ def _embed(distilled: Distilled, teacher: Classifier) -> tuple[np.ndarray, float
     """Features (M, D) float32, and the mean cross-entropy."""
     device = next(teacher.parameters()).device
     features, losses = [], []
-    for images, labels in zip(
-        *(torch.split(part, _BATCH) for part in (distilled.images, distilled.labels)), strict=True
-    ):
-        embedded = teacher.features(images.to(device).float() / 255)
-        losses.append(F.cross_entropy(teacher.head(embedded).float(), labels.to(device), reduction="none"))
+    for start in range(0, len(distilled.labels), _BATCH):
+        images, labels = (part[start : start + _BATCH].to(device) for part in (distilled.images, distilled.labels))
+        embedded = teacher.features(images.float() / 255)
+        losses.append(F.cross_entropy(teacher.head(embedded).float(), labels, reduction="none"))
         features.append(embedded.float().cpu())
     return torch.cat(features).numpy(), float(torch.cat(losses).mean())
 
