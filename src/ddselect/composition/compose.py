@@ -136,7 +136,7 @@ def compose(
                 side = 1 if len(patches) == 1 and patches[0]["kind"] == "image" else factor
                 cells = numpy_generator(seed, "cells", label, slot).permutation(side**2)
                 canvas = torch.zeros(3, view, view, dtype=torch.uint8)
-                provenance = []
+                provenance: list[dict[str, Any]] = []
                 for patch, cell in zip(patches, cells.tolist(), strict=True):
                     box = (patch["x0"], patch["y0"], patch["x1"], patch["y1"])
                     row, column, size = cell // side, cell % side, view // side

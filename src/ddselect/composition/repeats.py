@@ -59,7 +59,7 @@ def tell_repeats(metadata: list[dict[str, Any]]) -> dict[str, object]:
         name, places = short.most_common(1)[0]
         note(
             f"  [yellow]{len(short)} classes have fewer candidates than places, '{name}' by {places}: "
-            f"{repeats['moved']} patches are other boxes of images used before, {repeats['again']} are boxes used before"
+            f"{repeats['moved']} patches are other boxes of the same images, {repeats['again']} are boxes used before"
             "[/yellow]"
         )
     return {"short_classes": len(short), "moved_boxes": repeats["moved"], "repeated_boxes": repeats["again"]}

@@ -7,6 +7,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from ddselect.config import Arm, Experiment
+from ddselect.evaluation.quality import quality_of
 from ddselect.protocol.deviations import deviations
 from ddselect.runtime.environment import capture_environment
 from ddselect.runtime.files import write_json
@@ -70,6 +71,7 @@ def entry(experiment: Experiment, trained: Branch) -> dict[str, Any]:
         "seconds": {name: done.seconds for name, done in stages.items()},
         "bytes": {name: done.manifest["bytes"] for name, done in stages.items()},
         "fingerprints": {name: done.fingerprint for name, done in stages.items()},
+        **quality_of(stages["quality"].facts if "quality" in stages else None),
     }
 
 
