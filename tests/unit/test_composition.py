@@ -126,13 +126,6 @@ def test_files_are_a_lossless_image_folder_with_a_card(animals: Index, table: pa
     assert "6 images of 16 x 16 pixels, 2 per class, 3 classes; 50% of them stitched from 2 x 2 crops" in card
 
 
-def test_too_few_candidates(animals: Index, table: pa.Table, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="class 'ant' has 30 candidates of kind crop, 32 are needed: lower ipc"):
-        make(animals, table, tmp_path, 0.0, 8)
-    with pytest.raises(UserError, match="class 'ant' has 30 candidates of kind image, 31 are needed"):
-        make(animals, table, tmp_path, 1.0, 31)
-
-
 def test_factor_must_divide_the_size(animals: Index, table: pa.Table, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"composition.factor=3 does not divide the image size 16"):
         make(animals, table, tmp_path, 0.0, 1, factor=3)

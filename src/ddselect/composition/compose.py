@@ -25,6 +25,7 @@ from ddselect.runtime.seeds import numpy_generator
 from ddselect.selection.table import first
 
 VERSION = 2
+_FACTS = ("kind", "score", "cluster", "rank", "repeat")  # of a patch, beside where it comes from
 DISTILLED, METADATA = "distilled", "metadata.jsonl"
 
 
@@ -142,7 +143,7 @@ def compose(
                     row, column, size = cell // side, cell % side, view // side
                     pixels = read_image(index.root / patch["id"], box, size)
                     canvas[:, row * size : (row + 1) * size, column * size : (column + 1) * size] = pixels
-                    facts = {key: patch[key] for key in ("kind", "score", "cluster", "rank", "repeat") if key in patch}
+                    facts = {key: value for key, value in patch.items() if key in _FACTS}
                     provenance.append({"source": patch["id"], "box": list(box), "cell": [row, column], **facts})
                 file = f"{class_folder}/{slot:05d}.png"
                 Image.fromarray(canvas.permute(1, 2, 0).numpy()).save(root / file, compress_level=1)
