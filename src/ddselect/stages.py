@@ -217,7 +217,8 @@ class Stages:
             return embed_candidates(images, crops_of(table), network, e.features, view, make_trainer, folder)
 
         config = {"features": e.features, "view": e.dataset.image_size}
-        return Stage("features", FEATURES_VERSION, config, [index, teacher, scores], build, together=together)
+        after, title = [index, teacher, scores], f"features of the candidates of {scores.name}"
+        return Stage("features", FEATURES_VERSION, config, after, build, title, together)
 
     def real(self, index: Done, teacher: Done) -> Stage:
         """The teacher's features of all training images, to compare distilled sets with."""
