@@ -36,7 +36,8 @@ from ddselect.scoring.candidates import candidates
 from ddselect.scoring.module import score_images
 from ddselect.scoring.settings import Scoring
 from ddselect.scoring.table import score_shards
-from ddselect.selection.methods import DiffusionSelection, Material
+from ddselect.selection.base import Material
+from ddselect.selection.diffusion import DiffusionSelection
 from ddselect.selection.table import write_selection
 
 ROWS, CLASSES, DIMENSIONS, VIEW = 1_300_000, 1000, 768, 256
@@ -128,12 +129,8 @@ def embed(root: Path) -> None:
 def select(root: Path) -> None:
     """Ranks all crops and whole images of all classes."""
     features = feature_shards(root / "features", ROWS, FEATURE_SHARD)
-    material = Material(blank(root / "index"), VIEW, 0, _no_teacher, root / "scores", features)
+    material = Material(blank(root / "index"), VIEW, 0, root / "scores", features)
     write_selection(root / "selection", DiffusionSelection("diffusion", 0.5).rank(material))
-
-
-def _no_teacher() -> None:
-    raise AssertionError("features are there already")
 
 
 STEPS: dict[str, Callable[[Path], None]] = {"plan": plan, "score": score, "embed": embed, "select": select}

@@ -25,7 +25,7 @@ from ddselect.runtime.errors import UserError, one_line
 from ddselect.runtime.logger import LoggerSettings
 from ddselect.runtime.trainer import TrainerSettings
 from ddselect.scoring.settings import Scoring
-from ddselect.selection.methods import Selection
+from ddselect.selection.base import Selection
 from ddselect.student.settings import Student
 from ddselect.teacher.choice import Teacher
 from ddselect.teacher.ensemble import EnsembleTeacher, stored_member

@@ -1,8 +1,9 @@
 """The story of a run: every stage in order, each skipped if it is done. The file to read first."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from itertools import product
 from pathlib import Path
+from typing import cast
 
 from ddselect.backbone.choice import adapted
 from ddselect.config import Arm, Experiment
@@ -25,6 +26,8 @@ from ddselect.student.settings import Student
 from ddselect.workers import Named, train_in_processes
 
 Training = tuple[Arm, int, Protocol, Student]
+
+Way = Generator[Stage, Done, Branch]  # stages in order, each made in view of those finished; at its end all of them
 
 
 def run(experiment: Experiment, folder: Path) -> tuple[str, Path] | None:
@@ -85,7 +88,7 @@ class Pipeline:
                 student.check(e.dataset.image_size)
                 if e.trainer.together:
                     student.check_ranks(e.dataset.image_size, e.trainer.accelerator)
-        needs_scores = only_scores or any(arm.selection.needs_scores for arm in e.arms)
+        needs_scores = only_scores or any(arm.selection.scored_by == "prior" for arm in e.arms)
         if needs_scores:
             folders = e.dataset.class_folders()
             e.backbone.check(e.prompt, e.dataset.class_names(folders), folders)  # before any work
@@ -94,9 +97,16 @@ class Pipeline:
             self.score(index)
         teacher = self.store.run(self.stages.teacher(index))
         scored = self.score(index) if needs_scores else {}
-        if not any(arm.selection.needs_features for arm in e.arms):
-            return Ground(index, teacher, scored)
-        return Ground(index, teacher, scored, self.store.run(self.stages.features(index, teacher, scored["scoring"])))
+        features = real = None
+        if any(arm.selection.scored_by == "prior" and arm.selection.needs_features for arm in e.arms):
+            features = self.store.run(self.stages.features(index, teacher, scored["scoring"], together=True))
+        if any(self._is_compared(arm) for arm in e.arms):
+            real = self.store.run(self.stages.real(index, teacher))
+        return Ground(index, teacher, scored, features, real)
+
+    def _is_compared(self, arm: Arm) -> bool:
+        """Whether an arm's distilled sets are compared with the real images; all images are not."""
+        return self.experiment.evaluation.quality and arm.selection.limit
 
     def score(self, index: Done) -> dict[str, Done]:
         """The prior adapted if it should be, the classes' conditions, the latents if they are kept, and the scores."""
@@ -116,18 +126,49 @@ class Pipeline:
 
     def distil(self, arm: Arm, seed: int, ground: Ground) -> Branch:
         """Selection and composition of one arm and seed, for the chosen protocol and student."""
-        selection = self.store.run(self.stages.selection(arm, seed, ground))
-        composition = self.store.run(self.stages.composition(arm, seed, ground, selection))
-        return self._branch(arm, seed, ground, selection, composition)
+        e = self.experiment
+        return self._go(self._to_distilled(Branch(arm, seed, e.protocol, e.student, {}), ground))
 
     def train(self, branch: Branch, loggers: StudentLoggers) -> Branch:
         """The labels of a distilled set, if they are stored, and its student."""
-        if self._stores_labels(branch.protocol):
-            branch = branch.with_stage(self.store.run(self.stages.labels(branch)))
-        return branch.with_stage(self.store.run(self.stages.student(branch, loggers)))
+        return self._go(self._to_student(branch, loggers))
 
-    def _stores_labels(self, protocol: Protocol) -> bool:
-        return protocol.labels == "soft" and self.experiment.relabel.keep != "nothing"
+    def _to_distilled(self, branch: Branch, ground: Ground) -> Way:
+        """The stages from what all selections share to a distilled set."""
+        method, stages = branch.arm.selection, self.stages
+        shared = [ground.index, ground.teacher]
+        if method.scored_by == "prior":
+            shared += [
+                *ground.scored.values(),
+                *([ground.features] if ground.features and method.needs_features else []),
+            ]
+        for done in shared:
+            branch = branch.with_stage(done)
+        if method.scored_by == "teacher":
+            branch = branch.with_stage(losses := (yield stages.losses(branch)))
+            if method.needs_features:
+                embedding = stages.features(ground.index, ground.teacher, losses, together=False)
+                branch = branch.with_stage((yield embedding))
+        branch = branch.with_stage((yield stages.selection(branch)))
+        branch = branch.with_stage((yield stages.composition(branch)))
+        if ground.real and self._is_compared(branch.arm):
+            branch = branch.with_stage((yield stages.quality(branch, ground.real)))
+        return branch
+
+    def _to_student(self, branch: Branch, loggers: StudentLoggers | None = None) -> Way:
+        """The stages from a distilled set to its student."""
+        if branch.protocol.labels == "soft" and self.experiment.relabel.keep != "nothing":
+            branch = branch.with_stage((yield self.stages.labels(branch)))
+        return branch.with_stage((yield self.stages.student(branch, loggers)))
+
+    def _go(self, way: Way) -> Branch:
+        """Runs the stages of a way, or skips those that are finished."""
+        try:
+            stage = next(way)
+            while True:
+                stage = way.send(self.store.run(stage))
+        except StopIteration as end:
+            return cast(Branch, end.value)
 
     def trainings(self) -> list[Training]:
         """Every student that is trained, as arm, seed, protocol and student."""
@@ -158,27 +199,18 @@ class Pipeline:
         return [(branch, stage.fingerprint()) for branch, stage in found if stage]
 
     def _first_missing(self, arm: Arm, seed: int, protocol: Protocol, student: Student, ground: Ground) -> Stage | None:
-        selecting = self.stages.selection(arm, seed, ground)
-        if not (selection := self.store.find(selecting)):
-            return selecting
-        composing = self.stages.composition(arm, seed, ground, selection)
-        if not (composition := self.store.find(composing)):
-            return composing
-        branch = self._branch(arm, seed, ground, selection, composition).training_by(protocol, student)
-        if self._stores_labels(protocol):
-            labelling = self.stages.labels(branch)
-            if not (labels := self.store.find(labelling)):
-                return labelling
-            branch = branch.with_stage(labels)
-        training = self.stages.student(branch)
-        return None if self.store.find(training) else training
+        def whole() -> Way:
+            distilled = yield from self._to_distilled(Branch(arm, seed, protocol, student, {}), ground)
+            return (yield from self._to_student(distilled))
 
-    def _branch(self, arm: Arm, seed: int, ground: Ground, selection: Done, composition: Done) -> Branch:
-        scored = ground.scored.values() if arm.selection.needs_scores else ()
-        features = [ground.features] if ground.features and arm.selection.needs_features else []
-        stages = (ground.index, ground.teacher, *scored, *features, selection, composition)
-        e = self.experiment
-        return Branch(arm, seed, e.protocol, e.student, {done.name: done for done in stages})
+        way = whole()
+        try:
+            stage = next(way)
+            while done := self.store.find(stage):
+                stage = way.send(done)
+        except StopIteration:
+            return None
+        return stage
 
     def report(self, trained: list[Branch], ground: Ground, folder: Path) -> Path:
         """``results.json``, ``report.html`` and the table on the terminal."""

@@ -14,8 +14,11 @@ from ddselect.dataset import index as indexing
 from ddselect.dataset.index import Index
 from ddselect.evaluation.accuracy import Accuracy, TestSet, measure
 from ddselect.evaluation.branch import Branch
+from ddselect.evaluation.quality import VERSION as QUALITY_VERSION
+from ddselect.evaluation.quality import measure_quality
 from ddselect.features.settings import VERSION as FEATURES_VERSION
-from ddselect.features.table import feature_shards
+from ddselect.features.settings import Features
+from ddselect.features.table import FeatureTable, feature_shards
 from ddselect.pilot.settings import VERSION as PILOT_VERSION
 from ddselect.prompt.conditions import VERSION as PROMPT_VERSION
 from ddselect.prompt.conditions import read_conditions, write_conditions
@@ -23,20 +26,23 @@ from ddselect.protocol.recipe import Protocol
 from ddselect.relabel.settings import VERSION as RELABEL_VERSION
 from ddselect.runtime.logger import StudentLoggers
 from ddselect.runtime.progress import note
-from ddselect.runtime.shards import ShardPlan
 from ddselect.runtime.store import Done, Stage
 from ddselect.scoring.candidates import candidates, scored_images
 from ddselect.scoring.settings import LATENTS_VERSION, Scoring
 from ddselect.scoring.settings import VERSION as SCORING_VERSION
 from ddselect.scoring.table import crops_of, read_scores
-from ddselect.selection import methods as selecting
+from ddselect.selection import base as selecting
+from ddselect.selection.rded import LOSSES_VERSION, TeacherSelection
 from ddselect.selection.table import read_selection, write_selection
 from ddselect.student.models import Classifier
 from ddselect.student.settings import VERSION as STUDENT_VERSION
 from ddselect.teacher import choice as teaching
 from ddselect.teacher.card import load_teacher
 
-if TYPE_CHECKING:  # imported when it is needed
+if TYPE_CHECKING:  # imported when they are needed
+    import pytorch_lightning as pl
+    from pytorch_lightning.callbacks import Callback
+
     from ddselect.student.views import Views
 
 
@@ -48,12 +54,14 @@ class Ground:
         scored: What scoring needed, and the scores: ``backbone`` (if it was adapted), ``prompt``, ``latents`` (if they
             are kept) and ``scoring``; empty where nobody asks for scores.
         features: Features of the scored candidates, if anybody asks for them.
+        real: The teacher's features of all training images, if distilled sets are compared with them.
     """
 
     index: Done
     teacher: Done
     scored: dict[str, Done]
     features: Done | None = None
+    real: Done | None = None
 
     @property
     def scores(self) -> Done | None:
@@ -184,65 +192,113 @@ class Stages:
 
         return score
 
-    def features(self, index: Done, teacher: Done, scores: Done) -> Stage:
-        """The teacher's features of every candidate that was scored."""
+    def losses(self, branch: Branch) -> Stage:
+        """The teacher's loss on random crops of every training image and on the whole of it."""
+        e, method, stages = self.experiment, branch.arm.selection, branch.stages
+        assert isinstance(method, TeacherSelection)
+
+        def build(folder: Path) -> dict[str, object]:
+            from ddselect.selection.teacher_losses import judge_crops
+
+            images, teacher = self._images(stages["index"], "train"), self._load_teacher(stages["teacher"])
+            return judge_crops(images, teacher, method, e.dataset.image_size, branch.seed, self._single, folder)
+
+        config = {**method.crop_settings, "seed": branch.seed, "view": e.dataset.image_size}
+        after, title = [stages["index"], stages["teacher"]], f"teacher losses, seed {branch.seed}"
+        return Stage("losses", LOSSES_VERSION, config, after, build, title)
+
+    def features(self, index: Done, teacher: Done, scores: Done, together: bool) -> Stage:
+        """The features of every candidate, whoever scored it."""
         e = self.experiment
 
         def build(folder: Path) -> dict[str, object]:
             from ddselect.features.stage import embed_candidates
 
             table, images = read_scores(scores.folder), self._images(index, "train")
-            model, view = load_teacher(teacher.folder), e.dataset.image_size
-            make_trainer, crops = e.trainer.parallel, crops_of(table)
-            return embed_candidates(scored_images(images, table), crops, model, e.features, view, make_trainer, folder)
+            network = e.features.network(partial(load_teacher, teacher.folder))
+            make_trainer, view = e.trainer.parallel if together else self._single, e.dataset.image_size
+            images = scored_images(images, table)
+            return embed_candidates(images, crops_of(table), network, e.features, view, make_trainer, folder)
 
         config = {"features": e.features, "view": e.dataset.image_size}
-        return Stage("features", FEATURES_VERSION, config, [index, teacher, scores], build, together=True)
+        after, title = [index, teacher, scores], f"features of the candidates of {scores.name}"
+        return Stage("features", FEATURES_VERSION, config, after, build, title, together)
 
-    def _feature_shards(self, features: Done) -> ShardPlan:
-        return feature_shards(features.folder, features.facts["images"], self.experiment.features.shard_size)
+    def real(self, index: Done, teacher: Done) -> Stage:
+        """The teacher's features of all training images, to compare distilled sets with."""
+        e, settings = self.experiment, self._real
+
+        def build(folder: Path) -> dict[str, object]:
+            from ddselect.features.stage import embed_candidates
+
+            images, network = self._images(index, "train"), load_teacher(teacher.folder)
+            view, make_trainer = e.dataset.image_size, e.trainer.parallel
+            return embed_candidates(images, None, network, settings, view, make_trainer, folder)
+
+        config, title = {"features": settings, "view": e.dataset.image_size}, "features of the real images"
+        return Stage("real", FEATURES_VERSION, config, [index, teacher], build, title, together=True)
+
+    @property
+    def _real(self) -> Features:
+        """How real images are embedded: by the teacher, whatever candidates are embedded by."""
+        features = self.experiment.features
+        return Features("teacher", features.shard_size, features.batch_size, features.workers)
+
+    def _single(self, callbacks: "list[Callback]") -> "pl.Trainer":
+        return self.experiment.trainer.single(callbacks=callbacks)
 
     @staticmethod
     def _backbone_key(backbone: Backbone) -> dict[str, object]:
         """What decides a prior: its settings and the weights in its folders, wherever those are."""
         return {"backbone": replace(backbone, path="", lora=""), "weights": backbone.signature() or backbone.path}
 
-    def selection(self, arm: Arm, seed: int, ground: Ground) -> Stage:
+    def selection(self, branch: Branch) -> Stage:
         """The order of every class's crops and whole images, for all IPC at once."""
-        method = arm.selection
-        scores = ground.scores if method.needs_scores else None
-        features = ground.features if method.needs_features else None
-        teacher = ground.teacher if method.needs_teacher else None
-        after = [ground.index, *(done for done in (scores, features, teacher) if done)]
+        e, method, stages = self.experiment, branch.arm.selection, branch.stages
+        scores, features = stages.get("scoring") or stages.get("losses"), stages.get("features")
 
         def build(folder: Path) -> dict[str, object]:
+            shards = None
+            if features:
+                shards = feature_shards(features.folder, features.facts["images"], e.features.shard_size)
             material = selecting.Material(
-                index=self._images(ground.index, "train"),
-                view=self.experiment.dataset.image_size,
-                seed=seed,
-                teacher=partial(self._load_teacher, ground.teacher),
+                index=self._images(stages["index"], "train"),
+                view=e.dataset.image_size,
+                seed=branch.seed,
                 scores=scores.folder if scores else None,
-                features=self._feature_shards(features) if features else None,
+                features=shards,
             )
             return write_selection(folder, method.rank(material))
 
-        config = {"selection": method, "seed": seed, "view": self.experiment.dataset.image_size}
-        title = f"selection {method.name}, seed {seed}"
+        config = {"selection": method, "seed": branch.seed, "view": e.dataset.image_size}
+        after, title = [done for done in (stages["index"], scores, features) if done], f"selection {self._who(branch)}"
         return Stage("selection", selecting.VERSION, config, after, build, title)
 
-    def composition(self, arm: Arm, seed: int, ground: Ground, selection: Done) -> Stage:
+    def composition(self, branch: Branch) -> Stage:
         """The distilled images, with the provenance of every patch."""
-        e = self.experiment
-        ipc = self._ipc(arm)
+        e, arm, stages, ipc = self.experiment, branch.arm, branch.stages, self._ipc(branch.arm)
 
         def build(folder: Path) -> dict[str, object]:
-            images, view = self._images(ground.index, "train"), e.dataset.image_size
-            table = read_selection(selection.folder)
-            return composing.compose(images, table, arm.composition, ipc, view, seed, folder, arm.selection.name)
+            images, view = self._images(stages["index"], "train"), e.dataset.image_size
+            table = read_selection(stages["selection"].folder)
+            return composing.compose(images, table, arm.composition, ipc, view, branch.seed, folder, arm.selection.name)
 
-        config = {"composition": arm.composition, "ipc": ipc, "seed": seed}
+        config = {"composition": arm.composition, "ipc": ipc, "seed": branch.seed}
         title = f"composition of {arm.selection.name}, {f'{ipc} images per class' if ipc else 'all images'}"
-        return Stage("composition", composing.VERSION, config, [ground.index, selection], build, title)
+        return Stage("composition", composing.VERSION, config, [stages["index"], stages["selection"]], build, title)
+
+    def quality(self, branch: Branch, real: Done) -> Stage:
+        """How the distilled images lie among the real ones of their class, and where their patches come from."""
+        stages = branch.stages
+
+        def build(folder: Path) -> dict[str, object]:
+            index = self._images(stages["index"], "train")
+            features = FeatureTable(feature_shards(real.folder, real.facts["images"], self._real.shard_size))
+            distilled = composing.read_distilled(stages["composition"].folder)
+            return measure_quality(distilled, index, features, self._load_teacher(stages["teacher"]))
+
+        after = [stages["index"], stages["teacher"], real, stages["composition"]]
+        return Stage("quality", QUALITY_VERSION, {}, after, build, f"quality of {self._who(branch)}")
 
     def labels(self, branch: Branch) -> Stage:
         """The teacher's outputs on every view that a student will see."""
@@ -302,7 +358,11 @@ class Stages:
 
     def _name(self, branch: Branch) -> str:
         """What to call a branch: by its student and protocol only where these are not the chosen ones."""
-        return ", ".join([branch.arm.selection.name, f"seed {branch.seed}", *self._not_chosen(branch)])
+        return ", ".join([self._who(branch), *self._not_chosen(branch)])
+
+    @staticmethod
+    def _who(branch: Branch) -> str:
+        return f"{branch.arm.selection.name}, seed {branch.seed}"
 
     def _views(self, branch: Branch) -> "Views":
         """What a branch's student sees."""

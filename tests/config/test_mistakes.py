@@ -34,6 +34,17 @@ VALUES: list[tuple[str, str, object, list[object]]] = [
     ("selection=diffusion", "crop_pick", [0], ["worst"]),
     ("selection=diffusion", "image_pick", [0], ["worst"]),
     ("selection=diffusion", "depth", "deep", [0]),
+    ("selection=diffusion", "clusters_per_pick", "few", [0.0, -1.0]),
+    ("selection=clusters", "clusters_per_pick", "few", [0.0]),
+    ("selection=clusters", "components", "few", [-1]),
+    ("selection=herding", "depth", "deep", [0]),
+    ("selection=kcenter", "crops", "five", [0]),
+    ("selection=moderate", "size", "half", [0.0]),
+    ("selection=ccs", "pruned", "some", [-0.1, 1.0]),
+    ("selection=ccs", "strata", "few", [0]),
+    ("features=timm", "size", "big", [-1]),
+    ("features=timm", "architecture", None, []),
+    ("evaluation=default", "quality", "good", []),
     ("selection=rded", "crops", "five", [0]),
     ("selection=rded", "size", "half", [0.0, 2.0]),
     ("selection=rded", "area", 0.25, [[0.25], [0.5, 0.25], [0.0, 1.0], [0.5, 1.5]]),
@@ -116,7 +127,7 @@ FOREIGN = [
     "ddselect_evil.Thing",
     "ddselect.pipeline.os.system",
     "ddselect.cli.main",
-    "ddselect.selection.methods.np",
+    "ddselect.selection.base.np",
     "ddselect.student.settings.Student",
 ]
 
@@ -226,7 +237,7 @@ def test_a_value_of_another_shape(configs: dict[str, DictConfig], key: str, valu
 
 def test_several_options_for_a_group() -> None:
     check_options(["ipc=[1]", "~selection", "selection=rded", "+protocol.area=[1,2]"])
-    with pytest.raises(UserError, match=r"^selection=\[rded,all\]: a group has one option; choose one of all, diff"):
+    with pytest.raises(UserError, match=r"^selection=\[rded,all\]: a group has one option; choose one of all, ccs"):
         check_options(["ipc=1", "selection=[rded,all]"])
 
 

@@ -15,7 +15,7 @@ from tests.fault.runs import Ended, Started, only, run_here
 
 pytestmark = pytest.mark.slow
 
-STAGES = {"index", "teacher", "prompt", "scoring", "features", "selection", "composition", "student"}
+STAGES = {"index", "teacher", "prompt", "scoring", "features", "real", "selection", "composition", "quality", "student"}
 
 
 @dataclass(frozen=True)

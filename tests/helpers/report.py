@@ -22,7 +22,8 @@ from ddselect.report.settings import Report
 from ddselect.runtime.files import write_table
 from ddselect.runtime.store import Done
 from ddselect.scoring.table import merge, score_shards, write_rows
-from ddselect.selection.methods import AllImages, DiffusionSelection, RandomSelection
+from ddselect.selection.diffusion import DiffusionSelection
+from ddselect.selection.uninformed import AllImages, RandomSelection
 from ddselect.student.settings import Student
 
 NAMES = ["ant", "<b>x", "cow"]
@@ -32,6 +33,7 @@ ARMS = {
     "random_crop": Arm(RandomSelection("random_crop", 0.0), Composition(2, 0.0)),
     "all": Arm(AllImages("all", 1.0), Composition(2, 1.0)),
 }
+QUALITY = {"coverage": 0.125, "density": 1.5, "diversity": 0.75, "redundancy": None, "teacher_loss": 0.5}
 TOP1 = {"diffusion": (60.0, 64.0), "random_crop": (50.0, 51.0), "all": (90.0, 91.0)}
 
 
@@ -150,6 +152,8 @@ class Run:
                 "top5_last": 97.5,
                 "top5_best": 98.0,
                 "test_images": 400,
+                "quality": QUALITY if arm.selection.limit else None,
+                "localisation": None,
                 "training_images": IPC * len(NAMES) if arm.selection.limit else len(self.index),
             }
             for name, arm in ARMS.items()

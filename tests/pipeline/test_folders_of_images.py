@@ -77,6 +77,22 @@ def test_embedded_prior_on_a_folder(digits: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_coresets_need_no_scores_and_share_what_the_teacher_judged(digits: Path, tmp_path: Path) -> None:
+    chosen = ["dataset=imagefolder", f"dataset.root={digits}", "ipc=9", "composition.whole=0.5"]  # of 8 images a class
+    found = results_of(tmp_path, [*chosen, "selection=herding", "compare=[rded,kcenter]", "trainer.students=1"])
+    counts = {folder.name: len(list(folder.iterdir())) for folder in (tmp_path / "store").iterdir()}
+    once = {"index": 1, "teacher": 1, "real": 1, "losses": 1, "features": 1}
+    assert counts == {**once, "selection": 3, "composition": 3, "quality": 3, "student": 3}
+    for entry in found["results"]:
+        assert 0 < entry["quality"]["coverage"] <= 1
+        assert entry["localisation"] is None  # nobody knows where the digits are
+        assert ("features" in entry["fingerprints"]) == (entry["selection"] != "rded")
+    again = results_of(tmp_path, [*chosen, "selection=moderate", "features.shard_size=7", "evaluation.quality=false"])
+    assert again["results"][0]["quality"] is None
+    assert len(list((tmp_path / "store" / "losses").iterdir())) == 1
+
+
+@pytest.mark.slow
 def test_prompt_none_scores_any_classes(tmp_path: Path) -> None:
     root = write_colours(tmp_path / "animals", ["ant", "bee", "cow"])
     found = results_of(tmp_path, ["dataset=imagefolder", f"dataset.root={root}", "prompt=none", *TEACHER])
@@ -111,7 +127,7 @@ def test_dit_on_imagenet_folders(tmp_path: Path) -> None:
     ]
     found = results_of(tmp_path, overrides)["results"][0]
     assert (found["backbone"], found["protocol"], found["training_images"]) == ("dit_xl_2_256", "rded", 3)
-    stages = {"index", "teacher", "prompt", "scoring", "features", "selection", "composition", "student"}
+    stages = {"index", "teacher", "prompt", "scoring", "features", "selection", "composition", "quality", "student"}
     assert found["fingerprints"].keys() == stages
     lines = next((tmp_path / "store" / "prompt").glob("*/prompts.csv")).read_text().splitlines()
     assert [line.split(",")[0] for line in lines[1:]] == [imagenet_classes()[i] for i in (0, 207, 980)]

@@ -13,15 +13,15 @@ from PIL import Image
 from ddselect.composition.compose import Composition, Distilled, compose, read_distilled
 from ddselect.dataset.index import Index
 from ddselect.runtime.errors import UserError
-from ddselect.selection.methods import Material, RandomSelection
-from tests.helpers.models import tiny_teacher
+from ddselect.selection.base import Material
+from ddselect.selection.uninformed import RandomSelection
 
 VIEW = 16
 
 
 @pytest.fixture(scope="module")
 def table(animals: Index) -> pa.Table:
-    material = Material(animals, VIEW, 0, lambda: tiny_teacher(3), None)
+    material = Material(animals, VIEW, 0)
     return pa.concat_tables(RandomSelection("random", 0.0, area=[0.1, 0.5]).rank(material))
 
 
@@ -124,13 +124,6 @@ def test_files_are_a_lossless_image_folder_with_a_card(animals: Index, table: pa
     assert distilled.stitched.tolist() == [True, False] * 3
     card = (root / "README.md").read_text()
     assert "6 images of 16 x 16 pixels, 2 per class, 3 classes; 50% of them stitched from 2 x 2 crops" in card
-
-
-def test_too_few_candidates(animals: Index, table: pa.Table, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="class 'ant' has 30 candidates of kind crop, 32 are needed: lower ipc"):
-        make(animals, table, tmp_path, 0.0, 8)
-    with pytest.raises(UserError, match="class 'ant' has 30 candidates of kind image, 31 are needed"):
-        make(animals, table, tmp_path, 1.0, 31)
 
 
 def test_factor_must_divide_the_size(animals: Index, table: pa.Table, tmp_path: Path) -> None:

@@ -98,6 +98,59 @@ def test_one_candidate_and_all_equal() -> None:
     assert sorted(order.tolist()) == list(range(6))
 
 
+@pytest.mark.parametrize("seed", range(2))
+def test_many_clusters_are_as_good_as_those_of_the_usual_start(seed: int) -> None:
+    """Above 50 clusters a cheaper start is used: 80 far-apart blobs are still found nearly all."""
+    random = np.random.default_rng(seed)
+    truth = np.repeat(np.arange(80), 5)
+    features = 100 * random.normal(size=(80, 8))[truth] + 0.1 * random.normal(size=(400, 8))
+    order, _ = nested_order(random.random(400), features, "best", 80, seed)
+    assert len(set(truth[order[:80]].tolist())) > 65
+
+
+def test_many_clusters_of_few_points() -> None:
+    features = np.repeat(np.arange(7.0)[:, None], 20, axis=0)
+    order, _ = nested_order(np.arange(140.0), features, "best", 140, 0)
+    assert sorted(order.tolist()) == list(range(140))
+
+
+def test_without_scores_larger_clusters_come_first_and_the_rest_as_given() -> None:
+    sizes = [3, 9, 5]
+    features = np.repeat(np.array([[0.0], [50.0], [120.0]]), sizes, axis=0)
+    features += 0.01 * np.random.default_rng(0).normal(size=features.shape)
+    order, clusters = nested_order(None, features, "nearest", 5, 0)
+    truth = np.repeat([0, 1, 2], sizes)
+    assert len(set(truth[order[:5]].tolist())) == 3
+    assert order[5:].tolist() == sorted(order[5:].tolist())
+    three, _ = nested_order(None, np.repeat(features, 1, axis=0), "nearest", 2, 0)
+    assert len(set(truth[three[:2]].tolist())) == 2
+    assert sorted(order.tolist()) == list(range(17))
+    assert len(clusters) == 17
+
+
+@pytest.mark.parametrize("pick", ["best", "nearest"])
+def test_fewer_clusters_than_picks_give_in_turn(pick: str) -> None:
+    """Ten picks of five clusters are two of each; one cluster gives by the pick alone."""
+    random = np.random.default_rng(0)
+    truth = np.repeat(np.arange(5), 8)
+    features = 100.0 * truth[:, None] ** 2 + random.normal(size=(40, 1))
+    scores = random.random(40)
+    order, _ = nested_order(scores, features, pick, 10, 0, clusters_per_pick=0.5)
+    assert np.bincount(truth[order[:10]]).max() <= 3
+    assert len(set(truth[order[:10]].tolist())) == 5
+    order, _ = nested_order(scores, features, "best", 10, 0, clusters_per_pick=1e-3)
+    assert order[:10].tolist() == np.argsort(-scores)[:10].tolist()
+
+
+def test_more_clusters_than_picks_leave_the_weakest_out() -> None:
+    features = 100.0 * np.repeat(np.arange(10), 4)[:, None] ** 2
+    scores = np.arange(40.0)
+    order, _ = nested_order(scores, features, "best", 5, 0, clusters_per_pick=2)
+    last = order[2:5]  # the last level: ten clusters, the best of the best ones among those that hold nothing
+    assert (last // 4 >= 5).all()
+    assert len(set((order[:5] // 4).tolist())) == 5
+
+
 def test_same_seed_same_order() -> None:
     scores, features, _ = blobs()
     features += np.random.default_rng(1).normal(size=features.shape) * 100  # no clear clusters

@@ -63,6 +63,18 @@ def test_one_seed_has_no_spread(run: Run) -> None:
     assert not page.all("div", "spread")
 
 
+def test_quality_of_the_distilled_sets(run: Run) -> None:
+    page = run.page()
+    start = next(i for i, element in enumerate(page.elements) if element.attributes.get("id") == "quality")
+    cells = [element.text for element in page.elements[start:] if element.tag in ("th", "td")]
+    assert cells[:15] == [
+        *("selection", "coverage", "density", "diversity", "teacher loss"),  # what no set has is left out
+        *("diffusion", "0.125", "1.50", "0.75", "0.500"),
+        *("random_crop", "0.125", "1.50", "0.75", "0.500"),
+    ]
+    assert "True box covered" not in page.source
+
+
 def test_reference_is_apart_and_cannot_win(run: Run) -> None:
     page = run.page()
     assert "reference" in page.row("all")[0].inside

@@ -17,70 +17,58 @@ from ddselect.features.settings import Features
 from ddselect.features.stage import embed_candidates, patch_side
 from ddselect.features.table import FeatureTable, feature_shards
 from ddselect.runtime.errors import UserError
-from ddselect.runtime.files import write_table
 from ddselect.runtime.seeds import numpy_generator
 from ddselect.runtime.trainer import TrainerSettings
-from ddselect.scoring.table import MERGED, crops_of, read_scores
-from ddselect.selection.methods import (
-    AllImages,
-    DiffusionSelection,
-    Material,
-    RandomSelection,
-    RDEDSelection,
-    Selection,
-    random_boxes,
+from ddselect.scoring.table import crops_of, read_scores
+from ddselect.selection.base import Selection
+from ddselect.selection.coresets import (
+    ClusterSelection,
+    CoverageCentricSelection,
+    HerdingSelection,
+    KCenterSelection,
+    ModerateSelection,
 )
+from ddselect.selection.diffusion import DiffusionSelection
+from ddselect.selection.greedy import coverage_centric_order, herding_order, k_center_order, moderate_order
+from ddselect.selection.random_boxes import random_boxes
+from ddselect.selection.rded import RDEDSelection
+from ddselect.selection.uninformed import AllImages, RandomSelection
 from tests.helpers.models import tiny_teacher
+from tests.helpers.selection import SHARD, VIEW, Bench
 
-VIEW = 16
 METHODS = [
     DiffusionSelection("diffusion", 0.5),
     DiffusionSelection("top", 0.5, crop_pick="top", image_pick="top"),
     RDEDSelection("rded", 0.0),
     RDEDSelection("rded_published", 0.0, area=[0.08, 1.0], padded=True),
+    HerdingSelection("herding", 1.0),
+    KCenterSelection("kcenter", 1.0, depth=7),
+    ModerateSelection("moderate", 1.0),
+    ClusterSelection("clusters", 1.0),
+    CoverageCentricSelection("ccs", 1.0),
     RandomSelection("random", 0.0, area=[0.1, 0.9]),
     AllImages("all", 1.0),
 ]
 
 
 @pytest.fixture(scope="module")
-def scores(animals: Index, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A score table with two boxes for every image but the first, which has room for one."""
-    folder, random = tmp_path_factory.mktemp("scores"), np.random.default_rng(0)
-    rows = []
-    for i, (image, (width, height)) in enumerate(zip(animals.ids, animals.sizes().tolist(), strict=True)):
-        x, y = (width - 12) // 2, (height - 12) // 2
-        boxes = [x, y, x + 12, y + 12] + ([0, 0, 12, 12] if i else [])
-        values = sorted(random.random(len(boxes) // 4).tolist(), reverse=True)
-        rows.append({"id": image, "label": int(animals.labels[i]), "image_score": random.random(), "boxes": boxes,
-                     "scores": values})  # fmt: skip
-    types = {"boxes": pa.list_(pa.int32()), "scores": pa.list_(pa.float32()), "image_score": pa.float32()}
-    fields = [(name, types.get(name, pa.string() if name == "id" else pa.int64())) for name in rows[0]]
-    write_table(folder / MERGED, pa.Table.from_pylist(rows, schema=pa.schema(fields)))
-    return folder
+def bench(animals: Index, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    return Bench(animals, tmp_path_factory.mktemp("bench"))
 
 
 @pytest.fixture(scope="module")
-def features(animals: Index, scores: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Features of those boxes and of the whole images by the tiny teacher, in shards that cut through classes."""
-    folder, crops = tmp_path_factory.mktemp("features"), crops_of(read_scores(scores))
-    settings = Features("teacher", shard_size=25, batch_size=8)
-    embed_candidates(animals, crops, tiny_teacher(3), settings, VIEW, TrainerSettings().parallel, folder)
-    return folder
+def scores(bench: Bench) -> Path:
+    return bench.scores
 
 
-@pytest.fixture
-def material(animals: Index, scores: Path, features: Path) -> Callable[[int], Material]:
-    def make(seed: int) -> Material:
-        shards = feature_shards(features, len(animals), 25)
-        return Material(animals, VIEW, seed, lambda: tiny_teacher(3), scores, shards)
-
-    return make
+@pytest.fixture(scope="module")
+def features(bench: Bench, scores: Path) -> Path:
+    return bench.features(scores).folder
 
 
 def test_features_are_those_of_the_cuts(animals: Index, scores: Path, features: Path) -> None:
     crops, teacher = crops_of(read_scores(scores)), tiny_teacher(3)
-    table = FeatureTable(feature_shards(features, len(animals), 25), crops.starts)
+    table = FeatureTable(feature_shards(features, len(animals), SHARD), crops.starts)
     rows = np.array([0, 24, 25, 61, 89])
     found = table.read(rows)
     assert found["image"].shape[0] == 5
@@ -113,8 +101,8 @@ def test_features_go_on_where_they_stopped(
             np.testing.assert_allclose(one[kind], other[kind], atol=2e-3)
 
 
-def rows_of(method: Selection, material: Material) -> list[dict]:
-    return pa.concat_tables(method.rank(material)).to_pylist()
+def rows_of(method: Selection, bench: Bench, seed: int = 0) -> list[dict]:
+    return pa.concat_tables(method.rank(bench.material(method, seed))).to_pylist()
 
 
 def box(row: dict) -> tuple[int, int, int, int]:
@@ -122,10 +110,8 @@ def box(row: dict) -> tuple[int, int, int, int]:
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda m: m.name)
-def test_every_class_is_ranked_with_boxes_inside(
-    method: Selection, material: Callable[[int], Material], animals: Index
-) -> None:
-    rows = rows_of(method, material(0))
+def test_every_class_is_ranked_with_boxes_inside(method: Selection, bench: Bench, animals: Index) -> None:
+    rows = rows_of(method, bench)
     sizes = dict(zip(animals.ids, animals.sizes().tolist(), strict=True))
     labels = dict(zip(animals.ids, animals.labels.tolist(), strict=True))
     for row in rows:
@@ -141,21 +127,20 @@ def test_every_class_is_ranked_with_boxes_inside(
             assert [row["rank"] for row in mine] == list(range(len(mine)))
             assert {row["id"] for row in mine} == {i for i in animals.ids if labels[i] == label}
             assert len(mine) == len({(row["id"], box(row)) for row in mine})
-    assert rows_of(method, material(0)) == rows
+    assert rows_of(method, bench) == rows
 
 
 @pytest.mark.parametrize("method", [m for m in METHODS if m.name != "top"], ids=lambda m: m.name)
-def test_another_seed_selects_otherwise(method: Selection, material: Callable[[int], Material]) -> None:
-    first, other = rows_of(method, material(0)), rows_of(method, material(1))
+def test_another_seed_selects_otherwise(method: Selection, bench: Bench) -> None:
+    first, other = rows_of(method, bench, 0), rows_of(method, bench, 1)
     assert [(r["id"], box(r)) for r in first if r["kind"] == "crop"] != [
         (r["id"], box(r)) for r in other if r["kind"] == "crop"
     ]
 
 
 @pytest.mark.parametrize("padded", [False, True])
-def test_rded_keeps_the_crop_of_lowest_teacher_loss(animals: Index, padded: bool) -> None:
+def test_rded_keeps_the_crop_of_lowest_teacher_loss(animals: Index, bench: Bench, padded: bool) -> None:
     method, teacher = RDEDSelection("rded", 0.0, crops=4, size=0.5, area=[0.2, 0.6], padded=padded), tiny_teacher(3)
-    material = Material(animals, VIEW, 3, lambda: teacher, None)
     boxes = [random_boxes(animals, [0.2, 0.6], VIEW, numpy_generator(3, "rded", k)) for k in range(4)]
 
     def loss(row: int, place: np.ndarray) -> float:
@@ -167,7 +152,7 @@ def test_rded_keeps_the_crop_of_lowest_teacher_loss(animals: Index, padded: bool
             logits = teacher.network.fc(teacher.network.body(teacher.network.stem(x)).mean((2, 3)))[0]
         return float(logits.logsumexp(0) - logits[animals.labels[row]])
 
-    crops = {r["id"]: r for r in rows_of(method, material) if r["kind"] == "crop"}
+    crops = {r["id"]: r for r in rows_of(method, bench, 3) if r["kind"] == "crop"}
     for row in range(0, len(animals), 4):
         losses = [loss(row, boxes[k][row]) for k in range(4)]
         found = crops[animals.ids[row]]
@@ -178,10 +163,62 @@ def test_rded_keeps_the_crop_of_lowest_teacher_loss(animals: Index, padded: bool
         assert [r["score"] for r in ranked] == sorted((r["score"] for r in ranked), reverse=True)
 
 
+def test_the_teachers_losses_go_on_where_they_stopped(
+    animals: Index, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ddselect.selection import teacher_losses
+
+    method, make_trainer = RDEDSelection("rded", 0.0, crops=2), TrainerSettings().parallel
+    monkeypatch.setattr(teacher_losses, "_SHARD", 40)
+    monkeypatch.setattr(teacher_losses, "_BATCH", 30)
+    whole = tmp_path / "whole"
+    teacher_losses.judge_crops(animals, tiny_teacher(3), method, VIEW, 0, make_trainer, whole)
+    (tmp_path / "rest").mkdir()
+    (first, *_) = sorted(whole.glob("shard-*"))
+    (tmp_path / "rest" / first.name).write_bytes(first.read_bytes())
+    teacher, seen = tiny_teacher(3), []
+    forward = teacher.forward
+    monkeypatch.setattr(teacher, "forward", lambda images: seen.append(len(images)) or forward(images))
+    teacher_losses.judge_crops(animals, teacher, method, VIEW, 0, make_trainer, tmp_path / "rest")
+    assert sum(seen) == 3 * 50  # two crops and the whole of those that are not in the first shard
+    assert read_scores(tmp_path / "rest").equals(read_scores(whole))
+
+
+ORDERS: dict[str, Callable[[np.ndarray, np.ndarray, int, str], np.ndarray]] = {
+    "herding": lambda points, _, label, kind: herding_order(points, 400),
+    "kcenter": lambda points, _, label, kind: k_center_order(points, 7),
+    "moderate": lambda points, _, label, kind: moderate_order(points),
+    "ccs": lambda _, losses, label, kind: coverage_centric_order(
+        losses, 0.3, 50, numpy_generator(0, "strata", kind, label)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ORDERS)
+def test_a_coreset_is_one_of_the_class_and_kind(name: str, animals: Index, bench: Bench) -> None:
+    """Its candidates are the crops that RDED keeps and the whole images, each kind in its own features and losses."""
+    method = next(method for method in METHODS if method.name == name)
+    rows, rded = rows_of(method, bench), rows_of(METHODS[2], bench)
+    scores = bench.losses(METHODS[2], 0)
+    crops = crops_of(read_scores(scores))
+    table = FeatureTable(bench.features(scores), crops.starts)
+    for label in range(3):
+        mine = np.flatnonzero(animals.labels == label)
+        embedded = table.read(mine)
+        for kind in ("crop", "image"):
+            here, there = ([r for r in found if (r["label"], r["kind"]) == (label, kind)] for found in (rows, rded))
+            assert {(r["id"], box(r), r["score"]) for r in here} == {(r["id"], box(r), r["score"]) for r in there}
+            losses = {r["id"]: -r["score"] for r in there}
+            order = ORDERS[name](
+                embedded[kind], np.array([losses[animals.ids[row]] for row in mine], np.float32), label, kind
+            )
+            assert [r["id"] for r in here[: len(order)]] == [animals.ids[mine[place]] for place in order]
+
+
 @pytest.mark.parametrize("keep", [0.5, 0.8, 1.0])
-def test_keep_moves_the_lowest_scores_to_the_end(material: Callable[[int], Material], keep: float) -> None:
+def test_keep_moves_the_lowest_scores_to_the_end(bench: Bench, keep: float) -> None:
     method = DiffusionSelection("diffusion", 0.5, keep=keep)
-    rows = rows_of(method, material(0))
+    rows = rows_of(method, bench)
     for label in range(3):
         for kind in ("crop", "image"):
             mine = [r for r in rows if (r["label"], r["kind"]) == (label, kind)]
@@ -193,9 +230,9 @@ def test_keep_moves_the_lowest_scores_to_the_end(material: Callable[[int], Mater
             assert -1 not in {r["cluster"] for r in mine[:stay]}
 
 
-def test_diffusion_by_clusters_is_more_than_the_top(material: Callable[[int], Material]) -> None:
-    top = rows_of(METHODS[1], material(0))
-    clustered = rows_of(METHODS[0], material(0))
+def test_diffusion_by_clusters_is_more_than_the_top(bench: Bench) -> None:
+    top = rows_of(METHODS[1], bench)
+    clustered = rows_of(METHODS[0], bench)
     for label in range(3):
         scores = [r["score"] for r in top if (r["label"], r["kind"]) == (label, "image")]
         assert scores == sorted(scores, reverse=True)
@@ -225,6 +262,11 @@ def test_random_crops_have_the_area_and_go_everywhere(animals: Index) -> None:
         (lambda: DiffusionSelection("d", 0.5, keep=0.0), "selection.keep=0.0"),
         (lambda: DiffusionSelection("d", 0.5, crop_pick="x"), "selection.crop_pick=x: choose best, nearest or top"),
         (lambda: DiffusionSelection("d", 0.5, depth=0), "selection.depth=0"),
+        (lambda: DiffusionSelection("d", 0.5, clusters_per_pick=0), "selection.clusters_per_pick=0"),
+        (lambda: ClusterSelection("c", 0.5, clusters_per_pick=-1), "selection.clusters_per_pick=-1"),
+        (lambda: HerdingSelection("h", 0.5, depth=0), "selection.depth=0"),
+        (lambda: CoverageCentricSelection("c", 0.5, pruned=1.0), "selection.pruned=1.0"),
+        (lambda: CoverageCentricSelection("c", 0.5, strata=0), "selection.strata=0"),
         (lambda: RDEDSelection("r", 0.0, crops=0), "selection.crops=0"),
         (lambda: RDEDSelection("r", 0.0, size=1.5), "selection.size=1.5"),
         (lambda: RDEDSelection("r", 0.0, area=[0.5, 0.2]), "selection.area="),
@@ -242,7 +284,7 @@ def test_area_needs_two_shares(kind: type[RDEDSelection]) -> None:
         kind("x", 0.0, area=[0.5])
 
 
-def test_images_of_a_selection_are_files_of_the_dataset(material: Callable[[int], Material], animals: Index) -> None:
-    for row in rows_of(METHODS[2], material(0))[:5]:
+def test_images_of_a_selection_are_files_of_the_dataset(bench: Bench, animals: Index) -> None:
+    for row in rows_of(METHODS[2], bench)[:5]:
         with Image.open(animals.root / row["id"]) as image:
             assert image.size == animals.sizes_at(animals.ids.index(row["id"]))

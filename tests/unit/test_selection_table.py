@@ -44,8 +44,8 @@ def test_first_rows_of_a_class_and_kind(tmp_path: Path) -> None:
     assert first(table, 1, "image", 0, "bee") == []
 
 
-def test_too_few_candidates_say_what_to_do() -> None:
-    with pytest.raises(
-        UserError, match="class 'ant' has 3 candidates of kind crop, 4 are needed: lower ipc, or change"
-    ):
-        first(part([3, 0, 4], 0, "crop"), 0, "crop", 4, "ant")
+def test_fewer_candidates_than_asked_for_are_all_given_and_none_is_a_mistake() -> None:
+    table = part([3, 0, 4], 0, "crop")
+    assert [row["id"] for row in first(table, 0, "crop", 9, "ant")] == ["image3", "image0", "image4"]
+    with pytest.raises(UserError, match="class 'ant' has no candidates of kind image in this selection, 2 are needed"):
+        first(table, 0, "image", 2, "ant")

@@ -13,7 +13,7 @@ from ddselect.evaluation.dd_ranking import ars, lrs
 from ddselect.evaluation.twins import dd_ranking
 from ddselect.protocol.recipe import Protocol
 from ddselect.runtime.store import Done
-from ddselect.selection.methods import AllImages, RandomSelection
+from ddselect.selection.uninformed import AllImages, RandomSelection
 from ddselect.student.settings import Student
 
 SOFT = Protocol("soft", steps=1)

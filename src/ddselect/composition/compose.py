@@ -1,10 +1,12 @@
 """The ``composition`` group: selected patches and images become distilled images, with their provenance."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from ddselect.composition.card import dataset_card
+from ddselect.composition.repeats import Patch, endless, tell_repeats
 from ddselect.dataset.images import read_image
 from ddselect.dataset.index import Index
 from ddselect.runtime.errors import UserError
@@ -21,7 +24,8 @@ from ddselect.runtime.progress import counting
 from ddselect.runtime.seeds import numpy_generator
 from ddselect.selection.table import first
 
-VERSION = 1
+VERSION = 2
+_FACTS = ("kind", "score", "cluster", "rank", "repeat")  # of a patch, beside where it comes from
 DISTILLED, METADATA = "distilled", "metadata.jsonl"
 
 
@@ -53,8 +57,27 @@ class Composition:
         return sum(1 for slot in range(ipc) if self.is_whole(slot))
 
 
-def slots(table: pa.Table, composition: Composition, label: int, name: str, ipc: int | None) -> Iterator[list[dict]]:  # type: ignore[type-arg]
-    """The patches of each distilled image of a class, in order; IPC None takes every image."""
+def slots(
+    table: pa.Table,
+    composition: Composition,
+    label: int,
+    name: str,
+    ipc: int | None,
+    more: Callable[[list[Patch]], Iterator[Patch]],
+) -> Iterator[list[Patch]]:
+    """The patches of each distilled image of a class, in order; IPC None takes every image.
+
+    Args:
+        table: The selection.
+        composition: Factor and share of whole images.
+        label: The class.
+        name: Its name.
+        ipc: Images per class.
+        more: Rows that go on where those of the table end.
+
+    Raises:
+        UserError: The class has no candidates.
+    """
     if ipc is None:
         for row in table.to_pylist():
             if row["label"] == label and row["kind"] == "image":
@@ -62,8 +85,8 @@ def slots(table: pa.Table, composition: Composition, label: int, name: str, ipc:
         return
     whole = composition.count_whole(ipc)
     cells = composition.factor**2
-    images = iter(first(table, label, "image", whole, name))
-    crops = iter(first(table, label, "crop", (ipc - whole) * cells, name))
+    images = more(first(table, label, "image", whole, name))
+    crops = more(first(table, label, "crop", (ipc - whole) * cells, name))
     for slot in range(ipc):
         yield [next(images)] if composition.is_whole(slot) else [next(crops) for _ in range(cells)]
 
@@ -81,7 +104,7 @@ def compose(
     """Writes ``<folder>/distilled/<class>/<number>.png``, ``metadata.jsonl`` and a dataset card.
 
     Crops of consecutive ranks share an image, and a keyed permutation deals them to its quadrants, so that no quadrant
-    always holds the best one.
+    always holds the best one. Where a class has fewer candidates than places, they are repeated: see :func:`endless`.
 
     Args:
         index: The training images.
@@ -89,33 +112,38 @@ def compose(
         composition: Factor and share of whole images.
         ipc: Images per class; None for every training image.
         view: Side in pixels of a distilled image.
-        seed: Seed of the permutation.
+        seed: Seed of the permutation and of the boxes that are made up.
         folder: The stage's folder.
         title: What the selection is called on the card.
 
     Raises:
-        UserError: A class has too few candidates, or the factor does not divide the size.
+        UserError: A class has no candidates, or the factor does not divide the size.
     """
     factor = composition.factor
     if view % factor:
         raise UserError(f"composition.factor={factor} does not divide the image size {view}")
     root = folder / DISTILLED
-    lines = []
+    lines: list[dict[str, Any]] = []
+    size_of = _sizes(index)
     total = len(index) if ipc is None else ipc * len(index.class_names)
+
+    def more(rows: list[Patch]) -> Iterator[Patch]:
+        return endless(rows, size_of, seed)
+
     with counting("composition", total, "images") as counter:
         for label, (class_folder, name) in enumerate(zip(index.class_folders, index.class_names, strict=True)):
             (root / class_folder).mkdir(parents=True, exist_ok=True)
-            for slot, patches in enumerate(slots(table, composition, label, name, ipc)):
+            for slot, patches in enumerate(slots(table, composition, label, name, ipc, more)):
                 side = 1 if len(patches) == 1 and patches[0]["kind"] == "image" else factor
                 cells = numpy_generator(seed, "cells", label, slot).permutation(side**2)
                 canvas = torch.zeros(3, view, view, dtype=torch.uint8)
-                provenance = []
+                provenance: list[dict[str, Any]] = []
                 for patch, cell in zip(patches, cells.tolist(), strict=True):
                     box = (patch["x0"], patch["y0"], patch["x1"], patch["y1"])
                     row, column, size = cell // side, cell % side, view // side
                     pixels = read_image(index.root / patch["id"], box, size)
                     canvas[:, row * size : (row + 1) * size, column * size : (column + 1) * size] = pixels
-                    facts = {key: patch[key] for key in ("kind", "score", "cluster", "rank")}
+                    facts = {key: value for key, value in patch.items() if key in _FACTS}
                     provenance.append({"source": patch["id"], "box": list(box), "cell": [row, column], **facts})
                 file = f"{class_folder}/{slot:05d}.png"
                 Image.fromarray(canvas.permute(1, 2, 0).numpy()).save(root / file, compress_level=1)
@@ -126,7 +154,17 @@ def compose(
         root / "README.md", dataset_card(title, index, composition.factor, composition.whole, ipc, view, len(lines))
     )
     size = sum((root / str(line["file_name"])).stat().st_size for line in lines)
-    return {"images": len(lines), "image_bytes": size}
+    return {"images": len(lines), "image_bytes": size, **tell_repeats(lines)}
+
+
+def _sizes(index: Index) -> Callable[[str], tuple[int, int]]:
+    """Width and height by image id; looked up when they are first asked for."""
+
+    @cache
+    def rows() -> dict[str, int]:
+        return dict(zip(index.ids, range(len(index)), strict=True))
+
+    return lambda image: index.sizes_at(rows()[image])
 
 
 @dataclass(frozen=True)

@@ -24,12 +24,14 @@ class Evaluation:
         batch_size: Images per call.
         workers: Image-loading processes, for test sets that are not kept in memory.
         dd_ranking: Whether what DD-Ranking's scores need is trained too, and the scores are given.
+        quality: Whether every distilled set is compared with the real images in the teacher's features.
     """
 
     split: str = "test"
     batch_size: int = execution(500)
     workers: int = execution(0)
     dd_ranking: bool = False
+    quality: bool = True
 
     def __post_init__(self) -> None:
         if self.split not in ("test", "val"):

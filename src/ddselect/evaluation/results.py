@@ -8,6 +8,7 @@ from typing import Any
 
 from ddselect.config import Experiment
 from ddselect.evaluation.branch import Branch
+from ddselect.evaluation.quality import quality_of
 from ddselect.evaluation.twins import dd_ranking
 from ddselect.protocol.deviations import Case, deviations
 from ddselect.runtime.environment import capture_environment
@@ -46,6 +47,7 @@ def entry(experiment: Experiment, trained: Branch) -> dict[str, Any]:
         "gpu_peak_bytes": {name: done.gpu_peak_bytes for name, done in stages.items()},
         "reused": {name: done.reused for name, done in stages.items()},
         "fingerprints": {name: done.fingerprint for name, done in stages.items()},
+        **quality_of(stages["quality"].facts if "quality" in stages else None),
     }
 
 

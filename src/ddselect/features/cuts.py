@@ -27,8 +27,8 @@ class Boxes:
     size: int
 
 
-class Cuts(Dataset[list[Tensor]]):
-    """For each image one tensor (n, 3, size, size) uint8 for each group of boxes."""
+class Cuts(Dataset[tuple[int, list[Tensor]]]):
+    """For each image its row and one tensor (n, 3, size, size) uint8 for each group of boxes."""
 
     def __init__(self, index: Index, groups: Sequence[Boxes]) -> None:
         self.index, self.groups = index, groups
@@ -36,14 +36,14 @@ class Cuts(Dataset[list[Tensor]]):
     def __len__(self) -> int:
         return len(self.index)
 
-    def __getitem__(self, row: int) -> list[Tensor]:
+    def __getitem__(self, row: int) -> tuple[int, list[Tensor]]:
         image = decode_image(self.index.root / self.index.table["path"][row].as_py())
         cuts = []
         for group in self.groups:
             boxes = group.boxes[group.starts[row] : group.starts[row + 1]].tolist()
             views = [cut_image(image, (x0, y0, x1, y1), group.size) for x0, y0, x1, y1 in boxes]
             cuts.append(torch.stack(views) if views else torch.empty(0, 3, group.size, group.size, dtype=torch.uint8))
-        return cuts
+        return row, cuts
 
 
 @dataclass
@@ -51,15 +51,17 @@ class CutBatch:
     """The cuts of several images; not frozen, so that Lightning can move it to a device.
 
     Attributes:
+        rows: The images' rows.
         cuts: For each group (n, 3, size, size) uint8, those of one image after those of another.
         counts: For each group the number of cuts of each image.
     """
 
+    rows: list[int]
     cuts: list[Tensor]
     counts: list[list[int]]
 
 
-def as_batch(rows: list[list[Tensor]]) -> CutBatch:
+def as_batch(images: list[tuple[int, list[Tensor]]]) -> CutBatch:
     """The cuts of several images as a batch."""
-    groups = list(zip(*rows, strict=True))
-    return CutBatch([torch.cat(group) for group in groups], [[len(cuts) for cuts in group] for group in groups])
+    rows, groups = [row for row, _ in images], list(zip(*(cuts for _, cuts in images), strict=True))
+    return CutBatch(rows, [torch.cat(group) for group in groups], [[len(cuts) for cuts in group] for group in groups])

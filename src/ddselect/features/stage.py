@@ -1,4 +1,4 @@
-"""The features stage: the teacher's view of every candidate, once for all selections and seeds."""
+"""The features stage: the teacher's view, or another network's, of every candidate."""
 
 from pathlib import Path
 
@@ -17,29 +17,30 @@ from ddselect.runtime.fill import Loading, MakeTrainer, fill_shards
 from ddselect.scoring.table import Crops
 from ddselect.student.models import Classifier
 
-Row = tuple[Tensor, Tensor]
+Row = tuple[Tensor, ...]
 
 
 class _Embedding(pl.LightningModule):
     """A predict step turns cuts into features."""
 
-    def __init__(self, teacher: Classifier) -> None:
+    def __init__(self, network: Classifier) -> None:
         super().__init__()
-        self.teacher = teacher
+        self.network = network
 
     def predict_step(self, batch: CutBatch, batch_idx: int = 0) -> list[Row]:
-        """For each image the features (n, D) float16 of its crops and (1, D) of the whole of it."""
+        """For each image the features (n, D) float16 of its crops, if they are asked for, and (1, D) of the whole."""
         parts = []
         for cuts, counts in zip(batch.cuts, batch.counts, strict=True):
-            features = self.teacher.features(cuts.float() / 255).half().cpu()
+            features = self.network.features(cuts.float() / 255).half().cpu()
             if not features.isfinite().all():
-                raise NumericalError("the teacher's features are not finite in float16")
+                raise NumericalError("features are not finite in float16")
             parts.append(torch.split(features, counts))
         return list(zip(*parts, strict=True))
 
 
 def _write(path: Path, rows: list[Row]) -> None:
-    write_tensors(path, {kind: torch.cat(parts) for kind, parts in zip(KINDS, zip(*rows, strict=True), strict=True)})
+    parts = list(zip(*rows, strict=True))  # without crops, the whole images alone
+    write_tensors(path, {kind: torch.cat(found) for kind, found in zip(KINDS[-len(parts) :], parts, strict=True)})
 
 
 def patch_side(crops: Crops, index: Index, view: int) -> int:
@@ -50,8 +51,8 @@ def patch_side(crops: Crops, index: Index, view: int) -> int:
 
 def embed_candidates(
     index: Index,
-    crops: Crops,
-    teacher: Classifier,
+    crops: Crops | None,
+    network: Classifier,
     settings: Features,
     view: int,
     make_trainer: MakeTrainer,
@@ -60,9 +61,9 @@ def embed_candidates(
     """Embeds the candidates whose shards are missing: ``shard-*.safetensors`` with ``crop`` and ``image`` features.
 
     Args:
-        index: The scored images.
-        crops: Their boxes.
-        teacher: The teacher, in evaluation mode.
+        index: The images that have candidates.
+        crops: Their boxes; None for the whole images alone.
+        network: What embeds them, in evaluation mode.
         settings: Sizes of shards and batches, and reading processes.
         view: Side in pixels of the square view that is composed and trained on.
         make_trainer: Makes a trainer with the given callbacks.
@@ -72,15 +73,16 @@ def embed_candidates(
         UserError: An image cannot be read.
         NumericalError: A feature is not finite.
     """
-    whole = Boxes(np.arange(len(index) + 1), index.square_boxes(), view)
-    patches = Boxes(crops.starts, crops.boxes, patch_side(crops, index, view))
+    groups = [Boxes(np.arange(len(index) + 1), index.square_boxes(), settings.shown(view))]
+    if crops is not None:
+        groups.insert(0, Boxes(crops.starts, crops.boxes, settings.shown(patch_side(crops, index, view))))
     fill_shards(
         feature_shards(folder, len(index), settings.shard_size),
-        lambda: _Embedding(teacher),
-        Cuts(index, [patches, whole]),
+        lambda: _Embedding(network),
+        Cuts(index, groups),
         _write,
         make_trainer,
         Loading(settings.batch_size, settings.workers, as_batch),
         "features",
     )
-    return {"images": len(index), "crops": len(crops.boxes)}
+    return {"images": len(index), "crops": len(crops.boxes) if crops is not None else 0}

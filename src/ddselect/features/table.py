@@ -16,19 +16,20 @@ def feature_shards(folder: Path, rows: int, size: int) -> ShardPlan:
 
 
 class FeatureTable:
-    """Features of the crops and whole images of a score table; only what is asked for is held in memory."""
+    """Features of crops and whole images, or of these alone; only what is asked for is held in memory."""
 
-    def __init__(self, plan: ShardPlan, starts: np.ndarray) -> None:
-        """A table of finished shards; ``starts`` (N + 1,) says where each image's crops begin among all."""
+    def __init__(self, plan: ShardPlan, starts: np.ndarray | None = None) -> None:
+        """A table of finished shards; ``starts`` (N + 1,) says where each image's crops begin, if there are crops."""
         self.plan, self.starts = plan, starts
 
     def read(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """By kind, float32 features (M, D) of the crops and (n, D) of the whole images of some rows (n,), rising."""
-        found: dict[str, list[np.ndarray]] = {kind: [] for kind in KINDS}
+        found: dict[str, list[np.ndarray]] = {kind: [] for kind in (KINDS if self.starts is not None else ("image",))}
         for shard in np.unique(rows // self.plan.size):
             mine = rows[rows // self.plan.size == shard]
             tensors, begin = load_file(self.plan.path(int(shard))), int(shard) * self.plan.size
-            crops = [np.arange(self.starts[row], self.starts[row + 1]) for row in mine]
-            found["crop"].append(tensors["crop"][np.concatenate(crops) - self.starts[begin]])
+            if self.starts is not None:
+                crops = [np.arange(self.starts[row], self.starts[row + 1]) for row in mine]
+                found["crop"].append(tensors["crop"][np.concatenate(crops) - self.starts[begin]])
             found["image"].append(tensors["image"][mine - begin])
         return {kind: np.concatenate(parts).astype(np.float32) for kind, parts in found.items()}

@@ -16,6 +16,7 @@ from ddselect.report.figures import draw_curves, read_curves
 from ddselect.report.gallery import galleries
 from ddselect.report.maps import build_maps
 from ddselect.report.pictures import SHARP, shown_classes
+from ddselect.report.quality import quality_lines
 from ddselect.report.settings import Report
 from ddselect.report.stages import duration, environment_lines, size, stage_lines, stage_sums
 from ddselect.runtime.files import write_text
@@ -62,6 +63,7 @@ def write_report(
             trainings=across_trainings(entries),
             dd_ranking=results["dd_ranking"],
             scores=SCORES,
+            qualities=quality_lines(entries),
             classes=len(index.class_names),
             shown=len(shown_classes(len(index.class_names))),
             galleries=galleries(trained, index.class_names, settings.images_per_class),

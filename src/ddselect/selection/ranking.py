@@ -4,6 +4,10 @@ import warnings
 
 import numpy as np
 
+from ddselect.runtime.seeds import numpy_generator
+
+_FEW_CLUSTERS = 50
+
 
 def levels(limit: int) -> list[int]:
     """The 1-2-5 series up to a limit, and the limit: 1, 2, 5, 10, 20, 50, 100 ..."""
@@ -29,41 +33,66 @@ def embedding(features: np.ndarray, components: int, seed: int) -> np.ndarray:
 
 
 def nested_order(
-    scores: np.ndarray, features: np.ndarray, pick: str, depth: int, seed: int
+    scores: np.ndarray | None,
+    features: np.ndarray,
+    pick: str,
+    depth: int,
+    seed: int,
+    clusters_per_pick: float = 1.0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Orders candidates by k-means with a growing number of clusters.
 
-    At every level k of the 1-2-5 series the candidates are clustered into k clusters; those clusters that hold nothing
-    chosen before give one member each, clusters with better members first, until k are chosen. So each prefix covers
-    the class about as well as a clustering of its own size, and a larger IPC extends a smaller one. Beyond ``depth``,
-    the order is by score.
+    At every level k of the 1-2-5 series the candidates are clustered into k clusters (times ``clusters_per_pick``).
+    Those clusters of which fewest candidates are chosen give one more each, better ones first, until k are chosen:
+    with one cluster for each pick these are the clusters that hold nothing chosen before. So each prefix covers the
+    class about as well as a clustering of its own size, and a larger IPC extends a smaller one. Of equals the first
+    comes first. Beyond ``depth``, the order is by score.
 
     Args:
-        scores: (N,) larger is better.
+        scores: (N,) larger is better. None: candidates from larger clusters are better, and beyond ``depth`` the order
+            is the given one.
         features: (N, D) embedding, as :func:`embedding` makes it.
         pick: The member that a cluster gives: ``best`` score, or ``nearest`` to the centroid.
         depth: Number of candidates to order by clusters.
         seed: Seed of k-means.
+        clusters_per_pick: Clusters for each candidate that is picked.
 
     Returns:
         (N,) order and (N,) cluster of each in that order: the cluster of the last level.
     """
-    count = len(scores)
+    count = len(features)
     chosen: list[int] = []
     clusters = np.zeros(count, dtype=np.int32)
     for level in levels(min(depth, count)):
-        clusters, distance = _cluster(features, level, seed)
-        taken = set(clusters[chosen].tolist())
-        best = _members(clusters, -scores if pick == "best" else distance, level)
-        fresh = sorted((m for m in best if clusters[m] not in taken), key=lambda m: -scores[m])
-        chosen += fresh[: level - len(chosen)]
-        if len(chosen) < level:  # empty clusters, as with duplicates: fill by score
-            before = set(chosen)
-            rest = [i for i in np.argsort(-scores, kind="stable").tolist() if i not in before]
-            chosen += rest[: level - len(chosen)]
-    late = np.setdiff1d(np.argsort(-scores, kind="stable"), chosen, assume_unique=True)
+        number = min(count, max(1, round(level * clusters_per_pick)))
+        clusters, distance = _cluster(features, number, seed)
+        worth = np.bincount(clusters, minlength=number)[clusters] if scores is None else scores
+        rank = _ranks(distance if pick == "nearest" or scores is None else -scores)
+        chosen += _round_robin(clusters, rank, worth, chosen, level - len(chosen))
+    by_worth = np.arange(count) if scores is None else np.argsort(-scores, kind="stable")
+    late = np.setdiff1d(by_worth, chosen, assume_unique=True)
     order = np.concatenate([np.array(chosen, dtype=np.int64), late])
     return order, clusters[order]
+
+
+def _ranks(cost: np.ndarray) -> np.ndarray:
+    """(N,) place of each candidate, the lowest cost first."""
+    ranks = np.empty(len(cost), dtype=np.int64)
+    ranks[np.argsort(cost, kind="stable")] = np.arange(len(cost))
+    return ranks
+
+
+def _round_robin(clusters: np.ndarray, rank: np.ndarray, worth: np.ndarray, chosen: list[int], count: int) -> list[int]:
+    """``count`` more candidates, from the clusters that hold fewest of those chosen: of each its first by ``rank``.
+
+    Where clusters are level, the candidate of the highest worth comes first.
+    """
+    free = np.setdiff1d(np.arange(len(clusters)), chosen)
+    free = free[np.lexsort([rank[free], clusters[free]])]
+    held = np.bincount(clusters[chosen], minlength=clusters.max() + 1)
+    begins = np.searchsorted(clusters[free], clusters[free])  # where each one's cluster begins
+    turn = held[clusters[free]] + np.arange(len(free)) - begins
+    return free[np.lexsort([free, -worth[free], turn])][:count].tolist()
 
 
 def _cluster(points: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -71,14 +100,27 @@ def _cluster(points: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.
     from sklearn.cluster import KMeans  # a second to import
     from sklearn.exceptions import ConvergenceWarning
 
+    start = "k-means++" if count <= _FEW_CLUSTERS else _spread(points, count, seed)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct points than clusters is handled above
-        fitted = KMeans(count, n_init=1, max_iter=30, random_state=seed % 2**32).fit(points)
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct points than clusters: some stay empty
+        fitted = KMeans(count, init=start, n_init=1, max_iter=30, random_state=seed % 2**32).fit(points)
     distance = ((points - fitted.cluster_centers_[fitted.labels_]) ** 2).sum(1)
     return fitted.labels_.astype(np.int32), distance
 
 
-def _members(clusters: np.ndarray, cost: np.ndarray, count: int) -> list[int]:
-    """For each cluster that is not empty, its member of lowest cost."""
-    groups = [np.flatnonzero(clusters == cluster) for cluster in range(count)]
-    return [int(group[np.argmin(cost[group])]) for group in groups if len(group)]
+def _spread(points: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """(count, D) points to start k-means from (k-means++, Arthur & Vassilvitskii 2007).
+
+    scikit-learn tries several candidates for each of them, which with hundreds of clusters takes longer than all else.
+    """
+    random, norms = numpy_generator(seed, "k-means++"), (points**2).sum(1)
+    picks = [int(random.integers(len(points)))]
+    nearest = np.full(len(points), np.inf)
+    while len(picks) < count:
+        last = picks[-1]
+        nearest = np.minimum(nearest, np.maximum(norms + norms[last] - 2 * (points @ points[last]), 0))
+        nearest[last] = 0
+        share = np.cumsum(nearest, dtype=np.float64)
+        # where all points are at distance 0 the last one is taken again, and its cluster stays empty
+        picks.append(min(int(np.searchsorted(share, random.random() * share[-1], side="right")), len(points) - 1))
+    return points[picks]

@@ -76,18 +76,15 @@ def read_selection(folder: Path) -> pa.Table:
 
 
 def first(table: pa.Table, label: int, kind: str, count: int, class_name: str) -> list[dict[str, object]]:
-    """The first ``count`` rows of a class and kind.
+    """The first ``count`` rows of a class and kind, or all where there are fewer.
 
     Raises:
-        UserError: There are fewer.
+        UserError: There are none, and some are asked for.
     """
     if count == 0:
         return []
     mine = pc.and_(pc.equal(table["label"], label), pc.equal(table["kind"], kind))
     rows = table.filter(pc.and_(mine, pc.less(table["rank"], count))).sort_by("rank").to_pylist()
-    if len(rows) < count:
-        raise UserError(
-            f"class '{class_name}' has {len(rows)} candidates of kind {kind}, {count} are needed: lower ipc, or change "
-            "composition.whole (the share of whole images)"
-        )
+    if not rows:
+        raise UserError(f"class '{class_name}' has no candidates of kind {kind} in this selection, {count} are needed")
     return rows

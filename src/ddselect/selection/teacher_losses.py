@@ -1,60 +1,105 @@
-"""A teacher's loss on parts of images: what RDED ranks by."""
+"""The losses stage: random crops of every image, and the teacher's loss on the best of them and on the whole."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import pyarrow.compute as pc
+import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
-from torch.utils.data import DataLoader
+from torch import Tensor
 
 from ddselect.dataset.index import Index
-from ddselect.features.cuts import Boxes, Cuts, as_batch
-from ddselect.runtime.progress import counting
+from ddselect.features.cuts import Boxes, CutBatch, Cuts, as_batch
+from ddselect.runtime.errors import NumericalError
+from ddselect.runtime.fill import Loading, MakeTrainer, fill_shards
+from ddselect.runtime.seeds import numpy_generator
+from ddselect.scoring.table import merge, score_shards, write_rows
+from ddselect.selection.random_boxes import random_boxes
+from ddselect.selection.rded import TeacherSelection
 from ddselect.student.models import Classifier
 
-_BATCH = 256
+_BATCH, _SHARD = 256, 2000  # images
 
 
-@dataclass(frozen=True)
-class Views:
-    """One part of each image, shown to a teacher at one size.
+class _Judge(pl.LightningModule):
+    """A predict step turns the crops and the whole of some images into rows of the score table."""
 
-    Attributes:
-        boxes: (N, 4) boxes in the files' pixels.
-        size: Side in pixels that boxes are resized to.
-        padded_to: If above ``size``, the box is centred on black of this side, as the public RDED code does.
-    """
+    def __init__(self, teacher: Classifier, index: Index, boxes: np.ndarray, margin: int) -> None:
+        super().__init__()
+        self.teacher, self.boxes, self.margin = teacher, boxes, margin
+        self.ids, self.labels = index.ids, torch.from_numpy(index.labels)
+        self.wholes = index.square_boxes()
 
-    boxes: np.ndarray
-    size: int
-    padded_to: int = 0
+    def predict_step(self, batch: CutBatch, batch_idx: int = 0) -> list[dict[str, object]]:
+        """Rows (:data:`ddselect.scoring.table.SCHEMA`) without maps; a score is a loss with its sign turned."""
+        (crops, wholes), rows = batch.cuts, batch.rows
+        count = len(rows)
+        labels = self.labels[rows].to(self.device)
+        of_crops = self._losses(crops, labels.repeat_interleave(len(crops) // count), self.margin)
+        of_wholes = self._losses(wholes, labels, 0)
+        best_loss, best = of_crops.view(count, -1).min(1)
+        return [
+            {
+                "id": self.ids[row],
+                "label": int(self.labels[row]),
+                "image_score": -float(of_wholes[number]),
+                "boxes": self.boxes[row, int(best[number])].tolist(),
+                "scores": [-float(best_loss[number])],
+                "losses": [float(best_loss[number])],
+            }
+            for number, row in enumerate(rows)
+        ]
+
+    def _losses(self, cuts: Tensor, labels: Tensor, margin: int) -> Tensor:
+        """Cross-entropies (N,) of cuts (N, 3, s, s) uint8, on black that shows as much as ``margin`` asks for."""
+        images = cuts.float() / 255
+        if margin:
+            images = self.teacher.pad_black(images, (margin // 2, margin - margin // 2) * 2)
+        losses = F.cross_entropy(self.teacher(images).float(), labels, reduction="none").cpu()
+        if not losses.isfinite().all():
+            raise NumericalError("the teacher's loss on a crop or an image is not finite")
+        return losses
 
 
-@torch.inference_mode()
-def teacher_losses(teacher: Classifier, index: Index, groups: Sequence[Views]) -> list[np.ndarray]:
-    """Cross-entropies (N,) float32 of the images' own labels, for each group; each image is decoded once for all.
+def judge_crops(
+    index: Index,
+    teacher: Classifier,
+    method: TeacherSelection,
+    view: int,
+    seed: int,
+    make_trainer: MakeTrainer,
+    folder: Path,
+) -> dict[str, object]:
+    """Judges the images whose shards are missing and writes the merged table, as scoring does.
 
     Args:
-        teacher: The teacher, in evaluation mode.
         index: The images.
-        groups: What to show.
+        teacher: The teacher, in evaluation mode.
+        method: Which crops it asks for.
+        view: Side in pixels of the square view.
+        seed: Seed of the crops.
+        make_trainer: Makes a trainer with the given callbacks.
+        folder: Where shards are, or will be.
+
+    Raises:
+        UserError: An image cannot be read.
+        NumericalError: A loss is not finite.
     """
-    device, labels = next(teacher.parameters()).device, torch.from_numpy(index.labels)
-    cuts = Cuts(index, [Boxes(np.arange(len(index) + 1), group.boxes, group.size) for group in groups])
-    losses: list[list[np.ndarray]] = [[] for _ in groups]
-    done = 0
-    with counting("teacher losses", len(index), "images") as counter:
-        for batch in DataLoader(cuts, _BATCH, collate_fn=as_batch):
-            count = len(batch.counts[0])
-            targets = labels[done : done + count].to(device)
-            for group, views, found in zip(groups, batch.cuts, losses, strict=True):
-                images = views.to(device).float() / 255
-                if group.padded_to > group.size:
-                    left = (group.padded_to - group.size) // 2
-                    right = group.padded_to - group.size - left
-                    images = teacher.pad_black(images, (left, right, left, right))
-                found.append(F.cross_entropy(teacher(images).float(), targets, reduction="none").cpu().numpy())
-            done += count
-            counter.advance(count)
-    return [np.concatenate(found) for found in losses]
+    size = max(1, round(method.size * view))
+    random = [numpy_generator(seed, "rded", number) for number in range(method.crops)]
+    boxes = np.stack([random_boxes(index, method.area, view, generator) for generator in random], 1)
+    every, starts = np.arange(len(index) + 1), method.crops * np.arange(len(index) + 1)
+    groups = [Boxes(starts, boxes.reshape(-1, 4), size), Boxes(every, index.square_boxes(), view)]
+    plan = score_shards(folder, len(index), _SHARD)
+    fill_shards(
+        plan,
+        lambda: _Judge(teacher, index, boxes, view - size if method.padded else 0),
+        Cuts(index, groups),
+        write_rows,
+        make_trainer,
+        Loading(_BATCH, -1, as_batch),
+        "teacher losses",
+    )
+    table = merge(plan)
+    return {"images": len(table), "mean_image_loss": round(-float(pc.mean(table["image_score"]).as_py()), 4)}

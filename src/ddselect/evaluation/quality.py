@@ -1,0 +1,134 @@
+"""How good a distilled set is beside the accuracy that it gives: where it lies among the real images of its classes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from ddselect.composition.compose import Distilled
+from ddselect.dataset.index import Index
+from ddselect.evaluation.localisation import coverage, true_boxes
+from ddselect.features.table import FeatureTable
+from ddselect.student.models import Classifier
+
+VERSION = 1
+NEIGHBOURS = 5  # k of Naeem et al.
+_BATCH = 256
+
+
+def measure_quality(
+    distilled: Distilled, index: Index, features: FeatureTable, teacher: Classifier
+) -> dict[str, object]:
+    """Quality in the teacher's features, each value the mean over the classes that have it.
+
+    Args:
+        distilled: The distilled set.
+        index: The training images.
+        features: The teacher's features of all of them.
+        teacher: The teacher, in evaluation mode.
+
+    Returns:
+        ``quality``: the values of :func:`class_quality`, and the teacher's mean cross-entropy on the distilled images.
+        ``localisation``: see :func:`found_regions`.
+    """
+    embedded, loss = _embed(distilled, teacher)
+    labels, found = distilled.labels.numpy(), []
+    for label in range(len(index.class_names)):
+        real = features.read(np.flatnonzero(index.labels == label))["image"]
+        found.append(class_quality(real, embedded[labels == label]))
+    quality = {name: _mean([values[name] for values in found]) for name in found[0]}
+    return {
+        "quality": {**quality, "teacher_loss": round(loss, 4)},
+        "localisation": found_regions(distilled.metadata, index),
+    }
+
+
+def class_quality(real: np.ndarray, distilled: np.ndarray, neighbours: int = NEIGHBOURS) -> dict[str, float | None]:
+    """Values of one class; None where there are too few images to say.
+
+    Coverage and density are those of Naeem et al. ("Reliable fidelity and diversity metrics for generative models",
+    ICML 2020). A ball lies around every real image and reaches to its k-th nearest real neighbour (to the farthest one
+    in a class of fewer images). A distilled whole image is one of the real ones and always lies in its own ball.
+
+    Args:
+        real: (N, D) features of the class's training images.
+        distilled: (M, D) features of its distilled images.
+        neighbours: k.
+
+    Returns:
+        coverage: Share of the balls that hold a distilled image, 0 to 1: how much of the class is represented.
+        density: Balls that hold a distilled image, on average, divided by k: around 1 or above in the thick of the
+            class, 0 outside.
+        diversity: Mean distance of two distilled images, divided by that of two real ones.
+        redundancy: Mean cosine similarity of a distilled image to the most similar other one, up to 1.
+    """
+    covered = density = diversity = redundancy = None
+    if len(real) > 1:
+        among = distances(real, real)
+        k = min(neighbours, len(real) - 1)
+        reach = np.partition(among, k, axis=1)[:, k]  # the nearest one is the image itself
+        inside = distances(real, distilled) <= reach[:, None]
+        covered, density = float(inside.any(1).mean()), float(inside.sum() / (k * len(distilled)))
+        spread = among.sum() / (len(real) * (len(real) - 1))
+        if len(distilled) > 1 and spread > 0:
+            diversity = distances(distilled, distilled).sum() / (len(distilled) * (len(distilled) - 1)) / spread
+    if len(distilled) > 1:
+        unit = distilled / np.maximum(np.linalg.norm(distilled, axis=1, keepdims=True), 1e-12)
+        similarity = unit @ unit.T
+        np.fill_diagonal(similarity, -np.inf)
+        redundancy = float(similarity.max(1).mean())
+    return {"coverage": covered, "density": density, "diversity": diversity, "redundancy": redundancy}
+
+
+def distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """(N, M) Euclidean distances of points (N, D) and (M, D)."""
+    found: np.ndarray = torch.cdist(torch.from_numpy(one), torch.from_numpy(other)).numpy()
+    return found
+
+
+def found_regions(metadata: list[dict[str, Any]], index: Index) -> dict[str, float] | None:
+    """How well the selected crops cover the true boxes; None without true boxes or crops.
+
+    Returns:
+        crops: Number of crops, each counted as often as it is used.
+        coverage: Mean share of the true box that a crop covers.
+        half: Percentage of the crops that cover half of it or more.
+    """
+    truth = true_boxes(index)
+    crops = [patch for entry in metadata for patch in entry["patches"] if patch["kind"] == "crop"]
+    if truth is None or not crops:
+        return None
+    rows = dict(zip(index.ids, range(len(index)), strict=True))
+    shares = coverage(
+        np.array([patch["box"] for patch in crops]), truth[[rows[str(patch["source"])] for patch in crops]]
+    )
+    return {
+        "crops": len(crops),
+        "coverage": round(float(shares.mean()), 4),
+        "half": round(100 * float((shares >= 0.5).mean()), 2),
+    }
+
+
+@torch.inference_mode()
+def _embed(distilled: Distilled, teacher: Classifier) -> tuple[np.ndarray, float]:
+    """Features (M, D) float32, and the mean cross-entropy."""
+    device = next(teacher.parameters()).device
+    features, losses = [], []
+    for start in range(0, len(distilled.labels), _BATCH):
+        images, labels = (part[start : start + _BATCH].to(device) for part in (distilled.images, distilled.labels))
+        embedded = teacher.features(images.float() / 255)
+        losses.append(F.cross_entropy(teacher.head(embedded).float(), labels, reduction="none"))
+        features.append(embedded.float().cpu())
+    return torch.cat(features).numpy(), float(torch.cat(losses).mean())
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return round(float(np.mean(known)), 4) if known else None
+
+
+def quality_of(facts: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The part of an entry of ``results.json`` that a finished comparison gives."""
+    return {name: facts[name] if facts else None for name in ("quality", "localisation")}

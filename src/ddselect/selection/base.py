@@ -1,0 +1,134 @@
+"""The ``selection`` group: what a method may look at, and what it gives back."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+from ddselect.dataset.index import Index
+from ddselect.features.table import FeatureTable
+from ddselect.runtime.errors import UserError
+from ddselect.runtime.hardware import one_thread_each
+from ddselect.runtime.progress import counting
+from ddselect.runtime.shards import ShardPlan
+from ddselect.scoring.candidates import scored_images
+from ddselect.scoring.table import crops_of, read_scores
+from ddselect.selection.table import Candidates, ranked
+
+VERSION = 4
+Order = tuple[np.ndarray, np.ndarray]  # (n,) candidates, best first, and (n,) the cluster of each, -1 for none
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a method may look at.
+
+    Attributes:
+        index: The training images.
+        view: Side in pixels of the square view that is composed and trained on.
+        seed: Seed of everything random in the selection.
+        scores: Folder of the candidates and their scores, by the prior or by the teacher as the method asked for; None
+            if it asked for none.
+        features: The shards of the candidates' features, if the method asked for them.
+    """
+
+    index: Index
+    view: int
+    seed: int
+    scores: Path | None = None
+    features: ShardPlan | None = None
+
+
+@dataclass
+class Selection:
+    """A method of selection; see ``conf/selection/``.
+
+    Attributes:
+        name: Name in results and reports.
+        whole: Share of the distilled images that are whole images rather than stitched crops: what
+            ``composition.whole`` is unless it is set.
+        scored_by: Who makes and scores its candidates: ``prior``, ``teacher``, or nobody ("").
+        limit: False for a method that takes all images whatever the IPC.
+    """
+
+    name: str
+    whole: float
+
+    scored_by: ClassVar[str] = ""
+    limit: ClassVar[bool] = True
+
+    @property
+    def needs_features(self) -> bool:
+        """Whether it looks at features of the candidates."""
+        return False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.whole <= 1:
+            raise UserError(f"selection.whole={self.whole}: a share from 0 to 1 is needed")
+
+    def rank(self, material: Material) -> list[pa.Table]:
+        """Ranks crops and whole images within every class: tables of :data:`ddselect.selection.table.SCHEMA`."""
+        raise UserError(f"selection {self.name}: class {type(self).__name__} ranks nothing")
+
+
+@dataclass
+class CandidateSelection(Selection):
+    """A method that orders the scored crops and whole images of each class on their own."""
+
+    def order(self, scores: np.ndarray, features: np.ndarray | None, kind: str, label: int, seed: int) -> Order:
+        """The order of a class's candidates of one kind.
+
+        Args:
+            scores: (n,) float32, larger is better.
+            features: (n, D) float32, if the method needs them.
+            kind: ``crop`` or ``image``.
+            label: The class.
+            seed: Seed of the selection.
+        """
+        raise UserError(f"selection {self.name}: class {type(self).__name__} orders nothing")
+
+    def rank(self, material: Material) -> list[pa.Table]:
+        if material.scores is None:
+            raise ValueError(f"the selection {self.name} needs scores")
+        table = read_scores(material.scores)
+        index, crops = scored_images(material.index, table), crops_of(table)
+        features = None
+        if self.needs_features:
+            if material.features is None:
+                raise ValueError(f"the selection {self.name} needs features")
+            features = FeatureTable(material.features, crops.starts)
+        whole, image_scores = index.square_boxes(), table["image_score"].to_numpy().astype(np.float32)
+        del table
+
+        def rank_class(label: int, rows: np.ndarray) -> list[pa.Table]:
+            mine = np.concatenate([np.arange(crops.starts[row], crops.starts[row + 1]) for row in rows])
+            embedded = features.read(rows) if features else {}
+            found = []
+            for kind, candidates in (
+                ("crop", Candidates(crops.rows[mine], crops.boxes[mine], crops.scores[mine])),
+                ("image", Candidates(rows, whole[rows], image_scores[rows])),
+            ):
+                order, clusters = self.order(candidates.scores, embedded.get(kind), kind, label, material.seed)
+                found.append(ranked(candidates.take(order), clusters, index, label, kind))
+            return found
+
+        labels, by_class, parts = range(len(index.class_names)), list(rows_by_class(index)), []
+        with counting(self.name, len(by_class), "classes") as counter, one_thread_each() as pool:
+            for part in pool.map(rank_class, labels, by_class):
+                parts += part
+                counter.advance()
+        return parts
+
+
+def rows_by_class(index: Index) -> Iterator[np.ndarray]:
+    """Row numbers of each class, rising."""
+    order = np.argsort(index.labels, kind="stable")
+    yield from np.split(order, np.searchsorted(index.labels[order], np.arange(1, len(index.class_names))))
+
+
+def unclustered(order: np.ndarray) -> Order:
+    """An order without clusters."""
+    return order, np.full(len(order), -1, dtype=np.int32)

@@ -1,0 +1,65 @@
+"""The method: the difference score of a diffusion prior, clusters within the class."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from ddselect.runtime.errors import UserError
+from ddselect.runtime.seeds import key64
+from ddselect.selection.base import CandidateSelection, Order, unclustered
+from ddselect.selection.ranking import embedding, nested_order
+
+
+@dataclass
+class DiffusionSelection(CandidateSelection):
+    """Difference score, k-means within the class on features, one member of each cluster.
+
+    Attributes:
+        keep: Share of a class's candidates that stay: those with the lowest scores go first.
+        crop_pick: Which crop a cluster gives: ``best`` score, ``nearest`` to the centroid, or ``top``: by score alone,
+            without clusters.
+        image_pick: The same for whole images.
+        clusters_per_pick: Clusters for each candidate that is picked.
+        components: Principal components of the features that are clustered, where there are more; 0 for all.
+        depth: Number of candidates per class and kind ordered by clusters; the rest follows by score.
+    """
+
+    keep: float = 0.8
+    crop_pick: str = "nearest"
+    image_pick: str = "best"
+    clusters_per_pick: float = 1.0
+    components: int = 64
+    depth: int = 400
+
+    scored_by: ClassVar[str] = "prior"
+
+    @property
+    def needs_features(self) -> bool:
+        return {self.crop_pick, self.image_pick} != {"top"}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.keep <= 1:
+            raise UserError(f"selection.keep={self.keep}: a share above 0, up to 1, is needed")
+        for name in ("crop_pick", "image_pick"):
+            if getattr(self, name) not in ("best", "nearest", "top"):
+                raise UserError(f"selection.{name}={getattr(self, name)}: choose best, nearest or top")
+        if self.clusters_per_pick <= 0:
+            raise UserError(f"selection.clusters_per_pick={self.clusters_per_pick}: a number above 0 is needed")
+        for name, least in (("components", 0), ("depth", 1)):
+            if getattr(self, name) < least:
+                raise UserError(f"selection.{name}={getattr(self, name)}: at least {least} is needed")
+
+    def order(self, scores: np.ndarray, features: np.ndarray | None, kind: str, label: int, seed: int) -> Order:
+        """Those that stay, by clusters; then the others by score."""
+        pick = self.crop_pick if kind == "crop" else self.image_pick
+        by_score = np.argsort(-scores, kind="stable")
+        if pick == "top" or features is None:
+            return unclustered(by_score)
+        kept = by_score[: max(1, round(self.keep * len(scores)))]
+        key = key64(seed, "k-means")
+        points = embedding(features[kept], self.components, key)
+        order, clusters = nested_order(scores[kept], points, pick, self.depth, key, self.clusters_per_pick)
+        late, none = unclustered(by_score[len(kept) :])
+        return np.concatenate([kept[order], late]), np.concatenate([clusters, none])

@@ -1,0 +1,52 @@
+"""RDED, and the candidates that it shares with the coresets: random crops, judged by the teacher."""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from ddselect.runtime.errors import UserError
+from ddselect.selection.base import CandidateSelection, Order, unclustered
+from ddselect.selection.random_boxes import check_area
+
+LOSSES_VERSION = 1  # of what the stage writes
+
+
+@dataclass
+class TeacherSelection(CandidateSelection):
+    """A method whose candidates are whole images and, of some random crops of each, the one of lowest teacher loss.
+
+    Attributes:
+        crops: Random crops per image.
+        size: Side of the result as a share of the view: crops are resized to it.
+        area: Smallest and largest area of a crop as shares of the view; equal to fix the size.
+        padded: Whether the teacher sees a crop centred on black in a full-size image, as in RDED's public code.
+    """
+
+    crops: int = 5
+    size: float = 0.5
+    area: list[float] = field(default_factory=lambda: [0.25, 0.25])
+    padded: bool = False
+
+    scored_by: ClassVar[str] = "teacher"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.crops < 1:
+            raise UserError(f"selection.crops={self.crops}: at least 1 is needed")
+        if not 0 < self.size <= 1:
+            raise UserError(f"selection.size={self.size}: a share above 0, up to 1, is needed")
+        check_area(self.area)
+
+    @property
+    def crop_settings(self) -> dict[str, object]:
+        """What decides, beside the seed, which crops stay: methods that agree in it share the teacher's work."""
+        return {"crops": self.crops, "size": self.size, "area": self.area, "padded": self.padded}
+
+
+@dataclass
+class RDEDSelection(TeacherSelection):
+    """RDED (Sun et al., CVPR 2024): the crops with the lowest teacher loss; whole images likewise."""
+
+    def order(self, scores: np.ndarray, features: np.ndarray | None, kind: str, label: int, seed: int) -> Order:
+        return unclustered(np.argsort(-scores, kind="stable"))

@@ -1,0 +1,68 @@
+"""What selections look at, made of a small index and an untrained teacher."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from ddselect.dataset.index import Index
+from ddselect.features.settings import Features
+from ddselect.features.stage import embed_candidates
+from ddselect.features.table import feature_shards
+from ddselect.runtime.files import write_table
+from ddselect.runtime.shards import ShardPlan
+from ddselect.runtime.trainer import TrainerSettings
+from ddselect.scoring.table import MERGED, crops_of, read_scores
+from ddselect.selection.base import Material, Selection
+from ddselect.selection.rded import TeacherSelection
+from ddselect.selection.teacher_losses import judge_crops
+from tests.helpers.models import tiny_teacher
+
+VIEW = 16
+SHARD = 25  # cuts through classes
+
+
+@dataclass
+class Bench:
+    """Stages of an index of three classes, each made when it is first asked for."""
+
+    index: Index
+    root: Path
+
+    @cached_property
+    def scores(self) -> Path:
+        """A score table with two boxes for every image but the first, which has room for one."""
+        random, rows = np.random.default_rng(0), []
+        for i, (image, (width, height)) in enumerate(zip(self.index.ids, self.index.sizes().tolist(), strict=True)):
+            x, y = (width - 12) // 2, (height - 12) // 2
+            boxes = [x, y, x + 12, y + 12] + ([0, 0, 12, 12] if i else [])
+            values = sorted(random.random(len(boxes) // 4).tolist(), reverse=True)
+            rows.append({"id": image, "label": int(self.index.labels[i]), "image_score": random.random(),
+                         "boxes": boxes, "scores": values})  # fmt: skip
+        types = {"boxes": pa.list_(pa.int32()), "scores": pa.list_(pa.float32()), "image_score": pa.float32()}
+        fields = [(name, types.get(name, pa.string() if name == "id" else pa.int64())) for name in rows[0]]
+        write_table(self.root / "scores" / MERGED, pa.Table.from_pylist(rows, schema=pa.schema(fields)))
+        return self.root / "scores"
+
+    def losses(self, method: TeacherSelection, seed: int) -> Path:
+        """The losses stage of a method and seed."""
+        folder = self.root / f"losses-{method.crop_settings}-{seed}"
+        judge_crops(self.index, tiny_teacher(3), method, VIEW, seed, TrainerSettings().parallel, folder)
+        return folder
+
+    def features(self, scores: Path) -> ShardPlan:
+        """Features of the candidates of a score table."""
+        folder, settings = self.root / f"features-{scores.name}", Features("teacher", shard_size=SHARD, batch_size=8)
+        crops = crops_of(read_scores(scores))
+        embed_candidates(self.index, crops, tiny_teacher(3), settings, VIEW, TrainerSettings().parallel, folder)
+        return feature_shards(folder, len(self.index), SHARD)
+
+    def material(self, method: Selection, seed: int = 0) -> Material:
+        """What a method asks for."""
+        scores = None
+        if method.scored_by:
+            scores = self.losses(method, seed) if isinstance(method, TeacherSelection) else self.scores
+        features = self.features(scores) if scores and method.needs_features else None
+        return Material(self.index, VIEW, seed, scores, features)
