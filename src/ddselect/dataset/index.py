@@ -100,13 +100,14 @@ def build_index(dataset: Dataset, folder: Path) -> dict[str, object]:
     """
     root = dataset.provide(folder)
     files = dataset.files(root)
-    folders = sorted({file.folder for file in files})
+    folders = dataset.class_folders()
+    labels = {name: label for label, name in enumerate(folders)}
     names = dataset.class_names(folders)
     rows: list[dict[str, object]] = []
     unreadable: list[dict[str, str]] = []
     with counting("index", len(files), "images") as counter:
         for file in files:
-            row = _read_row(root, file, folders.index(file.folder))
+            row = _read_row(root, file, labels[file.folder])
             if isinstance(row, str):
                 if dataset.broken == "error":
                     raise UserError(
