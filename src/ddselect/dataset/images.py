@@ -50,8 +50,9 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_FINER = 2  # what is made smaller before it is resized stays this many times as fine as the result
+_FINER = 2  # a JPEG decoded at a part of its size still has this many times the pixels of the view along a side
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # half of what is refused is still read
+warnings.filterwarnings("ignore", "Corrupt EXIF data")  # the pixels are sound
 
 
 class BrokenImageError(Exception):
@@ -175,8 +176,6 @@ def cut_image(image: Image.Image, box: Box | None, size: int) -> Tensor:
         (3, size, size) uint8.
     """
     cut = image.crop(box or square_box(*image.size))  # first, or the filter would reach beyond the box
-    if (step := min(cut.size) // (_FINER * size)) > 1:
-        cut = cut.reduce(step)  # averages of squares, which the filter need not take together one by one
     pixels = torch.from_numpy(np.array(cut)).permute(2, 0, 1)
     if cut.size == (size, size):
         return pixels
