@@ -66,7 +66,7 @@ def coarse(finer: int) -> Callable[[Source], Tensor]:
 
 
 def torchvision(source: Source) -> Tensor:
-    """torchvision's decoder and its antialiased bicubic filter."""
+    """The decoder of torchvision and its antialiased bicubic filter."""
     data = torch.frombuffer(bytearray(read_bytes(source)), dtype=torch.uint8)
     pixels = decode_jpeg(data, ImageReadMode.RGB)
     x0, y0, x1, y1 = square_box(pixels.shape[2], pixels.shape[1])
