@@ -2,8 +2,8 @@
 
     python experiments/indexing/bench.py [files]
 
-The small files are 8 JPEGs of 48 pixels, copied with a number at their ends. The data path reads 500 x 375 JPEGs through the
-loader and the shards of the scoring stage, with a module that computes nothing; a bare loop decodes the same images, in
+The small files are 8 JPEGs of 48 pixels, copied with a number at their ends. The data path reads 500 x 375 JPEGs through
+the loader and the shards of the scoring stage, with a module that computes nothing; a bare loop decodes the same images, in
 turn with it. Writes results.json beside this file. Rates depend on the machine.
 """
 
@@ -31,7 +31,7 @@ from ddselect.runtime.shards import ShardPlan
 from ddselect.runtime.trainer import TrainerSettings
 from ddselect.scoring.latents import Views
 
-CLASSES, VIEW, IMAGES, ROUNDS = 100, 256, 600, 5
+CLASSES, VIEW, IMAGES, ROUNDS = 100, 256, 2000, 3
 
 
 def jpeg(path: Path, size: tuple[int, int], seed: int) -> bytes:
