@@ -1,4 +1,4 @@
-"""How fast a JPEG becomes a view of 256 pixels, and what a coarse decode changes, in ways that take turns within one run.
+"""How fast a JPEG becomes a view of 256 pixels, and what a coarse decode changes, in ways that take turns.
 
     python experiments/decoding/bench.py
 

@@ -2,9 +2,9 @@
 
     python experiments/indexing/bench.py [files]
 
-The small files are 8 JPEGs of 48 pixels, copied with a number at their ends. The data path reads 500 x 375 JPEGs through
-the loader and the shards of the scoring stage, with a module that computes nothing; a bare loop decodes the same images, in
-turn with it. Writes results.json beside this file. Rates depend on the machine.
+The small files are 8 JPEGs of 48 pixels, copied with a number at their ends. The data path reads 500 x 375
+JPEGs through the loader and the shards of the scoring stage, with a module that computes nothing; a bare loop decodes
+the same images, in turn with it. Writes results.json beside this file. Rates depend on the machine.
 """
 
 import json
