@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from PIL import Image
 from torch import Tensor
 
 from ddselect.composition.card import dataset_card
 from ddselect.composition.repeats import Patch, endless, tell_repeats
-from ddselect.dataset.images import read_image
+from ddselect.dataset.images import cut_image
 from ddselect.dataset.index import Index
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import write_text
@@ -125,6 +126,7 @@ def compose(
     root = folder / DISTILLED
     lines: list[dict[str, Any]] = []
     size_of = _sizes(index)
+    table = table.append_column("row", pc.index_in(table["id"], index.table["id"]))
     total = len(index) if ipc is None else ipc * len(index.class_names)
 
     def more(rows: list[Patch]) -> Iterator[Patch]:
@@ -141,7 +143,7 @@ def compose(
                 for patch, cell in zip(patches, cells.tolist(), strict=True):
                     box = (patch["x0"], patch["y0"], patch["x1"], patch["y1"])
                     row, column, size = cell // side, cell % side, view // side
-                    pixels = read_image(index.root / patch["id"], box, size)
+                    pixels = cut_image(index.decode(patch["row"]), box, size)
                     canvas[:, row * size : (row + 1) * size, column * size : (column + 1) * size] = pixels
                     facts = {key: value for key, value in patch.items() if key in _FACTS}
                     provenance.append({"source": patch["id"], "box": list(box), "cell": [row, column], **facts})

@@ -4,26 +4,36 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ddselect.dataset.classes import KINDS, class_names
+from ddselect.dataset.tree import folders_signature, image_files
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.seeds import key64
 from ddselect.runtime.store import execution
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there may be a million
 class SourceFile:
-    """An image file of a dataset.
+    """An image of a dataset: a file, or a part of an archive that is read in place.
 
     Attributes:
-        path: Relative to the dataset's root.
+        path: Of the file or archive, relative to the dataset's root.
         split: ``train``, ``val`` or ``test``.
         folder: Name of the class folder.
+        member: Name in the archive; empty for a file.
+        offset: Where in the archive its bytes begin; -1 for a file.
+        bytes: How many bytes it has there; -1 for a file.
     """
 
     path: str
     split: str
     folder: str
+    member: str = ""
+    offset: int = -1
+    bytes: int = -1
+
+    @property
+    def id(self) -> str:
+        """Id of the image: the path of its file, or that of its archive and its name there."""
+        return f"{self.path}/{self.member}" if self.member else self.path
 
 
 @dataclass
@@ -36,6 +46,7 @@ class Dataset:
         names: How class folders become class names: ``folder`` (its name), ``imagenet`` or ``imagenet_long`` (WordNet
             ID to one short name, or to all names).
         broken: What to do with an unreadable image: ``error``, or ``skip`` it and list it.
+        broken_ceiling: Largest share of unreadable images that ``skip`` puts up with.
         compare: What the config's ``compare`` is unless it is set.
     """
 
@@ -43,6 +54,7 @@ class Dataset:
     image_size: int
     names: str = "folder"
     broken: str = "error"
+    broken_ceiling: float = execution(0.01)
     compare: list[str] = execution([])
 
     def __post_init__(self) -> None:
@@ -52,6 +64,8 @@ class Dataset:
             raise UserError(f"dataset.names={self.names}: choose {' or '.join(KINDS)}")
         if self.broken not in ("error", "skip"):
             raise UserError(f"dataset.broken={self.broken}: choose error or skip")
+        if not 0 <= self.broken_ceiling <= 1:
+            raise UserError(f"dataset.broken_ceiling={self.broken_ceiling}: a share from 0 to 1 is needed")
 
     def provide(self, folder: Path) -> Path:
         """Makes sure that the images are there and returns their root; ``folder`` is free for generated ones."""
@@ -74,7 +88,7 @@ class Dataset:
         raise UserError(f"dataset {self.name}: class {type(self).__name__} lists no files")
 
     def signature(self) -> str:
-        """Changes when files are added, removed or renamed, so that a stale index is not reused."""
+        """Changes when files are added, removed, renamed or changed, so that a stale index is not reused."""
         return ""
 
     def class_names(self, folders: list[str]) -> list[str]:
@@ -145,8 +159,8 @@ class ImageFolder(Dataset):
         files = []
         for split, folders in splits.items():
             for folder in folders:
-                names = sorted(p for p in folder.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file())
-                paths = [p.relative_to(root).as_posix() for p in names]
+                before = folder.relative_to(root).as_posix()
+                paths = [f"{before}/{path}" for path in image_files(folder)]
                 if self.holdout:
                     paths = [p for p in paths if (key64(p) / 2**63 < self.holdout) == (split == "test")]
                 if not paths:
@@ -156,9 +170,7 @@ class ImageFolder(Dataset):
 
     def signature(self) -> str:
         folders = self._class_folders(self.provide(Path()))
-        roots = [folder for split in folders.values() for folder in split]
-        below = [path for root in roots for path in (root, *sorted(root.rglob("*/")))]
-        return str(key64(*[f"{path} {path.stat().st_mtime_ns}" for path in below]))
+        return folders_signature(dict.fromkeys(folder for split in folders.values() for folder in split))
 
 
 @dataclass

@@ -14,6 +14,7 @@ from ddselect.evaluation.dd_ranking import SCORES
 from ddselect.report.comparison import across_trainings, compare
 from ddselect.report.figures import draw_curves, read_curves
 from ddselect.report.gallery import galleries
+from ddselect.report.images import image_trouble
 from ddselect.report.maps import build_maps
 from ddselect.report.pictures import SHARP, shown_classes
 from ddselect.report.quality import quality_lines
@@ -59,6 +60,7 @@ def write_report(
             seeds=sorted({entry["seed"] for entry in entries}),
             deviations=results["deviations"][way[0]],
             teacher=results["teacher"],
+            trouble=image_trouble(trained[0].stages["index"]),
             compared=compared,
             trainings=across_trainings(entries),
             dd_ranking=results["dd_ranking"],
