@@ -20,6 +20,7 @@ from ddselect.pilot.settings import VERSION as PILOT_VERSION
 from ddselect.prompt.conditions import VERSION as PROMPT_VERSION
 from ddselect.prompt.conditions import read_conditions, write_conditions
 from ddselect.relabel.settings import VERSION as RELABEL_VERSION
+from ddselect.runtime.files import file_signature
 from ddselect.runtime.logger import StudentLoggers
 from ddselect.runtime.progress import note
 from ddselect.runtime.shards import ShardPlan
@@ -72,7 +73,7 @@ class Stages:
     def index(self) -> Stage:
         """Every readable image of the dataset, with its content hash."""
         dataset = self.experiment.dataset
-        config = {"dataset": dataset, "files": dataset.signature()}
+        config = {"dataset": dataset, "files": dataset.signature(), "names": file_signature(Path(dataset.names))}
         self.experiment.trainer.check_devices()  # after the look for the images, before the work of reading them
         return Stage("index", indexing.VERSION, config, [], partial(indexing.build_index, dataset))
 
