@@ -36,7 +36,7 @@ class Published:
     read: Callable[[bytes], tuple[np.ndarray, np.ndarray]]
 
     def place(self, root: Path) -> Path | None:
-        """The archive, or the folder of its files, in a root, which may be that folder itself; None if it is not there."""
+        """The archive in a root, or the folder of its files, which the root may be itself; None if it is not there."""
         for folder in (root, root / self.folder):
             if all((folder / name).is_file() for names in self.batches.values() for name in names):
                 return folder
