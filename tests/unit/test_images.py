@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ddselect.dataset.images import read_image, source_to_view, square_box, view_to_source
+from ddselect.dataset.images import Source, read_image, source_to_view, square_box, view_to_source
 from ddselect.runtime.errors import UserError
 from tests.helpers.data import picture
 
@@ -24,25 +24,31 @@ def test_any_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
     path = tmp_path / ("image.tif" if mode == "CMYK" else "image.png")
     image = picture(20, 20, "RGBA").convert("LA") if mode == "LA" else picture(20, 20, mode)
     image.save(path)
-    pixels = read_image(path, None, 20)
+    pixels = read_image(Source(path), None, 20)
     assert pixels.shape == (3, 20, 20)
     assert pixels.dtype == torch.uint8
-    expected = np.array(image.convert("RGBA").convert("RGB") if mode in ("RGBA", "LA") else image.convert("RGB"))
-    assert np.array_equal(pixels.permute(1, 2, 0).numpy(), expected)  # alpha is dropped, not blended
+    if mode in ("RGBA", "LA"):
+        clear = np.array(image.convert("RGBA")).astype(float)
+        share = clear[..., 3:] / 255
+        np.testing.assert_allclose(pixels.permute(1, 2, 0), clear[..., :3] * share + 255 * (1 - share), atol=1)
+    else:
+        assert np.array_equal(pixels.permute(1, 2, 0).numpy(), np.array(image.convert("RGB")))
     assert pixels.float().std() > 10
 
 
 def test_palette_with_transparency(tmp_path: Path) -> None:
     image = picture(8, 8, "P")
     image.save(tmp_path / "p.png", transparency=0)
-    expected = np.array(image.convert("RGB"))
-    assert np.array_equal(read_image(tmp_path / "p.png", None, 8).permute(1, 2, 0).numpy(), expected)
+    expected, clear = np.array(image.convert("RGB")), np.array(image) == 0
+    assert clear.any()
+    expected[clear] = 255
+    assert np.array_equal(read_image(Source(tmp_path / "p.png"), None, 8).permute(1, 2, 0).numpy(), expected)
 
 
 def test_a_box_of_the_wanted_size_is_copied_exactly(tmp_path: Path) -> None:
     image = picture(40, 28)
     image.save(tmp_path / "i.png")
-    pixels = read_image(tmp_path / "i.png", (7, 3, 23, 19), 16)
+    pixels = read_image(Source(tmp_path / "i.png"), (7, 3, 23, 19), 16)
     assert np.array_equal(pixels.permute(1, 2, 0).numpy(), np.array(image)[3:19, 7:23])
 
 
@@ -51,7 +57,7 @@ def test_only_the_box_is_seen(tmp_path: Path, size: int) -> None:
     pixels = np.full((40, 60, 3), 255, dtype=np.uint8)
     pixels[10:30, 20:40] = (10, 100, 200)
     Image.fromarray(pixels).save(tmp_path / "i.png")
-    read = read_image(tmp_path / "i.png", (20, 10, 40, 30), size)
+    read = read_image(Source(tmp_path / "i.png"), (20, 10, 40, 30), size)
     assert (read == torch.tensor([10, 100, 200]).view(3, 1, 1)).all()
 
 
@@ -61,7 +67,7 @@ def test_a_box_lands_where_it_belongs(tmp_path: Path) -> None:
     pixels[8:32, 18:42, :] = np.kron(colours, np.ones((12, 12)))[..., None]
     Image.fromarray(pixels).save(tmp_path / "i.png")
     for size in (24, 48):
-        read = read_image(tmp_path / "i.png", (18, 8, 42, 32), size)[0]
+        read = read_image(Source(tmp_path / "i.png"), (18, 8, 42, 32), size)[0]
         quarter, half = size // 4, size // 2
         assert read[quarter::half, quarter::half].tolist() == colours.tolist()
 
@@ -69,7 +75,7 @@ def test_a_box_lands_where_it_belongs(tmp_path: Path) -> None:
 def test_shrinking_averages(tmp_path: Path) -> None:
     board = np.indices((64, 64)).sum(0) % 2 * 255
     Image.fromarray(np.repeat(board[..., None], 3, 2).astype(np.uint8)).save(tmp_path / "i.png")
-    read = read_image(tmp_path / "i.png", None, 8)
+    read = read_image(Source(tmp_path / "i.png"), None, 8)
     assert (read.float() - 127.5).abs().max() < 6  # antialiased: no single pixel is picked
 
 
@@ -97,7 +103,7 @@ def test_unreadable_files_are_named(tmp_path: Path, content: bytes | None) -> No
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(UserError, match=f"{path}: unreadable image.*dataset.broken=skip"):
-        read_image(path, None, 8)
+        read_image(Source(path), None, 8)
 
 
 def test_truncated_jpeg_is_never_half_an_image(tmp_path: Path) -> None:
@@ -105,9 +111,9 @@ def test_truncated_jpeg_is_never_half_an_image(tmp_path: Path) -> None:
     picture(64, 64).save(path)
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(UserError, match=r"half.jpg: unreadable image \(.*truncated"):
-        read_image(path, None, 8)
+        read_image(Source(path), None, 8)
 
 
 def test_sixteen_bit_grey_keeps_its_contrast(tmp_path: Path) -> None:
     Image.fromarray(np.linspace(0, 65535, 64).reshape(8, 8).astype(np.uint16)).save(tmp_path / "deep.png")
-    assert read_image(tmp_path / "deep.png", None, 8).float().mean().item() == pytest.approx(127.5, abs=2)
+    assert read_image(Source(tmp_path / "deep.png"), None, 8).float().mean().item() == pytest.approx(127.5, abs=2)

@@ -80,7 +80,7 @@ def test_a_skipped_image_is_listed_and_nothing_takes_its_place(tmp_path: Path, k
     root = write_folder(tmp_path / "data")
     whole = folder_index(root, tmp_path / "before")
     path = breakage(root, kind)
-    facts = build_index(folder_dataset(root, broken="skip"), tmp_path / "work")
+    facts = build_index(folder_dataset(root, broken="skip", broken_ceiling=0.5), tmp_path / "work")
     index = read_index(tmp_path / "work")
     assert index.ids == whole.ids
     assert facts["unreadable"] == 1
@@ -95,7 +95,7 @@ def test_a_class_without_a_readable_image_is_refused(tmp_path: Path) -> None:
     for file in (root / "train" / "cow").iterdir():
         file.write_bytes(b"x")
     with pytest.raises(UserError, match="class 'cow' has no readable train images"):
-        build_index(folder_dataset(root, broken="skip"), tmp_path / "work")
+        build_index(folder_dataset(root, broken="skip", broken_ceiling=0.5), tmp_path / "work")
 
 
 def test_digest_follows_content_and_place_in_the_tree_only(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from PIL import Image
 from safetensors.numpy import load_file
 
-from ddselect.dataset.images import read_image
+from ddselect.dataset.images import Source, read_image
 from ddselect.dataset.index import Index
 from ddselect.features.settings import Features
 from ddselect.features.stage import embed_candidates, patch_side
@@ -88,10 +88,10 @@ def test_features_are_those_of_the_cuts(animals: Index, scores: Path, features: 
     place = 0
     for number, row in enumerate(rows.tolist()):
         path = animals.root / animals.ids[row]
-        whole = teacher.features(read_image(path, None, VIEW)[None] / 255)
+        whole = teacher.features(read_image(Source(path), None, VIEW)[None] / 255)
         np.testing.assert_allclose(found["image"][number], whole[0].numpy(), atol=2e-3)  # kept as fp16
         for box in crops.boxes[crops.starts[row] : crops.starts[row + 1]].tolist():
-            cut = read_image(path, tuple(box), patch_side(crops, animals, VIEW))
+            cut = read_image(Source(path), tuple(box), patch_side(crops, animals, VIEW))
             np.testing.assert_allclose(found["crop"][place], teacher.features(cut[None] / 255)[0].numpy(), atol=2e-3)
             place += 1
 
@@ -159,7 +159,7 @@ def test_rded_keeps_the_crop_of_lowest_teacher_loss(animals: Index, padded: bool
     boxes = [random_boxes(animals, [0.2, 0.6], VIEW, numpy_generator(3, "rded", k)) for k in range(4)]
 
     def loss(row: int, place: np.ndarray) -> float:
-        image = read_image(animals.root / animals.ids[row], tuple(place.tolist()), 8)[None] / 255
+        image = read_image(Source(animals.root / animals.ids[row]), tuple(place.tolist()), 8)[None] / 255
         x = (image - 0.5) / 0.5
         if padded:
             x = F.pad(x, (4, 4, 4, 4))  # zeros after normalisation, to the full view

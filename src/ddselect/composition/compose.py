@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from PIL import Image
 from torch import Tensor
 
 from ddselect.composition.card import dataset_card
-from ddselect.dataset.images import read_image
+from ddselect.dataset.images import cut_image
 from ddselect.dataset.index import Index
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import write_text
@@ -101,6 +102,7 @@ def compose(
         raise UserError(f"composition.factor={factor} does not divide the image size {view}")
     root = folder / DISTILLED
     lines = []
+    table = table.append_column("row", pc.index_in(table["id"], index.table["id"]))
     total = len(index) if ipc is None else ipc * len(index.class_names)
     with counting("composition", total, "images") as counter:
         for label, (class_folder, name) in enumerate(zip(index.class_folders, index.class_names, strict=True)):
@@ -113,7 +115,7 @@ def compose(
                 for patch, cell in zip(patches, cells.tolist(), strict=True):
                     box = (patch["x0"], patch["y0"], patch["x1"], patch["y1"])
                     row, column, size = cell // side, cell % side, view // side
-                    pixels = read_image(index.root / patch["id"], box, size)
+                    pixels = cut_image(index.decode(patch["row"]), box, size)
                     canvas[:, row * size : (row + 1) * size, column * size : (column + 1) * size] = pixels
                     facts = {key: patch[key] for key in ("kind", "score", "cluster", "rank")}
                     provenance.append({"source": patch["id"], "box": list(box), "cell": [row, column], **facts})

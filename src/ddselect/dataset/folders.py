@@ -5,27 +5,38 @@ from pathlib import Path
 from typing import ClassVar
 
 from ddselect.dataset.classes import KINDS, class_list, class_lists, class_names
-from ddselect.dataset.layout import wrong_layout
-from ddselect.dataset.listing import below, folders_below, image_files, subfolders
+from ddselect.dataset.layout import below, subfolders, wrong_layout
 from ddselect.dataset.name_files import SUFFIXES
+from ddselect.dataset.tree import folders_signature, image_files
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.seeds import key64
 from ddselect.runtime.store import execution
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)  # there may be a million
 class SourceFile:
-    """An image file of a dataset.
+    """An image of a dataset: a file, or a part of an archive that is read in place.
 
     Attributes:
-        path: Relative to the dataset's root.
+        path: Of the file or archive, relative to the dataset's root.
         split: ``train``, ``val`` or ``test``.
         folder: Name of the class folder.
+        member: Name in the archive; empty for a file.
+        offset: Where in the archive its bytes begin; -1 for a file.
+        bytes: How many bytes it has there; -1 for a file.
     """
 
     path: str
     split: str
     folder: str
+    member: str = ""
+    offset: int = -1
+    bytes: int = -1
+
+    @property
+    def id(self) -> str:
+        """Id of the image: the path of its file, or that of its archive and its name there."""
+        return f"{self.path}/{self.member}" if self.member else self.path
 
 
 @dataclass
@@ -38,6 +49,7 @@ class Dataset:
         names: How class folders become class names: ``folder`` (its name), ``imagenet`` or ``imagenet_long`` (WordNet
             ID to one short name, or to all names), or a CSV, JSON or text file of names.
         broken: What to do with an unreadable image: ``error``, or ``skip`` it and list it.
+        broken_ceiling: Largest share of unreadable images that ``skip`` puts up with.
         compare: What the config's ``compare`` is unless it is set.
     """
 
@@ -45,6 +57,7 @@ class Dataset:
     image_size: int
     names: str = "folder"
     broken: str = "error"
+    broken_ceiling: float = execution(0.01)
     compare: list[str] = execution([])
 
     def __post_init__(self) -> None:
@@ -55,6 +68,8 @@ class Dataset:
             raise UserError(f"dataset.names={self.names}: choose {' or '.join(KINDS)}, or name a file ({files})")
         if self.broken not in ("error", "skip"):
             raise UserError(f"dataset.broken={self.broken}: choose error or skip")
+        if not 0 <= self.broken_ceiling <= 1:
+            raise UserError(f"dataset.broken_ceiling={self.broken_ceiling}: a share from 0 to 1 is needed")
 
     def provide(self, folder: Path) -> Path:
         """Makes sure that the images are there and returns their root; ``folder`` is free for generated ones."""
@@ -77,7 +92,7 @@ class Dataset:
         raise UserError(f"dataset {self.name}: class {type(self).__name__} lists no files")
 
     def signature(self) -> str:
-        """Changes when files are added, removed or renamed, so that a stale index is not reused."""
+        """Changes when files are added, removed, renamed or changed, so that a stale index is not reused."""
         return ""
 
     def class_names(self, folders: list[str]) -> list[str]:
@@ -147,9 +162,9 @@ class ImageFolder(Dataset):
 
     def signature(self) -> str:
         root = self.provide(Path())
-        parts = {part for split in ("train", "test") for part in self._parts(root, split)}
-        below = [path for part in sorted(parts) for path in folders_below(part)]
-        return str(key64(*[f"{path} {path.stat().st_mtime_ns}" for path in below]))
+        return folders_signature(
+            dict.fromkeys(place for split in ("train", "test") for place in self._places(root, split))
+        )
 
     def _parts(self, root: Path, split: str) -> list[Path]:
         """The folders that hold the class folders of a split.
@@ -187,6 +202,10 @@ class ImageFolder(Dataset):
         """Paths of the images of every class of a split, relative to the root."""
         folders = self._class_folders(root, split)
         return {name: [below(root, folder / path) for path in image_files(folder)] for name, folder in folders.items()}
+
+    def _places(self, root: Path, split: str) -> list[Path]:
+        """The folders below which the images of a split lie."""
+        return list(self._class_folders(root, split).values())
 
     def _refusal(self, message: str, found: Path) -> UserError:
         layout = self.layout.format(train=self.train, test=self.test)

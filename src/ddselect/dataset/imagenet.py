@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from ddselect.dataset.folders import ImageFolder
 from ddselect.dataset.ground_truth import DEVKIT, SOLUTION, ground_truth_files, read_ground_truth, sort_by_class
-from ddselect.dataset.listing import subfolders
+from ddselect.dataset.layout import subfolders
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import file_signature
 from ddselect.runtime.seeds import key64
@@ -44,19 +44,24 @@ class ImageNet(ImageFolder):
         others = [root / _KAGGLE / name, *sorted(root.glob(f"{name}.X*"))]
         return [folder for folder in others if folder.is_dir()] or super()._parts(root, split)
 
+    def _is_flat(self, root: Path, split: str) -> bool:
+        return split == "test" and not any(subfolders(part) for part in self._parts(root, split))
+
+    def _places(self, root: Path, split: str) -> list[Path]:
+        return self._parts(root, split) if self._is_flat(root, split) else super()._places(root, split)
+
     def _images(self, root: Path, split: str) -> dict[str, list[str]]:
-        parts = self._parts(root, split)
-        if split == "train" or any(subfolders(part) for part in parts):
+        if not self._is_flat(root, split):
             return super()._images(root, split)
-        files = self._ground_truth(root)
+        part, files = self._parts(root, split)[0], self._ground_truth(root)
         if not files:
             raise self._refusal(
-                f"{parts[0]} has no class folders, and there is no ground truth of a flat one: give "
+                f"{part} has no class folders, and there is no ground truth of a flat one: give "
                 "dataset.devkit=<folder of the devkit's data, or a CSV file of images and WordNet IDs>",
                 root,
             )
         classes = self._class_folders(root, "train")
-        return sort_by_class(root, parts[0], read_ground_truth(files), list(classes), bool(self.classes))
+        return sort_by_class(root, part, read_ground_truth(files), list(classes), bool(self.classes))
 
     def _ground_truth(self, root: Path) -> list[Path]:
         """The files of the flat validation images' classes."""

@@ -1,15 +1,103 @@
-"""Reading images: a square view of a file, or a box of it, at the wanted size."""
+"""Reading images: a square view of a file, or a box of it, at the wanted size.
 
+What a file says, not what its name ends with, decides how it is read. Boxes are always in the pixels of the whole,
+upright image. What becomes of what:
+
+| file | pixels |
+|---|---|
+| turned by EXIF orientation | upright, sizes and boxes too |
+| grey, palette, CMYK (as Adobe writes it, inverted, in a JPEG) | RGB; colour profiles are not applied |
+| transparent: alpha channel, or a transparent colour or palette entry | on white |
+| 16 bits a channel | the upper 8 |
+| animated GIF, PNG, WebP; several pictures in one file | the first |
+| one pixel, or much longer than wide | as any other: the largest centred square, enlarged if need be |
+| empty, cut off, no image, of another format | unreadable |
+| 32 bits a channel (integers or floats), whose range nobody knows | unreadable |
+| more than 178 956 970 pixels, which could fill the memory | unreadable, by its header |
+
+JPEG, PNG, WebP, BMP, TIFF, PPM and GIF are read. A JPEG that is several times larger than the view asked for is decoded
+at a half, a quarter or an eighth of its size, which takes a fraction of the time and changes the view a little, always
+in the same way (``experiments/decoding``). Patches and features are cut from the whole decoded image.
+"""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from ddselect.runtime.errors import UserError
+from ddselect.runtime.errors import UserError, one_line
+
+VERSION = 2  # of the pixels that a file gives
 
 Box = tuple[int, int, int, int]
+
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM", "GIF")  # others could start programs (EPS) or need them
+_ORIENTATION = 0x0112  # the EXIF tag
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_FINER = 3  # a JPEG decoded at a part of its size still has this many times the pixels of the view along a side
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # half of what is refused is still read
+
+
+class BrokenImageError(Exception):
+    """Why some bytes are no image, in a few words."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the bytes of an image lie.
+
+    Attributes:
+        path: The file, or the archive that the image is in.
+        offset: Where in the archive its bytes begin; -1 for a file.
+        bytes: How many bytes it has there.
+        member: Its name in the archive.
+    """
+
+    path: Path
+    offset: int = -1
+    bytes: int = -1
+    member: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.path}/{self.member}" if self.member else str(self.path)
+
+    def unreadable(self, reason: object) -> UserError:
+        """What to say of it if it cannot be read."""
+        return UserError(f"{self}: unreadable image ({reason}); repair or remove it, or set dataset.broken=skip")
+
+
+def read_bytes(source: Source) -> bytes:
+    """The bytes of an image: the one way in which images are read.
+
+    Raises:
+        BrokenImageError: There is nothing to read, or not all of it.
+    """
+    try:
+        with source.path.open("rb") as file:
+            if source.offset < 0:
+                return file.read()
+            file.seek(source.offset)
+            data = file.read(source.bytes)
+    except OSError as error:
+        raise BrokenImageError(error.strerror or str(error)) from None
+    if len(data) < source.bytes:
+        raise BrokenImageError(f"its archive ends after {len(data)} of {source.bytes} bytes")
+    return data
 
 
 def square_box(width: int, height: int) -> Box:
@@ -20,7 +108,7 @@ def square_box(width: int, height: int) -> Box:
 
 
 def view_to_source(boxes: np.ndarray, width: int, height: int, view_size: int) -> np.ndarray:
-    """Boxes (N, 4) in pixels of the square view to int32 pixels of the file."""
+    """Boxes (N, 4) in pixels of the square view to int32 pixels of the upright image."""
     x0, y0, x1, _ = square_box(width, height)
     scale = (x1 - x0) / view_size
     source = np.rint(boxes * scale + np.array([x0, y0, x0, y0])).astype(np.int32)
@@ -29,24 +117,49 @@ def view_to_source(boxes: np.ndarray, width: int, height: int, view_size: int) -
 
 
 def source_to_view(boxes: np.ndarray, width: int, height: int, view_size: int) -> np.ndarray:
-    """Boxes (N, 4) in pixels of the file to float pixels of the square view."""
+    """Boxes (N, 4) in pixels of the upright image to float pixels of the square view."""
     x0, y0, x1, _ = square_box(width, height)
     return (boxes - np.array([x0, y0, x0, y0])) * (view_size / (x1 - x0))
 
 
-def decode_image(path: Path) -> Image.Image:
-    """The pixels of an image file of any mode as RGB: alpha is dropped, grey becomes RGB, 16 bits become 8.
+@dataclass(frozen=True)
+class Facts:
+    """What is known of an image without its pixels.
+
+    Attributes:
+        width: Of the upright image in pixels.
+        height: Of the upright image in pixels.
+        orientation: EXIF orientation, 1 (upright) to 8.
+    """
+
+    width: int
+    height: int
+    orientation: int
+
+
+def inspect_image(data: bytes) -> Facts:
+    """The facts of an image. All of it is decoded, if coarsely in a JPEG, so that one that is cut off is found.
 
     Raises:
-        UserError: The file is missing or cannot be decoded.
+        BrokenImageError: It cannot be decoded.
     """
-    try:
-        with Image.open(path) as image:
-            return _eight_bits(image).convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(
-            f"{path}: unreadable image ({error}); repair or remove it, or set dataset.broken=skip"
-        ) from None
+    with _opened(data) as image:
+        width, height = image.size
+        orientation, scale = _orientation(image), _coarsen(image, 8)
+        upright = _upright(image, orientation)
+    if scale == 1:
+        return Facts(*upright.size, orientation)
+    return Facts(height, width, orientation) if orientation > 4 else Facts(width, height, orientation)
+
+
+def decode_image(source: Source) -> Image.Image:
+    """The upright pixels of an image of any mode as RGB, as many as it has.
+
+    Raises:
+        UserError: It cannot be read.
+    """
+    with _named(source), _opened(read_bytes(source)) as image:
+        return _upright(image, _orientation(image))
 
 
 def cut_image(image: Image.Image, box: Box | None, size: int) -> Tensor:
@@ -65,13 +178,89 @@ def cut_image(image: Image.Image, box: Box | None, size: int) -> Tensor:
     return torch.from_numpy(np.array(resized)).permute(2, 0, 1)
 
 
-def read_image(path: Path, box: Box | None, size: int) -> Tensor:
-    """A square part of an image file, (3, size, size) uint8: :func:`cut_image` of :func:`decode_image`."""
-    return cut_image(decode_image(path), box, size)
+def read_image(source: Source, box: Box | None, size: int) -> Tensor:
+    """A square part of an image for looking at, (3, size, size) uint8; a large JPEG is decoded coarsely.
+
+    Args:
+        source: Where the image lies.
+        box: x0, y0, x1, y1 in its upright pixels; the largest centred square if None.
+        size: Side of the result in pixels.
+
+    Raises:
+        UserError: It cannot be read.
+    """
+    with _named(source), _opened(read_bytes(source)) as image:
+        side = min(box[2] - box[0], box[3] - box[1]) if box else min(image.size)
+        orientation, scale = _orientation(image), _coarsen(image, side // (_FINER * size))
+        upright = _upright(image, orientation)
+    if box and scale > 1:
+        x0, y0, x1, y1 = (round(edge / scale) for edge in box)
+        box = (x0, y0, min(x1, upright.width), min(y1, upright.height))
+    return cut_image(upright, box, size)
+
+
+@contextmanager
+def _named(source: Source) -> Iterator[None]:
+    """Says which image is broken."""
+    try:
+        yield
+    except BrokenImageError as error:
+        raise source.unreadable(error) from None
+
+
+@contextmanager
+def _opened(data: bytes) -> Iterator[Image.Image]:
+    """An image whose header is read. Whatever goes wrong with it inside is its own fault: decoders raise anything."""
+    if not data:
+        raise BrokenImageError("the file is empty")
+    try:
+        with Image.open(BytesIO(data), formats=_FORMATS) as image:
+            yield image
+    except (BrokenImageError, MemoryError):
+        raise
+    except UnidentifiedImageError:
+        raise BrokenImageError("not an image in a format that is read here") from None
+    except Exception as error:
+        raise BrokenImageError(one_line(error)) from None
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation; 1 where there is none or none that makes sense."""
+    if image.format == "PNG":
+        image.load()  # its EXIF may come after the pixels
+    try:
+        found = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # damaged EXIF in a sound image
+        return 1
+    return int(found) if found in _TURNS else 1
+
+
+def _coarsen(image: Image.Image, most: int) -> int:
+    """Has a JPEG decoded at 1/2, 1/4 or 1/8 of its size, at most 1/``most``; returns 2, 4 or 8, or 1."""
+    scale = max((s for s in (2, 4, 8) if s <= most), default=1)
+    if scale == 1 or image.draft(None, (max(1, image.width // scale), max(1, image.height // scale))) is None:
+        return 1
+    return scale
+
+
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    """The pixels of an opened image, upright, as RGB."""
+    image.load()
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+        rgb = _eight_bits(image).convert("RGB")
+    elif image.mode in ("I", "F"):
+        raise BrokenImageError("it has 32 bits a channel, whose range is not known; save it with 8 or 16")
+    elif image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        clear = image.convert("RGBA")
+        rgb = Image.new("RGB", image.size, "white")
+        rgb.paste(clear, mask=clear.getchannel("A"))
+    else:
+        rgb = image.convert("RGB")
+    if orientation == 1 or image.format == "TIFF":  # which are turned while they are loaded
+        return rgb
+    return rgb.transpose(_TURNS[orientation])
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """16-bit grey scaled to 8 bits, which ``convert`` would clip instead; other images as they are."""
-    if not image.mode.startswith("I;16"):
-        return image
+    """The upper 8 bits of 16-bit grey, which ``convert`` would clip instead."""
     return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))

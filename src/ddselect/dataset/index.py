@@ -1,7 +1,6 @@
 """The index of a dataset: one row per readable image, the table that all later stages refer to."""
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +12,19 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ddselect.dataset.folders import Dataset, SourceFile
-from ddselect.dataset.images import read_image
+from ddselect.dataset import images
+from ddselect.dataset.duplicates import duplicates
+from ddselect.dataset.folders import Dataset
+from ddselect.dataset.images import Box, Source, decode_image, read_image
+from ddselect.dataset.survey import TABLE, Broken, forget_parts, survey
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import read_json, write_json, write_table
-from ddselect.runtime.progress import counting, note
+from ddselect.runtime.progress import note
 
-VERSION = 2
+VERSION = 3
+COLUMNS = (
+    "id", "path", "split", "label", "width", "height", "orientation", "bytes", "hash", "mtime", "offset",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -30,8 +35,11 @@ class Index:
         root: Folder that the paths are relative to.
         class_folders: Names of the class folders, in class order.
         class_names: Names of the classes, in class order.
-        table: Columns id, path, split, label, width, height, bytes, hash; sorted by split, class and path. The id is
-            the path, the hash (16 hexadecimal digits) that of the file's content.
+        table: Columns id, path, split, label, width, height, orientation, bytes, hash, mtime, offset; sorted by split,
+            class and path. Width and height are those of the upright image, orientation is EXIF's that makes it so
+            (1 to 8). The id is the path, the hash (16 hexadecimal digits) that of the content, mtime the time of change
+            in nanoseconds. Of an image in an archive the path is the archive's, the id goes on with its name there,
+            and its bytes begin at offset, which is -1 for a file.
     """
 
     root: Path
@@ -82,88 +90,77 @@ class Index:
         """Width and height of one image in pixels."""
         return self.table["width"][row].as_py(), self.table["height"][row].as_py()
 
-    def read(self, row: int, size: int) -> Tensor:
-        """The square view of an image, (3, size, size) uint8."""
-        return read_image(self.root / self.table["path"][row].as_py(), None, size)
+    def source(self, row: int) -> Source:
+        """Where the bytes of an image lie."""
+        image, path, offset, size = (self.table[name][row].as_py() for name in ("id", "path", "offset", "bytes"))
+        return Source(self.root / path, offset, size, "" if offset < 0 else image[len(path) + 1 :])
+
+    def decode(self, row: int) -> Image.Image:
+        """All pixels of an image, for cutting boxes."""
+        return decode_image(self.source(row))
+
+    def read(self, row: int, size: int, box: Box | None = None) -> Tensor:
+        """A box of an image, or its square view, for looking at: (3, size, size) uint8."""
+        return read_image(self.source(row), box, size)
 
     def read_all(self, size: int) -> Tensor:
         """The square views of all images, (N, 3, size, size) uint8: for splits that fit in memory."""
-        paths = self.table["path"].to_pylist()
-        return torch.stack([read_image(self.root / path, None, size) for path in paths])
+        return torch.stack([self.read(row, size) for row in range(len(self))])
 
 
 def build_index(dataset: Dataset, folder: Path) -> dict[str, object]:
-    """Reads every file once and writes ``images.parquet``, ``classes.json`` and, if any, ``unreadable.json``.
+    """Reads every file that is new and writes ``images.parquet``, ``classes.json`` and, if any, ``unreadable.json``.
 
     Raises:
-        UserError: Files are missing, a class is empty, or an image is unreadable and ``dataset.broken`` is ``error``.
+        UserError: Files are missing, a class is empty, or an image is unreadable and ``dataset.broken`` is ``error``,
+            or more are than ``dataset.broken_ceiling`` allows.
     """
     root = dataset.provide(folder)
     files = dataset.files(root)
     folders = dataset.class_folders()
-    labels = {name: label for label, name in enumerate(folders)}
     names = dataset.class_names(folders)
-    rows: list[dict[str, object]] = []
-    unreadable: list[dict[str, str]] = []
-    with counting("index", len(files), "images") as counter:
-        for file in files:
-            row = _read_row(root, file, labels[file.folder])
-            if isinstance(row, str):
-                if dataset.broken == "error":
-                    raise UserError(
-                        f"{root / file.path}: unreadable image ({row}); repair or remove it, or set dataset.broken=skip"
-                    )
-                unreadable.append({"path": file.path, "error": row})
-            else:
-                rows.append(row)
-            counter.advance()
-    _check_classes(rows, folders, sorted({file.split for file in files}))
-    (folder / "unreadable.json").unlink(missing_ok=True)
-    if unreadable:
-        note(f"  [yellow]{len(unreadable)} unreadable images skipped, listed in {folder / 'unreadable.json'}[/yellow]")
-        write_json(folder / "unreadable.json", {"files": unreadable})
-    table = pa.Table.from_pylist(rows)
-    write_table(folder / "images.parquet", table)
+    splits = sorted({file.split for file in files})
+    found, rows, read = survey(root, files, folder, Broken(dataset.broken, dataset.broken_ceiling))
+    numbers = {name: label for label, name in enumerate(folders)}
+    labels = np.fromiter((numbers[file.folder] for file in files), np.int32, len(files))[rows]
+    columns = {name: found[name] for name in found.column_names}
+    columns |= {
+        "path": pa.array((files[row].path for row in rows), pa.string(), size=len(rows)),
+        "split": pa.array((files[row].split for row in rows), pa.string(), size=len(rows)),
+        "label": pa.array(labels),
+    }
+    table = pa.table({name: columns[name] for name in COLUMNS}, metadata=found.schema.metadata)
+    _check_classes(table, folders, splits)
+    twins = duplicates(table)
+    for twin in twins.values():
+        note(f"  [yellow]{twin['text']}[/yellow]")
+    write_table(folder / TABLE, table)
     write_json(folder / "classes.json", {"root": str(root), "folders": folders, "names": names})
-    digest = hashlib.blake2b(digest_size=8)
-    for row in rows:
-        digest.update(f"{row['id']} {row['split']} {row['label']} {row['hash']}\n".encode())
-    counts = {split: int(pc.sum(pc.equal(table["split"], split)).as_py()) for split in sorted({f.split for f in files})}
-    return {"digest": digest.hexdigest(), "images": counts, "classes": len(names), "unreadable": len(unreadable)}
+    forget_parts(folder)
+    counts = {split: int(pc.sum(pc.equal(table["split"], split)).as_py()) for split in splits}
+    facts = {"digest": _digest(table), "images": counts, "classes": len(names), "unreadable": len(files) - len(table)}
+    return {**facts, "read": read, "duplicates": twins}
 
 
 def read_index(folder: Path) -> Index:
     """Reads a finished index."""
     classes = read_json(folder / "classes.json")
-    return Index(Path(classes["root"]), classes["folders"], classes["names"], pq.read_table(folder / "images.parquet"))
+    return Index(Path(classes["root"]), classes["folders"], classes["names"], pq.read_table(folder / TABLE))
 
 
-def _read_row(root: Path, file: SourceFile, label: int) -> dict[str, object] | str:
-    """The row of a file, or why it cannot be read."""
-    try:
-        data = (root / file.path).read_bytes()
-        with Image.open(root / file.path) as image:
-            width, height = image.size
-            image.draft("RGB", (max(1, width // 8), max(1, height // 8)))  # JPEG: a coarse decode finds truncation too
-            image.load()
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        return " ".join(str(error).split())
-    return {
-        "id": file.path,
-        "path": file.path,
-        "split": file.split,
-        "label": label,
-        "width": width,
-        "height": height,
-        "bytes": len(data),
-        "hash": hashlib.blake2b(data, digest_size=8).hexdigest(),
-    }
+def _digest(table: pa.Table) -> str:
+    """A key of what images there are: their ids, splits, classes, contents, and how pixels are made of these."""
+    digest = hashlib.blake2b(str(images.VERSION).encode(), digest_size=8)
+    for batch in table.select(["id", "split", "label", "hash"]).to_batches(max_chunksize=4096):
+        rows = zip(*(column.to_pylist() for column in batch.columns), strict=True)
+        digest.update("".join(f"{image} {split} {label} {content}\n" for image, split, label, content in rows).encode())
+    return digest.hexdigest()
 
 
-def _check_classes(rows: list[dict[str, object]], folders: list[str], splits: Sequence[str]) -> None:
+def _check_classes(table: pa.Table, folders: list[str], splits: list[str]) -> None:
     """Refuses a class without a readable image."""
-    present = {(row["split"], row["label"]) for row in rows}
     for split in splits:
+        present = set(pc.unique(table.filter(pc.equal(table["split"], split))["label"]).to_pylist())
         for label, folder in enumerate(folders):
-            if (split, label) not in present:
+            if label not in present:
                 raise UserError(f"class '{folder}' has no readable {split} images")

@@ -27,9 +27,14 @@ class TinyImageNet(ImageFolder):
         annotations = self._parts(self.provide(Path()), "test")[0] / _ANNOTATIONS
         return str(key64(super().signature(), file_signature(annotations)))
 
+    def _is_flat(self, root: Path, split: str) -> bool:
+        return split == "test" and (self._parts(root, split)[0] / _ANNOTATIONS).is_file()
+
+    def _places(self, root: Path, split: str) -> list[Path]:
+        return self._parts(root, split) if self._is_flat(root, split) else super()._places(root, split)
+
     def _images(self, root: Path, split: str) -> dict[str, list[str]]:
-        part = self._parts(root, split)[0]
-        if split == "train" or not (part / _ANNOTATIONS).is_file():
+        if not self._is_flat(root, split):
             return super()._images(root, split)
-        classes = self._class_folders(root, "train")
+        part, classes = self._parts(root, split)[0], self._class_folders(root, "train")
         return sort_by_class(root, part, read_annotations(part / _ANNOTATIONS), list(classes), bool(self.classes))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ddselect.dataset.images import Box, read_image, square_box
+from ddselect.dataset.images import Box, square_box
 from ddselect.dataset.index import Index
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.store import execution
@@ -65,9 +65,8 @@ class TestSet(Dataset[tuple[Tensor, int]]):
     def __getitem__(self, row: int) -> tuple[Tensor, int]:
         image = self.kept[row] if self.kept is not None else None
         if image is None:
-            path = self.index.root / self.index.table["path"][row].as_py()
             box = central_box(*self.index.sizes_at(row), self.margin)
-            image = read_image(path, box, self.size)
+            image = self.index.read(row, self.size, box)
             if self.kept is not None:
                 self.kept[row] = image
         return image, int(self.labels[row])

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ddselect.dataset.images import cut_image, decode_image
+from ddselect.dataset.images import cut_image
 from ddselect.dataset.index import Index
 
 
@@ -37,7 +37,7 @@ class Cuts(Dataset[list[Tensor]]):
         return len(self.index)
 
     def __getitem__(self, row: int) -> list[Tensor]:
-        image = decode_image(self.index.root / self.index.table["path"][row].as_py())
+        image = self.index.decode(row)
         cuts = []
         for group in self.groups:
             boxes = group.boxes[group.starts[row] : group.starts[row + 1]].tolist()
