@@ -51,7 +51,7 @@ def write_validation(root: Path, wnids: Sequence[str], size: tuple[int, int] = (
 def write_devkit(folder: Path, wnids: Sequence[str], truth: Sequence[str]) -> Path:
     """The two files of the devkit's ``data/``; ILSVRC's ids are not in the order of the WNIDs, and go beyond them."""
     folder.mkdir(parents=True)
-    ids = {wnid: number for number, wnid in enumerate(reversed(sorted(wnids)), start=1)}
+    ids = {wnid: number for number, wnid in enumerate(sorted(wnids, reverse=True), start=1)}
     (folder / "ILSVRC2012_validation_ground_truth.txt").write_text("".join(f"{ids[wnid]}\n" for wnid in truth))
     fields = [(name, "O") for name in ("ILSVRC2012_ID", "WNID", "words", "gloss", "num_children", "children")]
     rows = [(number, wnid, f"thing {number}, item", "a thing", 0, np.array([])) for wnid, number in ids.items()]
@@ -126,7 +126,7 @@ def cifar_images(classes: int, per_class: int, seed: int) -> tuple[np.ndarray, n
 
 
 def write_cifar(root: Path, classes: int, version: str, packed: bool, per_class: int = 5) -> Path:
-    """CIFAR-10 or CIFAR-100 in the ``binary`` or the ``python`` version; per_class images for training, one for tests."""
+    """CIFAR-10 or CIFAR-100 in the ``binary`` or the ``python`` version, with one test image of each class."""
     name = f"cifar-{classes}"
     folder = root / {"binary": f"{name}-{'batches-bin' if classes == 10 else 'binary'}",
                      "python": f"{name}-{'batches-py' if classes == 10 else 'python'}"}[version]  # fmt: skip
