@@ -174,3 +174,25 @@ def python2_pickle(value: object) -> bytes:
     file = io.BytesIO()
     _Python2Pickler(file, 2).dump(value)
     return file.getvalue()
+
+
+def write_shards(root: Path, source: Path, split: str, style: str, shards: int = 2) -> Path:
+    """``<root>/<split>-00000.tar`` ... of the images of ``<source>/<class>/*``, dealt to the shards in turn.
+
+    ``style`` is how a sample says its class: by ``number`` or ``name`` in a .cls file, or by its ``folder``.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    classes = sorted(folder.name for folder in source.iterdir())
+    files = sorted(source.glob("*/*"))
+    for shard in range(shards):
+        with tarfile.open(root / f"{split}-{shard:05d}.tar", "w") as archive:
+            for number, file in list(enumerate(files))[shard::shards]:
+                name = file.parent.name
+                key = f"{name}/{file.stem}" if style == "folder" else f"{number:06d}"
+                said = {"number": str(classes.index(name)), "name": name, "folder": ""}[style]
+                for suffix, content in ((".cls", said.encode()), (".jpg", file.read_bytes()), (".json", b"{}")):
+                    if content:
+                        entry = tarfile.TarInfo(key + suffix)
+                        entry.size = len(content)
+                        archive.addfile(entry, io.BytesIO(content))
+    return root
