@@ -1,9 +1,9 @@
 """Images in tar shards as WebDataset writes them, read in place.
 
-WebDataset's own reader, and others, stream whole shards in order, which is right for training on them. Here single images
-are needed by their id, again and again: a shard of scores, the few originals that patches are cut from. So the shards are
-looked through once with Python's ``tarfile``, which says at which byte each image begins, and are then read like any file
-from there on. That needs no further library, and no unpacking.
+WebDataset's own reader, and others, stream whole shards in order, which is right for training on them. Here single
+images are needed by their id, again and again: a shard of scores, the few originals that patches are cut from. So the
+shards are looked through with Python's ``tarfile``, which says at which byte each image begins, and are then read like
+any file from there on. That needs no further library, and no unpacking.
 """
 
 import tarfile
@@ -28,8 +28,9 @@ CLASSES = "classes.txt"
 class TarShards(Dataset):
     """Uncompressed tar files of samples: ``<key>.jpg`` with its class in ``<key>.cls``, or ``<class>/<name>.jpg``.
 
-    A class in a ``.cls`` file is a number or a name. ``classes.txt`` has a name in each line, in the order of the numbers;
-    without it all shards are looked through for their classes, which are then sorted, and a number is a name.
+    A class in a ``.cls`` file is a number or a name. ``classes.txt`` has a name in each line, in the order of the
+    numbers; without it the shards are looked through for their classes at every start, these are sorted, and a number is
+    a name.
 
     Attributes:
         root: Folder of the shards.
@@ -41,7 +42,7 @@ class TarShards(Dataset):
     layout: ClassVar[str] = (
         "{train} and {test} with <key>.jpg and <key>.cls, or <class>/<name>.jpg\n"
         + CLASSES
-        + " (one class a line) if wanted"
+        + " if wanted: a class a line"
     )
     root: str = ""
     train: str = "train-*.tar"
@@ -58,13 +59,12 @@ class TarShards(Dataset):
         root = self.provide(Path())
         if known := _numbered(root):
             return known
-        found = {file.folder for file in self._look_through(root, "train", [])}
-        return sorted(found, key=lambda name: (not name.isdecimal(), int(name) if name.isdecimal() else 0, name))
+        return _sorted({file.folder for file in self._look_through(root, "train", [])})
 
     def files(self, root: Path) -> list[SourceFile]:
         known = _numbered(root)
         found = [file for split in ("train", "test") for file in self._look_through(root, split, known)]
-        order = {name: label for label, name in enumerate(known or dict.fromkeys(file.folder for file in found))}
+        order = {name: label for label, name in enumerate(known or _sorted({file.folder for file in found}))}
         odd = sorted({file.folder for file in found} - set(order))
         if odd:
             raise UserError(f"dataset {self.name}: class '{odd[0]}' of the shards is not in {root / CLASSES}")
@@ -109,6 +109,11 @@ def _numbered(root: Path) -> list[str]:
     """The classes in ``classes.txt``, in the order of their numbers; none if there is no such file."""
     path = root / CLASSES
     return [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()] if path.is_file() else []
+
+
+def _sorted(classes: set[str]) -> list[str]:
+    """Numbers by their size, then names."""
+    return sorted(classes, key=lambda name: (not name.isdecimal(), int(name) if name.isdecimal() else 0, name))
 
 
 def _samples(path: Path) -> list[tuple[tarfile.TarInfo, str]]:
