@@ -114,7 +114,12 @@ class Stages:
             write_conditions(folder, conditions, names, folders)
             return {"mode": e.prompt.mode, "reference": conditions.words[-1]}
 
-        config = {**self._backbone_key(backbone), "prompt": e.prompt, "texts": e.prompt.signature()}
+        config = {
+            **self._backbone_key(backbone),
+            "prompt": e.prompt,
+            "texts": e.prompt.signature(),
+            "names": e.dataset.class_names(e.dataset.class_folders()),
+        }
         return Stage("prompt", PROMPT_VERSION, config, [index, *before.values()], build)
 
     def latents(self, index: Done, backbone: Backbone, before: dict[str, Done]) -> Stage:

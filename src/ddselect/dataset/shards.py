@@ -29,8 +29,8 @@ class TarShards(Dataset):
     """Uncompressed tar files of samples: ``<key>.jpg`` with its class in ``<key>.cls``, or ``<class>/<name>.jpg``.
 
     A class in a ``.cls`` file is a number or a name. ``classes.txt`` has a name in each line, in the order of the
-    numbers; without it the shards are looked through for their classes at every start, these are sorted, and a number is
-    a name.
+    numbers. Without it a number is a name, and at every start the shards are looked through for the names, which are
+    sorted.
 
     Attributes:
         root: Folder of the shards.
