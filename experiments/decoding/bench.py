@@ -1,4 +1,4 @@
-"""How fast a JPEG becomes a view of 256 pixels, and what a coarse decode changes, in ways that take turns within one run.
+"""How fast a JPEG becomes a view of 256 pixels, and what a coarse decode changes, in ways that take turns.
 
     python experiments/decoding/bench.py
 
@@ -66,7 +66,7 @@ def coarse(finer: int) -> Callable[[Source], Tensor]:
 
 
 def torchvision(source: Source) -> Tensor:
-    """torchvision's decoder and its antialiased bicubic filter."""
+    """The decoder of torchvision and its antialiased bicubic filter."""
     data = torch.frombuffer(bytearray(read_bytes(source)), dtype=torch.uint8)
     pixels = decode_jpeg(data, ImageReadMode.RGB)
     x0, y0, x1, y1 = square_box(pixels.shape[2], pixels.shape[1])

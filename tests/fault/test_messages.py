@@ -167,7 +167,9 @@ class TestFolders:
     def test_a_class_of_unreadable_images_only(self, tmp_path: Path) -> None:
         for file in (tmp_path / "data" / "train" / "cow").iterdir():
             file.write_bytes(b"not an image")
-        assert "class 'cow' has no readable train images" in self.fails(tmp_path, "dataset.broken=skip")
+        assert "class 'cow' has no readable train images" in self.fails(
+            tmp_path, "dataset.broken=skip", "dataset.broken_ceiling=1"
+        )
 
     def test_teacher_that_does_not_know_the_classes(self, tmp_path: Path) -> None:
         line = self.fails(tmp_path, "teacher=embedded")

@@ -12,12 +12,15 @@ from PIL import Image
 from ddselect.report.comparison import compare
 from ddselect.report.figures import read_curves
 from ddselect.report.html import write_report
+from ddselect.report.images import Trouble, image_trouble
 from ddselect.report.maps import build_maps, pick
 from ddselect.report.palette import looks
 from ddselect.report.pictures import inline_file, shown_classes
 from ddselect.report.settings import Report
 from ddselect.report.stages import duration, size, stage_lines, stage_sums
 from ddselect.report.table import print_table
+from ddselect.runtime.files import write_json
+from ddselect.runtime.store import Done
 from ddselect.student.settings import Student
 from tests.helpers.data import folder_index, write_folder
 from tests.helpers.report import ARMS, IPC, NAMES, Page, Run, write_scores
@@ -50,6 +53,19 @@ def test_table_has_means_and_spreads(run: Run) -> None:
     assert "One seed" not in page.source
     dots = [dot.attributes["title"] for dot in page.all("div", "dot")]
     assert dots[:3] == ["seed 0: 60.0 %", "seed 1: 64.0 %", "seed 0: 50.0 %"]
+
+
+def test_skipped_and_doubled_images_are_told(run: Run) -> None:
+    assert "unreadable" not in run.page().source
+    files = [{"path": f"train/<b>/{i}.jpg", "error": "the file is empty"} for i in range(60)]
+    write_json(run.root / "index" / "unreadable.json", {"files": files})
+    page = run.page()
+    assert "60 unreadable images were skipped, the first 50" in page.source
+    assert "train/&lt;b&gt;/49.jpg</code>: the file is empty" in page.source
+    assert "50.jpg" not in page.source
+    text = "1 image is in more than one class (same content), such as a.jpg and b.jpg"
+    manifest = {"facts": {"duplicates": {"classes": {"images": 1, "example": ["a.jpg", "b.jpg"], "text": text}}}}
+    assert image_trouble(Done("index", "x", run.root / "elsewhere", manifest, False)) == Trouble([text], 0, [])
 
 
 def test_one_seed_has_no_spread(run: Run) -> None:

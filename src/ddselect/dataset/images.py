@@ -194,12 +194,19 @@ def read_image(source: Source, box: Box | None, size: int) -> Tensor:
         UserError: It cannot be read.
     """
     with _named(source), _opened(read_bytes(source)) as image:
-        side = min(box[2] - box[0], box[3] - box[1]) if box else min(image.size)
+        image_size = image.size
+        side = min(box[2] - box[0], box[3] - box[1]) if box else min(image_size)
         orientation, scale = _orientation(image), _coarsen(image, side // (_FINER * size))
+        width, height = image_size if orientation <= 4 else image_size[::-1]
         upright = _upright(image, orientation)
-    if box and scale > 1:
-        x0, y0, x1, y1 = (round(edge / scale) for edge in box)
-        box = (x0, y0, min(x1, upright.width), min(y1, upright.height))
+    if scale > 1:
+        x0, y0, x1, y1 = box or square_box(width, height)
+        # a side that is no multiple of the scale has a last pixel that is not all image; turning may make it the first
+        dx = upright.width - width / scale if orientation in (2, 3, 6, 7) else 0
+        dy = upright.height - height / scale if orientation in (3, 4, 7, 8) else 0
+        x0, x1 = (min(round(x / scale + dx), upright.width) for x in (x0, x1))
+        y0, y1 = (min(round(y / scale + dy), upright.height) for y in (y0, y1))
+        box = (x0, y0, x1, y1)
     return cut_image(upright, box, size)
 
 

@@ -13,6 +13,7 @@ from ddselect.evaluation.results import Branch
 from ddselect.report.comparison import across_students, compare
 from ddselect.report.figures import draw_curves, read_curves
 from ddselect.report.gallery import galleries
+from ddselect.report.images import image_trouble
 from ddselect.report.maps import build_maps
 from ddselect.report.pictures import SHARP, shown_classes
 from ddselect.report.settings import Report
@@ -56,6 +57,7 @@ def write_report(
             seeds=sorted({entry["seed"] for entry in entries}),
             deviations=results["deviations"],
             teacher=results["teacher"],
+            trouble=image_trouble(trained[0].stages["index"]),
             compared=compared,
             architectures=across_students(entries),
             classes=len(index.class_names),
