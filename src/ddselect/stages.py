@@ -24,6 +24,7 @@ from ddselect.prompt.conditions import VERSION as PROMPT_VERSION
 from ddselect.prompt.conditions import read_conditions, write_conditions
 from ddselect.protocol.recipe import Protocol
 from ddselect.relabel.settings import VERSION as RELABEL_VERSION
+from ddselect.runtime.files import file_signature
 from ddselect.runtime.logger import StudentLoggers
 from ddselect.runtime.progress import note
 from ddselect.runtime.store import Done, Stage
@@ -79,7 +80,7 @@ class Stages:
     def index(self) -> Stage:
         """Every readable image of the dataset, with its content hash."""
         dataset = self.experiment.dataset
-        config = {"dataset": dataset, "files": dataset.signature()}
+        config = {"dataset": dataset, "files": dataset.signature(), "names": file_signature(Path(dataset.names))}
         self.experiment.trainer.check_devices()  # after the look for the images, before the work of reading them
         return Stage("index", indexing.VERSION, config, [], partial(indexing.build_index, dataset))
 
@@ -122,7 +123,12 @@ class Stages:
             write_conditions(folder, conditions, names, folders)
             return {"mode": e.prompt.mode, "reference": conditions.words[-1]}
 
-        config = {**self._backbone_key(backbone), "prompt": e.prompt, "texts": e.prompt.signature()}
+        config = {
+            **self._backbone_key(backbone),
+            "prompt": e.prompt,
+            "texts": e.prompt.signature(),
+            "names": e.dataset.class_names(e.dataset.class_folders()),
+        }
         return Stage("prompt", PROMPT_VERSION, config, [index, *before.values()], build)
 
     def latents(self, index: Done, backbone: Backbone, before: dict[str, Done]) -> Stage:

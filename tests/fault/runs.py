@@ -50,10 +50,14 @@ class Ended:
 
     def assert_one_line(self, code: int) -> str:
         """The only message, after which nothing follows; no traceback, no other noise than progress."""
+        assert self.err.splitlines()[-1] == self.assert_first_line(code), self.err
+        return self.messages[0]
+
+    def assert_first_line(self, code: int) -> str:
+        """The only message, which is complete by itself; more about it may follow, indented."""
         assert self.code == code, self.err
         assert len(self.messages) == 1, self.err
-        assert self.err.splitlines()[-1] == self.messages[0], self.err
-        noise = [line for line in self.err.splitlines()[:-1] if not _is_progress(line)]
+        noise = [line for line in self.err.splitlines() if not (_is_progress(line) or line == self.messages[0])]
         assert not noise, self.err
         return self.messages[0]
 

@@ -78,11 +78,6 @@ FOLDER = ("dataset=imagefolder", "dataset.root=data", "selection=random_image", 
         ),
         (["compare=[rded,best]"], "compare=best: no such selection; choose from all, ccs"),
         (["selection._target_=os.system"], "selection._target_=os.system: only classes of ddselect are built"),
-        (["dataset=imagefolder"], "dataset imagefolder: no images found in '(no folder given)'; give its place with"),
-        (
-            ["dataset=imagefolder", "dataset.root=nowhere"],
-            "dataset imagefolder: no images found in 'nowhere'; give its place with dataset.root=<folder>",
-        ),
         (["backbone=class_unet", "backbone.path=nowhere"], "backbone class_unet: "),
         (
             ["teacher.path=nowhere"],
@@ -104,9 +99,18 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("store")
 
 
+@pytest.mark.parametrize(("root", "shown"), [("", "(no folder given)"), ("nowhere", "nowhere")])
+def test_a_folder_that_is_missing(root: str, shown: str, tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    ended = run_here(tmp_path, "dataset=imagefolder", f"dataset.root={root}")
+    wanted = f"ddselect: dataset imagefolder: no images found in '{shown}'; give its place with dataset.root=<folder>"
+    assert ended.assert_first_line(2) == wanted
+    assert ended.err.splitlines()[-1] == "    here/"
+
+
 def test_imagenet_without_its_images_says_how_to_provide_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("IMAGENET_DIR", raising=False)
-    line = run_here(tmp_path, "dataset=imagenet1k", "student=resnet101", "ipc=50").assert_one_line(2)
+    line = run_here(tmp_path, "dataset=imagenet1k", "student=resnet101", "ipc=50").assert_first_line(2)
     assert line.startswith("ddselect: dataset imagenet1k: no images found in 'data/imagenet1k'; put the class folders")
     assert "IMAGENET_DIR" in line
     assert "dataset.root" in line
@@ -114,7 +118,7 @@ def test_imagenet_without_its_images_says_how_to_provide_them(tmp_path: Path, mo
 
 def test_imagenet_dir_names_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IMAGENET_DIR", str(tmp_path / "there"))
-    line = run_here(tmp_path, "dataset=imagenet1k").assert_one_line(2)
+    line = run_here(tmp_path, "dataset=imagenet1k").assert_first_line(2)
     assert f"no images found in '{tmp_path / 'there'}'" in line
 
 

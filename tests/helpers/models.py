@@ -13,6 +13,7 @@ from ddselect.backbone.denoiser import Denoiser
 from ddselect.dataset.index import Index
 from ddselect.prompt.conditions import Conditions
 from ddselect.prompt.modes import LabelPrompt, Prompt
+from ddselect.runtime.files import write_json, write_tensors
 from ddselect.student.models import Classifier, build_network
 
 CPU = torch.device("cpu")
@@ -108,3 +109,14 @@ def tiny_teacher(classes: int, seed: int = 0) -> Classifier:
         torch.manual_seed(seed)
         network = build_network("small_resnet16", classes, None)
     return Classifier(network, [0.5] * 3, [0.5] * 3).eval().requires_grad_(False)
+
+
+def write_teacher(folder: Path, class_names: Sequence[str]) -> Path:
+    """An untrained teacher of some classes, in the files of ``teacher.path``."""
+    network = tiny_teacher(len(class_names)).network
+    half, outputs = [0.5] * 3, len(class_names)
+    card = {"architecture": "small_resnet16", "image_size": None, "outputs": outputs, "mean": half, "std": half}
+    write_json(folder / "teacher.json", {**card, "columns": None, "classes": list(class_names)})
+    tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
+    write_tensors(folder / "teacher.safetensors", tensors)
+    return folder

@@ -134,3 +134,13 @@ def test_a_table_of_imagenets_size_is_that_of_the_frozen_results() -> None:
         assert frozen[step]["peak_gib"] < 2
     for name in ("memory_bytes_per_image", "stored_bytes_per_image"):
         assert f"{frozen['scoring'][name]} bytes" in text
+
+
+def test_the_look_alike_of_imagenet_is_that_of_the_frozen_results() -> None:
+    study = ROOT / "experiments" / "imagenet_lookalike"
+    text = (study / "README.md").read_text()
+    frozen = json.loads((study / "results.json").read_text())
+    for stage, seconds in frozen["stages"].items():
+        assert f"| {stage} | {seconds} |" in text
+    assert f"| whole run | {frozen['seconds']} |" in text
+    assert f"{frozen['peak_gib']} GiB" in text

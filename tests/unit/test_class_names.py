@@ -1,6 +1,8 @@
 """Names and descriptions of ImageNet's classes."""
 
+import re
 from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -132,3 +134,40 @@ def test_a_dataset_takes_every_kind_and_no_other() -> None:
         assert ImageFolder("mine", 32, names=kind).class_names(["n02108089"]) == [name]
     with pytest.raises(UserError, match=r"dataset.names=wordnet: choose folder or imagenet or imagenet_long"):
         ImageFolder("mine", 32, names="wordnet")
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("names.csv", "class,name\nb,bee\na,worker ant\n"),
+        ("names.CSV", '\ufeffclass,name,more\nb,"bee, insect",x\na,worker ant,y\n'),
+        ("names.json", '{"a": "worker ant", "b": "bee, insect", "c": "cow"}'),
+        ("names.txt", "b bee\na worker ant\n\n"),
+        ("words.txt", "a\tworker ant, emmet\nb\tbee\nz\tzebra\n"),
+    ],
+)
+def test_names_from_a_file(file: str, content: str, tmp_path: Path) -> None:
+    (tmp_path / file).write_text(content)
+    assert class_names(["a", "b"], str(tmp_path / file)) == ["worker ant", "bee"]
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "words"),
+    [
+        ("names.csv", "folder,name\na,ant\n", "its heading is 'folder,name'"),
+        ("names.json", "[1]", "not a JSON object of names"),
+        ("names.json", '{"a": 1}', "not a JSON object of names"),
+        ("names.json", "{", "Expecting property name"),
+        ("names.txt", "a ant\nb\n", "no name of class folder 'b'"),
+        ("names.txt", "a ant\n", "no name of class folder 'b'"),
+        ("none.txt", None, "No such file or directory; a JSON object"),
+    ],
+)
+def test_files_of_names_that_do_not_fit(file: str, content: str | None, words: str, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / file).write_text(content)
+    with pytest.raises(
+        UserError, match=f"dataset.names={re.escape(str(tmp_path / file))}: {re.escape(words)}"
+    ) as caught:
+        class_names(["a", "b"], str(tmp_path / file))
+    assert "\n" not in str(caught.value)

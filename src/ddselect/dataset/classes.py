@@ -1,8 +1,10 @@
-"""Class names and descriptions."""
+"""Class names, descriptions and lists."""
 
 import re
+from importlib.resources import files
 
 from ddselect.dataset.imagenet_names import NAMES
+from ddselect.dataset.name_files import SUFFIXES, read_names
 from ddselect.runtime.errors import UserError
 
 KINDS = ("folder", "imagenet", "imagenet_long")
@@ -15,13 +17,15 @@ def class_names(folders: list[str], kind: str) -> list[str]:
         folders: Class folder names, in class order.
         kind: ``folder``: the folder's name is the class name. In the other kinds it is a WordNet ID. ``imagenet``: one
             short name, different for each class and clear as a prompt. ``imagenet_long``: all names in WordNet, with
-            commas between them; some classes share some.
+            commas between them; some classes share some. Or a file of names (see :func:`read_names`).
 
     Raises:
-        UserError: A folder is not an ImageNet WordNet ID.
+        UserError: A folder is not an ImageNet WordNet ID, or not in the file.
     """
     if kind == "folder":
         return list(folders)
+    if kind.lower().endswith(SUFFIXES):
+        return read_names(kind, folders)
     lemmas = [names for names, _ in _wordnet(folders, "use dataset.names=folder")]
     return lemmas if kind == "imagenet_long" else _short(folders, lemmas)
 
@@ -45,6 +49,17 @@ def imagenet_classes() -> list[str]:
     from timm.data import ImageNetInfo  # seconds to import
 
     return list(ImageNetInfo("imagenet-1k").label_names())
+
+
+def class_lists() -> list[str]:
+    """Names of the lists of classes in the package."""
+    lists = files("ddselect.dataset") / "class_lists"
+    return sorted(file.name.removesuffix(".txt") for file in lists.iterdir() if file.name.endswith(".txt"))
+
+
+def class_list(name: str) -> list[str]:
+    """Class folders of a dataset in the order that the literature gives them."""
+    return (files("ddselect.dataset") / "class_lists" / f"{name}.txt").read_text(encoding="utf-8").split()
 
 
 def _short(folders: list[str], lemmas: list[str]) -> list[str]:

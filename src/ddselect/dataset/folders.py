@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
-from ddselect.dataset.classes import KINDS, class_names
+from ddselect.dataset.classes import KINDS, class_list, class_lists, class_names
+from ddselect.dataset.layout import below, subfolders, wrong_layout
+from ddselect.dataset.name_files import SUFFIXES
 from ddselect.dataset.tree import folders_signature, image_files
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.seeds import key64
@@ -44,7 +47,7 @@ class Dataset:
         name: Name in results and reports.
         image_size: Side in pixels of the square view that is scored, composed and trained on.
         names: How class folders become class names: ``folder`` (its name), ``imagenet`` or ``imagenet_long`` (WordNet
-            ID to one short name, or to all names).
+            ID to one short name, or to all names), or a CSV, JSON or text file of names.
         broken: What to do with an unreadable image: ``error``, or ``skip`` it and list it.
         broken_ceiling: Largest share of unreadable images that ``skip`` puts up with.
         compare: What the config's ``compare`` is unless it is set.
@@ -60,8 +63,9 @@ class Dataset:
     def __post_init__(self) -> None:
         if self.image_size < 8:
             raise UserError(f"dataset.image_size={self.image_size}: at least 8 pixels are needed")
-        if self.names not in KINDS:
-            raise UserError(f"dataset.names={self.names}: choose {' or '.join(KINDS)}")
+        if self.names not in KINDS and not self.names.lower().endswith(SUFFIXES):
+            files = ", ".join(SUFFIXES)
+            raise UserError(f"dataset.names={self.names}: choose {' or '.join(KINDS)}, or name a file ({files})")
         if self.broken not in ("error", "skip"):
             raise UserError(f"dataset.broken={self.broken}: choose error or skip")
         if not 0 <= self.broken_ceiling <= 1:
@@ -106,71 +110,106 @@ class ImageFolder(Dataset):
         test: Subfolder of the test images.
         holdout: If above 0, ``root`` holds the class folders themselves and this share of the images, chosen by their
             names, is the test split.
+        classes: List of classes in the package, whose order is kept; empty for all class folders, sorted.
         hint: What to tell a user whose ``root`` is missing.
     """
 
+    layout: ClassVar[str] = (
+        "{train}/<class>/*.jpg and {test}/<class>/*.jpg (any image format, also in folders below)\n"
+        "or, with dataset.holdout=0.2, <class>/*.jpg"
+    )
     root: str = ""
     train: str = "train"
     test: str = "val"
     holdout: float = 0.0
+    classes: str = ""
     hint: str = execution("give its place with dataset.root=<folder>")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 <= self.holdout < 1:
             raise UserError(f"dataset.holdout={self.holdout}: a share from 0 up to, not including, 1")
+        if self.classes and self.classes not in class_lists():
+            raise UserError(f"dataset.classes={self.classes}: choose {' or '.join(class_lists())}, or leave it empty")
 
     def provide(self, folder: Path) -> Path:
         root = Path(self.root).expanduser().absolute()
         if not self.root or not root.is_dir():
-            raise UserError(
-                f"dataset {self.name}: no images found in '{self.root or '(no folder given)'}'; {self.hint}"
-            )
+            given = self.root or "(no folder given)"
+            raise self._refusal(f"no images found in '{given}'; {self.hint}", root)
         return root
 
-    def _class_folders(self, root: Path) -> dict[str, list[Path]]:
-        """Class folders of each split."""
-        splits = (
-            {"train": root, "test": root} if self.holdout else {"train": root / self.train, "test": root / self.test}
-        )
-        found = {}
-        for split, folder in splits.items():
-            if not folder.is_dir():
-                raise UserError(
-                    f"dataset {self.name}: folder {folder} ({split} images) is missing; make it, name another with "
-                    f"dataset.{split}=<subfolder>, or split class folders lying in {root} with dataset.holdout=0.2"
-                )
-            found[split] = sorted(child for child in folder.iterdir() if child.is_dir() and child.name[0] != ".")
-            if not found[split]:
-                raise UserError(f"dataset {self.name}: {folder} has no class folders; put <class>/<image> below it")
-        return found
-
     def class_folders(self) -> list[str]:
-        return [folder.name for folder in self._class_folders(self.provide(Path()))["train"]]
+        return list(self._class_folders(self.provide(Path()), "train"))
 
     def files(self, root: Path) -> list[SourceFile]:
-        splits = self._class_folders(root)
-        classes = {split: [folder.name for folder in folders] for split, folders in splits.items()}
-        odd = sorted(set(classes["train"]) ^ set(classes["test"]))
+        found = {split: self._images(root, split) for split in ("train", "test")}
+        odd = sorted(set(found["train"]) ^ set(found["test"]))
         if odd:
             raise UserError(
                 f"dataset {self.name}: class folder '{odd[0]}' is in one split only ({len(odd)} such classes)"
             )
         files = []
-        for split, folders in splits.items():
-            for folder in folders:
-                before = folder.relative_to(root).as_posix()
-                paths = [f"{before}/{path}" for path in image_files(folder)]
+        for split, images in found.items():
+            for name in found["train"]:  # the same order in each
+                paths = images[name]
                 if self.holdout:
                     paths = [p for p in paths if (key64(p) / 2**63 < self.holdout) == (split == "test")]
                 if not paths:
-                    raise UserError(f"dataset {self.name}: class '{folder.name}' has no {split} images in {folder}")
-                files += [SourceFile(path, split, folder.name) for path in paths]
+                    raise UserError(f"dataset {self.name}: class '{name}' has no {split} images in {root}")
+                files += [SourceFile(path, split, name) for path in paths]
         return files
 
     def signature(self) -> str:
-        folders = self._class_folders(self.provide(Path()))
-        return folders_signature(dict.fromkeys(folder for split in folders.values() for folder in split))
+        root = self.provide(Path())
+        return folders_signature(
+            dict.fromkeys(place for split in ("train", "test") for place in self._places(root, split))
+        )
+
+    def _parts(self, root: Path, split: str) -> list[Path]:
+        """The folders that hold the class folders of a split.
+
+        Raises:
+            UserError: There is none.
+        """
+        folder = root if self.holdout else root / (self.train if split == "train" else self.test)
+        if not folder.is_dir():
+            raise self._refusal(
+                f"folder {folder} ({split} images) is missing; make it, name another with "
+                f"dataset.{split}=<subfolder>, or split class folders lying in {root} with dataset.holdout=0.2",
+                root,
+            )
+        return [folder]
+
+    def _class_folders(self, root: Path, split: str) -> dict[str, Path]:
+        """The class folders of a split, in class order."""
+        parts = self._parts(root, split)
+        found = sorted((folder for part in parts for folder in subfolders(part)), key=lambda folder: folder.name)
+        if not found:
+            raise self._refusal(f"{parts[0]} has no class folders; put <class>/<image> below it", root)
+        by_name = {folder.name: folder for folder in found}
+        wanted = class_list(self.classes) if self.classes else list(by_name)
+        missing = [name for name in wanted if name not in by_name]
+        if missing:
+            raise self._refusal(
+                f"class folder '{missing[0]}' is not among the {split} images in {parts[0]} ({len(missing)} of the "
+                f"{len(wanted)} classes are missing)",
+                root,
+            )
+        return {name: by_name[name] for name in wanted}
+
+    def _images(self, root: Path, split: str) -> dict[str, list[str]]:
+        """Paths of the images of every class of a split, relative to the root."""
+        folders = self._class_folders(root, split)
+        return {name: [below(root, folder / path) for path in image_files(folder)] for name, folder in folders.items()}
+
+    def _places(self, root: Path, split: str) -> list[Path]:
+        """The folders below which the images of a split lie."""
+        return list(self._class_folders(root, split).values())
+
+    def _refusal(self, message: str, found: Path) -> UserError:
+        layout = self.layout.format(train=self.train, test=self.test)
+        return wrong_layout(f"dataset {self.name}: {message}", layout, found)
 
 
 @dataclass

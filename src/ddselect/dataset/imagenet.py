@@ -1,0 +1,73 @@
+"""ImageNet-1K (ILSVRC 2012) as its downloads lie on disk, and subsets of its classes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from ddselect.dataset.folders import ImageFolder
+from ddselect.dataset.ground_truth import DEVKIT, SOLUTION, ground_truth_files, read_ground_truth, sort_by_class
+from ddselect.dataset.layout import subfolders
+from ddselect.runtime.errors import UserError
+from ddselect.runtime.files import file_signature
+from ddselect.runtime.seeds import key64
+
+_KAGGLE = Path("ILSVRC") / "Data" / "CLS-LOC"
+
+
+@dataclass
+class ImageNet(ImageFolder):
+    """Folders named by WordNet ID for training; for validation these, or one flat folder with its ground truth.
+
+    Sorted, the 1000 folders are in the class order of pretrained models.
+
+    Attributes:
+        devkit: Folder with the devkit's ``ILSVRC2012_validation_ground_truth.txt`` and ``meta.mat``, or a CSV file of
+            images and WordNet IDs; empty for their usual places in ``root``.
+    """
+
+    layout: ClassVar[str] = (
+        "{train}/n01440764/*.JPEG ... and {test}/n01440764/*.JPEG ... (folders are WordNet IDs)\n"
+        f"for the latter also {{test}}/ILSVRC2012_val_00000001.JPEG ... with {DEVKIT}/ beside it\n"
+        f"or as from Kaggle: {_KAGGLE}/{{train}}, {_KAGGLE}/{{test}} and {SOLUTION}\n"
+        "or in pieces: {train}.X1, {train}.X2 ... and {test}.X"
+    )
+    devkit: str = ""
+
+    def signature(self) -> str:
+        files = self._ground_truth(self.provide(Path()))
+        return str(key64(super().signature(), *[file_signature(file) for file in files]))
+
+    def _parts(self, root: Path, split: str) -> list[Path]:
+        name = self.train if split == "train" else self.test
+        if self.holdout or (root / name).is_dir():
+            return super()._parts(root, split)
+        others = [root / _KAGGLE / name, *sorted(root.glob(f"{name}.X*"))]
+        return [folder for folder in others if folder.is_dir()] or super()._parts(root, split)
+
+    def _is_flat(self, root: Path, split: str) -> bool:
+        return split == "test" and not any(subfolders(part) for part in self._parts(root, split))
+
+    def _places(self, root: Path, split: str) -> list[Path]:
+        return self._parts(root, split) if self._is_flat(root, split) else super()._places(root, split)
+
+    def _images(self, root: Path, split: str) -> dict[str, list[str]]:
+        if not self._is_flat(root, split):
+            return super()._images(root, split)
+        part, files = self._parts(root, split)[0], self._ground_truth(root)
+        if not files:
+            raise self._refusal(
+                f"{part} has no class folders, and there is no ground truth of a flat one: give "
+                "dataset.devkit=<folder of the devkit's data, or a CSV file of images and WordNet IDs>",
+                root,
+            )
+        classes = self._class_folders(root, "train")
+        return sort_by_class(root, part, read_ground_truth(files), list(classes), bool(self.classes))
+
+    def _ground_truth(self, root: Path) -> list[Path]:
+        """The files of the flat validation images' classes."""
+        if not self.devkit:
+            return next((found for place in (DEVKIT, SOLUTION) if (found := ground_truth_files(root / place))), [])
+        found = ground_truth_files(Path(self.devkit).expanduser())
+        if not found:
+            raise UserError(f"dataset.devkit={self.devkit}: neither the folder of the devkit's data nor a CSV file")
+        return found
