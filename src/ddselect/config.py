@@ -17,6 +17,7 @@ from ddselect.evaluation.accuracy import Evaluation
 from ddselect.evaluation.dd_ranking import NEEDED
 from ddselect.features.settings import Features
 from ddselect.pilot.settings import Pilot
+from ddselect.pool.settings import Pool
 from ddselect.prompt.modes import Prompt
 from ddselect.protocol.recipe import Protocol
 from ddselect.relabel.settings import Relabel
@@ -36,6 +37,7 @@ GROUPS: dict[str, type] = {
     "dataset": Dataset,
     "backbone": Backbone,
     "prompt": Prompt,
+    "pool": Pool,
     "pilot": Pilot,
     "scoring": Scoring,
     "features": Features,
@@ -110,6 +112,7 @@ class Experiment:
     dataset: Dataset
     backbone: Backbone
     prompt: Prompt
+    pool: Pool
     pilot: Pilot
     scoring: Scoring
     features: Features
@@ -155,6 +158,7 @@ def build_experiment(cfg: DictConfig) -> Experiment:
     """
     top = _checked(TopLevel, OmegaConf.create({str(key): cfg[key] for key in cfg if key not in GROUPS}), "")
     built = {group: build(cfg, group) for group in GROUPS}
+    _check_pool(built["pool"], built["prompt"], built["evaluation"])
     arms = [Arm(built.pop("selection"), built.pop("composition"))]
     for name in [*top.compare, *(NEEDED if built["evaluation"].dd_ranking else ())]:
         rival = _with_option(cfg, "compare", "selection", name)
@@ -178,6 +182,14 @@ def build_experiment(cfg: DictConfig) -> Experiment:
         source=OmegaConf.to_yaml(cfg),
         **built,
     )
+
+
+def _check_pool(pool: Pool, prompt: Prompt, evaluation: Evaluation) -> None:
+    """Refuses generated images where they cannot be made, or would stand for real ones."""
+    if pool.generates and prompt.mode == "none":
+        raise UserError(f"pool={pool.name}: prompt=none does not say which class to make; use prompt=label or text")
+    if pool.generates and evaluation.dd_ranking:
+        raise UserError(f"evaluation.dd_ranking=true compares with random real images, which pool={pool.name} has not")
 
 
 def _beside(cfg: DictConfig, key: str, group: str, chosen: Any, names: Sequence[str]) -> list[Any]:

@@ -89,17 +89,18 @@ class Pipeline:
                 if e.trainer.together:
                     student.check_ranks(e.dataset.image_size, e.trainer.accelerator)
         needs_scores = only_scores or any(arm.selection.scored_by == "prior" for arm in e.arms)
-        if needs_scores:
+        if needs_scores or e.pool.generates:
             folders = e.dataset.class_folders()
             e.backbone.check(e.prompt, e.dataset.class_names(folders), folders)  # before any work
         index = self.store.run(self.stages.index())
         if only_scores:
             self.score(index)
         teacher = self.store.run(self.stages.teacher(index))
-        scored = self.score(index) if needs_scores else {}
+        scored = self.score(index, needs_scores) if needs_scores or e.pool.generates else {}
         features = real = None
         if any(arm.selection.scored_by == "prior" and arm.selection.needs_features for arm in e.arms):
-            features = self.store.run(self.stages.features(index, teacher, scored["scoring"], together=True))
+            pool = scored.get("pool", index)
+            features = self.store.run(self.stages.features(pool, teacher, scored["scoring"], together=True))
         if any(self._is_compared(arm) for arm in e.arms):
             real = self.store.run(self.stages.real(index, teacher))
         return Ground(index, teacher, scored, features, real)
@@ -108,20 +109,26 @@ class Pipeline:
         """Whether an arm's distilled sets are compared with the real images; all images are not."""
         return self.experiment.evaluation.quality and arm.selection.limit
 
-    def score(self, index: Done) -> dict[str, Done]:
-        """The prior adapted if it should be, the classes' conditions, the latents if they are kept, and the scores."""
+    def score(self, index: Done, needs_scores: bool = True) -> dict[str, Done]:
+        """The prior adapted if it should be, the conditions, images it makes, latents if they are kept, and the scores."""
         e, run, backbone = self.experiment, self.store.run, self.experiment.backbone
         done: dict[str, Done] = {}
         if backbone.adapt.mode != "none":
             done["backbone"] = run(self.stages.backbone(index))
             backbone = adapted(backbone, done["backbone"].folder)
         done["prompt"] = run(self.stages.prompt(index, backbone, done))
+        pool = index
+        if e.pool.generates:
+            pool = done["pool"] = run(self.stages.pool(index, backbone, done))
+        if not needs_scores:
+            return done
+        before = {name: stage for name, stage in done.items() if name != "pool"}
         if e.scoring.keep_latents:
-            before = {name: stage for name, stage in done.items() if name == "backbone"}
-            done["latents"] = run(self.stages.latents(index, backbone, before))
+            adaptation = {name: stage for name, stage in before.items() if name == "backbone"}
+            done["latents"] = before["latents"] = run(self.stages.latents(pool, backbone, adaptation))
         if e.until == "pilot":
-            run(self.stages.pilot(index, backbone, done))
-        done["scoring"] = run(self.stages.scores(index, backbone, done))
+            run(self.stages.pilot(pool, backbone, before))
+        done["scoring"] = run(self.stages.scores(pool, backbone, before))
         return done
 
     def distil(self, arm: Arm, seed: int, ground: Ground) -> Branch:
@@ -136,18 +143,12 @@ class Pipeline:
     def _to_distilled(self, branch: Branch, ground: Ground) -> Way:
         """The stages from what all selections share to a distilled set."""
         method, stages = branch.arm.selection, self.stages
-        shared = [ground.index, ground.teacher]
-        if method.scored_by == "prior":
-            shared += [
-                *ground.scored.values(),
-                *([ground.features] if ground.features and method.needs_features else []),
-            ]
-        for done in shared:
+        for done in ground.beneath(method):
             branch = branch.with_stage(done)
         if method.scored_by == "teacher":
             branch = branch.with_stage(losses := (yield stages.losses(branch)))
             if method.needs_features:
-                embedding = stages.features(ground.index, ground.teacher, losses, together=False)
+                embedding = stages.features(branch.pool, ground.teacher, losses, together=False)
                 branch = branch.with_stage((yield embedding))
         branch = branch.with_stage((yield stages.selection(branch)))
         branch = branch.with_stage((yield stages.composition(branch)))
@@ -215,7 +216,7 @@ class Pipeline:
     def report(self, trained: list[Branch], ground: Ground, folder: Path) -> Path:
         """``results.json``, ``report.html`` and the table on the terminal."""
         e = self.experiment
-        images, scores = read_index(ground.index.folder).split("train"), ground.scores
+        images, scores = read_index(ground.pool.folder).split("train"), ground.scores
         found = measure_localisation(images, scores.folder, e.dataset.image_size) if scores else None
         path = folder / "results.json"
         results = write_results(e, trained, ground.teacher.facts, found, path)

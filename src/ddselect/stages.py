@@ -20,6 +20,7 @@ from ddselect.features.settings import VERSION as FEATURES_VERSION
 from ddselect.features.settings import Features
 from ddselect.features.table import FeatureTable, feature_shards
 from ddselect.pilot.settings import VERSION as PILOT_VERSION
+from ddselect.pool.settings import VERSION as POOL_VERSION
 from ddselect.prompt.conditions import VERSION as PROMPT_VERSION
 from ddselect.prompt.conditions import read_conditions, write_conditions
 from ddselect.protocol.recipe import Protocol
@@ -27,12 +28,14 @@ from ddselect.relabel.settings import VERSION as RELABEL_VERSION
 from ddselect.runtime.files import file_signature
 from ddselect.runtime.logger import StudentLoggers
 from ddselect.runtime.progress import note
+from ddselect.runtime.ranks import rank
 from ddselect.runtime.store import Done, Stage
 from ddselect.scoring.candidates import candidates, scored_images
 from ddselect.scoring.settings import LATENTS_VERSION, Scoring
 from ddselect.scoring.settings import VERSION as SCORING_VERSION
 from ddselect.scoring.table import crops_of, read_scores
 from ddselect.selection import base as selecting
+from ddselect.selection.base import Selection
 from ddselect.selection.rded import LOSSES_VERSION, TeacherSelection
 from ddselect.selection.table import read_selection, write_selection
 from ddselect.student.models import Classifier
@@ -52,8 +55,8 @@ class Ground:
     """The finished stages that all selections and seeds share.
 
     Attributes:
-        scored: What scoring needed, and the scores: ``backbone`` (if it was adapted), ``prompt``, ``latents`` (if they
-            are kept) and ``scoring``; empty where nobody asks for scores.
+        scored: What the prior was asked for: ``backbone`` (if it was adapted), ``prompt``, ``pool`` (if it makes
+            images), and where scores are wanted ``latents`` (if they are kept) and ``scoring``.
         features: Features of the scored candidates, if anybody asks for them.
         real: The teacher's features of all training images, if distilled sets are compared with them.
     """
@@ -65,9 +68,23 @@ class Ground:
     real: Done | None = None
 
     @property
+    def pool(self) -> Done:
+        """The index of the images that are selected from."""
+        return self.scored.get("pool", self.index)
+
+    @property
     def scores(self) -> Done | None:
         """The scores, if anybody asked for them."""
         return self.scored.get("scoring")
+
+    def beneath(self, method: Selection) -> list[Done]:
+        """What a selection stands on, in order; one of all images has nothing to do with the prior."""
+        of_prior = list(self.scored.values())
+        if method.scored_by != "prior":
+            of_prior = of_prior[: list(self.scored).index("pool") + 1] if method.limit and "pool" in self.scored else []
+        elif method.needs_features and self.features:
+            of_prior.append(self.features)
+        return [self.index, self.teacher, *of_prior]
 
 
 class Stages:
@@ -131,49 +148,67 @@ class Stages:
         }
         return Stage("prompt", PROMPT_VERSION, config, [index, *before.values()], build)
 
-    def latents(self, index: Done, backbone: Backbone, before: dict[str, Done]) -> Stage:
+    def pool(self, index: Done, backbone: Backbone, before: dict[str, Done]) -> Stage:
+        """Images that the prior makes, and if the pool is mixed the training images with them: an index."""
+        e = self.experiment
+
+        def build(folder: Path) -> dict[str, object]:
+            from ddselect.pool.generation import generate
+            from ddselect.pool.index import index_pool
+
+            images, trainer = self._images(index, "train"), e.trainer
+            denoiser = replace(backbone, compile=False).load(trainer.device)  # batches have several sizes
+            conditions, view = read_conditions(before["prompt"].folder), backbone.image_size
+            root = generate(e.pool, images, denoiser, conditions, view, trainer.parallel, folder)
+            return index_pool(root, images, e.pool.kind == "mixed", view, folder) if rank() == 0 else {}
+
+        config = {"pool": e.pool, **self._backbone_key(backbone)}
+        title = f"pool of {e.pool.name} images"
+        return Stage("pool", POOL_VERSION, config, [index, *before.values()], build, title, together=True)
+
+    def latents(self, pool: Done, backbone: Backbone, before: dict[str, Done]) -> Stage:
         """The latents of the images that are scored, encoded once for every later scoring with this prior."""
         e = self.experiment
 
         def build(folder: Path) -> dict[str, object]:
             from ddselect.scoring.latents import keep_latents
 
-            images, trainer = self._candidates(index), e.trainer
+            images, trainer = self._candidates(pool), e.trainer
             denoiser = backbone.load(trainer.device)
             return keep_latents(images, denoiser, e.scoring, backbone.image_size, trainer.parallel, folder)
 
         chosen = {"cap": e.scoring.cap, "seed": e.scoring.seed if e.scoring.cap else 0}
         config = {**chosen, "shard_size": e.scoring.shard_size, **self._backbone_key(backbone)}
-        return Stage("latents", LATENTS_VERSION, config, [index, *before.values()], build, together=True)
+        return Stage("latents", LATENTS_VERSION, config, [pool, *before.values()], build, together=True)
 
-    def pilot(self, index: Done, backbone: Backbone, before: dict[str, Done]) -> Stage:
+    def pilot(self, pool: Done, backbone: Backbone, before: dict[str, Done]) -> Stage:
         """How many draws, in which band, this prior needs on this dataset: tried on a few images."""
         e = self.experiment
 
         def build(folder: Path) -> dict[str, object]:
             from ddselect.pilot.stage import run_pilot
 
-            images = self._candidates(index)
+            images = self._candidates(pool)
             return run_pilot(images, e.pilot, e.scoring, self._scorer(images, backbone, before), folder)
 
         config = {"pilot": e.pilot, "scoring": e.scoring, **self._backbone_key(backbone)}
-        return Stage("pilot", PILOT_VERSION, config, [index, *before.values()], build, together=True)
+        return Stage("pilot", PILOT_VERSION, config, [pool, *before.values()], build, together=True)
 
-    def scores(self, index: Done, backbone: Backbone, before: dict[str, Done]) -> Stage:
-        """Difference maps and boxes of the training images."""
+    def scores(self, pool: Done, backbone: Backbone, before: dict[str, Done]) -> Stage:
+        """Difference maps and boxes of the images of the pool."""
         e = self.experiment
 
         def build(folder: Path) -> dict[str, object]:
-            images = self._candidates(index)
+            images = self._candidates(pool)
             facts = self._scorer(images, backbone, before)(images, e.scoring, folder)
-            return {**facts, "images_left_out": len(self._images(index, "train")) - len(images)}
+            return {**facts, "images_left_out": len(self._images(pool, "train")) - len(images)}
 
         config = {"scoring": e.scoring, **self._backbone_key(backbone)}
-        return Stage("scoring", SCORING_VERSION, config, [index, *before.values()], build, together=True)
+        return Stage("scoring", SCORING_VERSION, config, [pool, *before.values()], build, together=True)
 
-    def _candidates(self, index: Done) -> Index:
-        """The training images that are scored: at most ``scoring.cap`` of each class."""
-        scoring, everything = self.experiment.scoring, self._images(index, "train")
+    def _candidates(self, pool: Done) -> Index:
+        """The images of the pool that are scored: at most ``scoring.cap`` of each class."""
+        scoring, everything = self.experiment.scoring, self._images(pool, "train")
         images = candidates(everything, scoring.cap, scoring.seed)
         if len(images) < len(everything):
             note(f"  {len(images)} of {len(everything)} images, at most {scoring.cap} of each class (scoring.cap)")
@@ -199,35 +234,35 @@ class Stages:
         return score
 
     def losses(self, branch: Branch) -> Stage:
-        """The teacher's loss on random crops of every training image and on the whole of it."""
+        """The teacher's loss on random crops of every image of the pool and on the whole of it."""
         e, method, stages = self.experiment, branch.arm.selection, branch.stages
         assert isinstance(method, TeacherSelection)
 
         def build(folder: Path) -> dict[str, object]:
             from ddselect.selection.teacher_losses import judge_crops
 
-            images, teacher = self._images(stages["index"], "train"), self._load_teacher(stages["teacher"])
+            images, teacher = self._images(branch.pool, "train"), self._load_teacher(stages["teacher"])
             return judge_crops(images, teacher, method, e.dataset.image_size, branch.seed, self._single, folder)
 
         config = {**method.crop_settings, "seed": branch.seed, "view": e.dataset.image_size}
-        after, title = [stages["index"], stages["teacher"]], f"teacher losses, seed {branch.seed}"
+        after, title = [branch.pool, stages["teacher"]], f"teacher losses, seed {branch.seed}"
         return Stage("losses", LOSSES_VERSION, config, after, build, title)
 
-    def features(self, index: Done, teacher: Done, scores: Done, together: bool) -> Stage:
+    def features(self, pool: Done, teacher: Done, scores: Done, together: bool) -> Stage:
         """The features of every candidate, whoever scored it."""
         e = self.experiment
 
         def build(folder: Path) -> dict[str, object]:
             from ddselect.features.stage import embed_candidates
 
-            table, images = read_scores(scores.folder), self._images(index, "train")
+            table, images = read_scores(scores.folder), self._images(pool, "train")
             network = e.features.network(partial(load_teacher, teacher.folder))
             make_trainer, view = e.trainer.parallel if together else self._single, e.dataset.image_size
             images = scored_images(images, table)
             return embed_candidates(images, crops_of(table), network, e.features, view, make_trainer, folder)
 
         config = {"features": e.features, "view": e.dataset.image_size}
-        after, title = [index, teacher, scores], f"features of the candidates of {scores.name}"
+        after, title = [pool, teacher, scores], f"features of the candidates of {scores.name}"
         return Stage("features", FEATURES_VERSION, config, after, build, title, together)
 
     def real(self, index: Done, teacher: Done) -> Stage:
@@ -268,7 +303,7 @@ class Stages:
             if features:
                 shards = feature_shards(features.folder, features.facts["images"], e.features.shard_size)
             material = selecting.Material(
-                index=self._images(stages["index"], "train"),
+                index=self._images(branch.pool, "train"),
                 view=e.dataset.image_size,
                 seed=branch.seed,
                 scores=scores.folder if scores else None,
@@ -277,7 +312,7 @@ class Stages:
             return write_selection(folder, method.rank(material))
 
         config = {"selection": method, "seed": branch.seed, "view": e.dataset.image_size}
-        after, title = [done for done in (stages["index"], scores, features) if done], f"selection {self._who(branch)}"
+        after, title = [done for done in (branch.pool, scores, features) if done], f"selection {self._who(branch)}"
         return Stage("selection", selecting.VERSION, config, after, build, title)
 
     def composition(self, branch: Branch) -> Stage:
@@ -285,13 +320,13 @@ class Stages:
         e, arm, stages, ipc = self.experiment, branch.arm, branch.stages, self._ipc(branch.arm)
 
         def build(folder: Path) -> dict[str, object]:
-            images, view = self._images(stages["index"], "train"), e.dataset.image_size
+            images, view = self._images(branch.pool, "train"), e.dataset.image_size
             table = read_selection(stages["selection"].folder)
             return composing.compose(images, table, arm.composition, ipc, view, branch.seed, folder, arm.selection.name)
 
         config = {"composition": arm.composition, "ipc": ipc, "seed": branch.seed}
         title = f"composition of {arm.selection.name}, {f'{ipc} images per class' if ipc else 'all images'}"
-        return Stage("composition", composing.VERSION, config, [stages["index"], stages["selection"]], build, title)
+        return Stage("composition", composing.VERSION, config, [branch.pool, stages["selection"]], build, title)
 
     def quality(self, branch: Branch, real: Done) -> Stage:
         """How the distilled images lie among the real ones of their class, and where their patches come from."""

@@ -134,12 +134,18 @@ def build_index(dataset: Dataset, folder: Path) -> dict[str, object]:
     twins = duplicates(table)
     for twin in twins.values():
         note(f"  [yellow]{twin['text']}[/yellow]")
-    write_table(folder / TABLE, table)
-    write_json(folder / "classes.json", {"root": str(root), "folders": folders, "names": names})
+    write_index(Index(root, folders, names, table), folder)
     forget_parts(folder)
     counts = {split: int(pc.sum(pc.equal(table["split"], split)).as_py()) for split in splits}
-    facts = {"digest": _digest(table), "images": counts, "classes": len(names), "unreadable": len(files) - len(table)}
+    facts = {"digest": digest(table), "images": counts, "classes": len(names), "unreadable": len(files) - len(table)}
     return {**facts, "read": read, "duplicates": twins}
+
+
+def write_index(index: Index, folder: Path) -> None:
+    """Writes an index where :func:`read_index` finds it."""
+    write_table(folder / TABLE, index.table)
+    classes = {"root": str(index.root), "folders": index.class_folders, "names": index.class_names}
+    write_json(folder / "classes.json", classes)
 
 
 def read_index(folder: Path) -> Index:
@@ -148,13 +154,13 @@ def read_index(folder: Path) -> Index:
     return Index(Path(classes["root"]), classes["folders"], classes["names"], pq.read_table(folder / TABLE))
 
 
-def _digest(table: pa.Table) -> str:
+def digest(table: pa.Table) -> str:
     """A key of what images there are: their ids, splits, classes, contents, and how pixels are made of these."""
-    digest = hashlib.blake2b(str(images.VERSION).encode(), digest_size=8)
+    key = hashlib.blake2b(str(images.VERSION).encode(), digest_size=8)
     for batch in table.select(["id", "split", "label", "hash"]).to_batches(max_chunksize=4096):
         rows = zip(*(column.to_pylist() for column in batch.columns), strict=True)
-        digest.update("".join(f"{image} {split} {label} {content}\n" for image, split, label, content in rows).encode())
-    return digest.hexdigest()
+        key.update("".join(f"{image} {split} {label} {content}\n" for image, split, label, content in rows).encode())
+    return key.hexdigest()
 
 
 def _check_classes(table: pa.Table, folders: list[str], splits: list[str]) -> None:

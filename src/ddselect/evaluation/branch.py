@@ -27,6 +27,11 @@ class Branch:
     stages: dict[str, Done]
 
     @property
+    def pool(self) -> Done:
+        """The index of the images that it selects from."""
+        return self.stages.get("pool", self.stages["index"])
+
+    @property
     def training(self) -> Done:
         """The student's stage, once it is trained."""
         return self.stages["student"]

@@ -89,7 +89,7 @@ def distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def found_regions(metadata: list[dict[str, Any]], index: Index) -> dict[str, float] | None:
-    """How well the selected crops cover the true boxes; None without true boxes or crops.
+    """How well the selected crops of real images cover the true boxes; None without true boxes or such crops.
 
     Returns:
         crops: Number of crops, each counted as often as it is used.
@@ -97,10 +97,11 @@ def found_regions(metadata: list[dict[str, Any]], index: Index) -> dict[str, flo
         half: Percentage of the crops that cover half of it or more.
     """
     truth = true_boxes(index)
-    crops = [patch for entry in metadata for patch in entry["patches"] if patch["kind"] == "crop"]
+    rows = dict(zip(index.ids, range(len(index)), strict=True))
+    patches = [patch for entry in metadata for patch in entry["patches"]]
+    crops = [patch for patch in patches if patch["kind"] == "crop" and patch["source"] in rows]
     if truth is None or not crops:
         return None
-    rows = dict(zip(index.ids, range(len(index)), strict=True))
     shares = coverage(
         np.array([patch["box"] for patch in crops]), truth[[rows[str(patch["source"])] for patch in crops]]
     )

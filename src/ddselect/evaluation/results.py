@@ -25,6 +25,7 @@ def entry(experiment: Experiment, trained: Branch) -> dict[str, Any]:
         "dataset": e.dataset.name,
         "backbone": e.backbone.name,
         "prompt": e.prompt.mode,
+        "pool": e.pool.name if "pool" in stages else "real",
         "selection": trained.arm.selection.name,
         "composition": {"factor": trained.arm.composition.factor, "whole": trained.arm.composition.whole},
         "ipc": e.ipc if trained.arm.selection.limit else None,

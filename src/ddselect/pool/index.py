@@ -1,0 +1,61 @@
+"""The index of a pool: of generated images alone, or of these and the training images."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ddselect.dataset.folders import Dataset, SourceFile
+from ddselect.dataset.index import Index, build_index, digest, read_index, write_index
+
+
+@dataclass
+class GeneratedImages(Dataset):
+    """Class folders of generated images, all of them to train with.
+
+    Attributes:
+        root: The folder of the class folders.
+        real: The training images, whose classes they have.
+    """
+
+    root: Path = field(kw_only=True)
+    real: Index = field(kw_only=True)
+
+    def provide(self, folder: Path) -> Path:
+        return self.root
+
+    def class_folders(self) -> list[str]:
+        return self.real.class_folders
+
+    def class_names(self, folders: list[str]) -> list[str]:
+        return self.real.class_names
+
+    def files(self, root: Path) -> list[SourceFile]:
+        found = ((name, path) for name in self.real.class_folders for path in sorted((root / name).glob("*.png")))
+        return [SourceFile(path.relative_to(root).as_posix(), "train", name) for name, path in found]
+
+
+def index_pool(root: Path, real: Index, mixed: bool, view: int, folder: Path) -> dict[str, object]:
+    """Writes the index of a pool, and returns facts about it.
+
+    Args:
+        root: The folder of the generated images' class folders.
+        real: The training images.
+        mixed: Whether they belong to the pool.
+        view: Side in pixels of the generated images.
+        folder: The stage's folder.
+    """
+    facts = build_index(GeneratedImages("generated", view, root=root, real=real), folder)
+    if not mixed:
+        return facts
+    made = read_index(folder)
+    tables = []
+    for index, prefix in ((real, ""), (made, "generated/")):
+        paths = pc.binary_join_element_wise(str(index.root), index.table["path"], "/")
+        ids = pc.binary_join_element_wise(prefix, index.table["id"], "")
+        table = index.table.set_column(index.table.schema.get_field_index("path"), "path", paths)
+        tables.append(table.set_column(table.schema.get_field_index("id"), "id", ids).select(real.table.column_names))
+    table = pa.concat_tables(tables).sort_by([("label", "ascending"), ("id", "ascending")])
+    write_index(Index(root, real.class_folders, real.class_names, table), folder)
+    return {**facts, "digest": digest(table), "images": {"train": len(table)}}
