@@ -1,8 +1,9 @@
 """A look-alike of ImageNet-1K through every stage, by the README's command.
 
-    python -m experiments.imagenet_lookalike.run
+    python -m experiments.imagenet_lookalike.run [images of each class] [IPC]
 
-From the root of a checkout. Writes the images (1000 WordNet IDs with small JPEGs, a flat validation set, the devkit), a
+By default 3 and 2. IPC 50, as in the README, takes 34 images: 25 whole ones and 100 crops of every class. To be run
+from the root of a checkout. Writes the images (1000 WordNet IDs with small JPEGs, a flat validation set, the devkit), a
 small DiT and an untrained teacher to a temporary folder, and results.json beside this file.
 """
 
@@ -20,10 +21,9 @@ from ddselect.runtime.files import write_json
 from tests.helpers.layouts import write_imagenet
 from tests.helpers.models import write_dit, write_teacher
 
-PER_CLASS = 34
-SENTENCE = ("dataset=imagenet1k", "student=resnet101", "ipc=50")
+SENTENCE = ("dataset=imagenet1k", "student=resnet101")
 SMALLER = (
-    *("dataset.image_size=32", "backbone.image_size=32", "backbone.dtype=fp32", "trainer=cpu"),
+    *("dataset.image_size=16", "backbone.image_size=32", "backbone.dtype=fp32", "trainer=cpu"),
     *("scoring.draws=2", "scoring.box=0.25", "scoring.boxes=4"),
     *("teacher=embedded", "teacher.check=false", "protocol.epochs=0", "protocol.steps=2", "protocol.evaluations=1"),
 )
@@ -31,10 +31,11 @@ SMALLER = (
 
 def main() -> None:
     """Writes the look-alike, runs the command, and notes what each stage took."""
-    wnids = imagenet_classes()
+    per_class, ipc = (int(word) for word in sys.argv[1:] or (3, 2))
+    wnids, sentence = imagenet_classes(), (*SENTENCE, f"ipc={ipc}")
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary)
-        write_imagenet(place / "imagenet", wnids, PER_CLASS, (40, 32))
+        write_imagenet(place / "imagenet", wnids, per_class, (40, 32))
         write_dit(place / "dit", latent_side=16)
         write_teacher(place / "teacher", class_names(wnids, "imagenet"))
         paths = (
@@ -44,14 +45,14 @@ def main() -> None:
         )
         folders = (f"store={place / 'store'}", f"hydra.run.dir={place / 'run'}")
         start = time.monotonic()
-        subprocess.run([sys.executable, "run.py", *SENTENCE, *SMALLER, *paths, *folders], check=True)
+        subprocess.run([sys.executable, "run.py", *sentence, *SMALLER, *paths, *folders], check=True)
         seconds = time.monotonic() - start
         manifests = [json.loads(path.read_text()) for path in (place / "store").glob("*/*/manifest.json")]
         (result,) = json.loads((place / "run" / "results.json").read_text())["results"]
     manifests.sort(key=lambda manifest: manifest["finished"])
     results = {
-        "command": " ".join(("python run.py", *SENTENCE, *SMALLER)),
-        "images": {"train": PER_CLASS * len(wnids), "test": result["test_images"]},
+        "command": " ".join(("python run.py", *sentence, *SMALLER)),
+        "images": {"train": per_class * len(wnids), "test": result["test_images"]},
         "distilled_images": result["training_images"],
         "stages": {manifest["stage"]: round(manifest["seconds"], 1) for manifest in manifests},
         "seconds": round(seconds, 1),

@@ -110,7 +110,7 @@ class Pipeline:
         return self.experiment.evaluation.quality and arm.selection.limit
 
     def score(self, index: Done, needs_scores: bool = True) -> dict[str, Done]:
-        """The prior adapted if it should be, the conditions, images it makes, latents if they are kept, and the scores."""
+        """The prior adapted if it should be, conditions, images it makes, latents if they are kept, and the scores."""
         e, run, backbone = self.experiment, self.store.run, self.experiment.backbone
         done: dict[str, Done] = {}
         if backbone.adapt.mode != "none":

@@ -105,7 +105,7 @@ def test_a_folder_that_is_missing(root: str, shown: str, tmp_path: Path) -> None
     ended = run_here(tmp_path, "dataset=imagefolder", f"dataset.root={root}")
     wanted = f"ddselect: dataset imagefolder: no images found in '{shown}'; give its place with dataset.root=<folder>"
     assert ended.assert_first_line(2) == wanted
-    assert ended.err.splitlines()[-1] == "    here/"
+    assert "    here/" in ended.err.splitlines()
 
 
 def test_imagenet_without_its_images_says_how_to_provide_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,7 +130,7 @@ class TestFolders:
         write_folder(tmp_path / "data", per_class=2, kinds=((".png", "RGB"),))
 
     def fails(self, folder: Path, *arguments: str) -> str:
-        return run_here(folder, *FOLDER, *arguments).assert_one_line(2)
+        return run_here(folder, *FOLDER, *arguments).assert_first_line(2)
 
     def test_missing_split(self, tmp_path: Path) -> None:
         (tmp_path / "data" / "val").rename(tmp_path / "data" / "validation")
