@@ -130,4 +130,6 @@ def _numbers(folder: Path) -> dict[str, Any]:
     """What a run found, without what tells the runs apart."""
     content = json.loads((folder / "results.json").read_text())
     del content["environment"]
+    for entry in content["results"]:
+        del entry["reused"]
     return content

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ddselect.dataset.images import read_image
 from ddselect.dataset.index import Index
 from ddselect.features import settings as features
 from ddselect.features.settings import Features, TimmFeatures
@@ -42,7 +41,7 @@ def test_a_timm_model_sees_crops_and_images_at_its_size(
     embed_candidates(index, crops, network, settings, 16, TrainerSettings().parallel, tmp_path)
     found = FeatureTable(feature_shards(tmp_path, 6, 4), crops.starts).read(np.array([5]))
     for kind, box, side in zip(("crop", "image"), (boxes[5], index.square_boxes()[5]), shown, strict=True):
-        image = read_image(index.root / index.ids[5], tuple(box.tolist()), side)[None] / 255
+        image = index.read(5, side, tuple(box.tolist()))[None] / 255
         np.testing.assert_allclose(found[kind], network.features(image).numpy(), rtol=1e-2, atol=2e-2)
 
 

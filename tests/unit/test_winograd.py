@@ -5,9 +5,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ddselect.student import winograd
 from ddselect.student.instance_block import norm_relu_pool
 from ddselect.student.models import Classifier, build_network
 from ddselect.student.winograd import WinogradConv2d, use_winograd
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Winograd's way even for a few images that do not fill their tiles."""
+    monkeypatch.setattr(winograd, "_LEAST_TILES", 1)
+    monkeypatch.setattr(winograd, "_MOST_WASTE", 9.0)
 
 
 def close(found: Tensor, expected: Tensor, tolerance: float) -> None:
@@ -110,3 +118,18 @@ def test_a_block_at_once_is_the_block_layer_by_layer(monkeypatch: pytest.MonkeyP
     at_once = network.forward_features(images)  # type: ignore[operator]
     monkeypatch.setattr("ddselect.student.convnet.is_plain", lambda _: False)
     torch.testing.assert_close(at_once, network.forward_features(images), atol=1e-5, rtol=1e-5)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("shape", "pays"),
+    [
+        ((50, 64, 64, 64), True),
+        ((32, 512, 8, 8), True),
+        ((10, 512, 8, 8), False),  # too few tiles
+        ((50, 64, 9, 9), False),  # its tiles are 12 x 12
+        ((500, 64, 4, 4), False),
+    ],
+)
+def test_where_it_pays(shape: tuple[int, ...], pays: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    assert winograd._pays(torch.Size(shape)) is pays

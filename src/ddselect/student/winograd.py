@@ -32,13 +32,14 @@ _INPUTS, _KERNEL, _OUTPUTS = _both_ways(_B), _both_ways(_G), _both_ways(_A)  # (
 _LEAST_CHANNELS, _LEAST_SIDE = 64, 8  # below, the transforms cost more than they save
 _CACHED = 2**14  # values at each of the 36 places that are worked on together
 _LEAST_TILES = 128  # tiles that are worked on together at least, so that the kernel is not read too often
+_MOST_WASTE = 4 / 3  # how much larger than the images their tiles may be
 
 
 class WinogradConv2d(nn.Conv2d):
     """A 3 x 3 convolution of stride 1 and padding 1 that goes Winograd's way where that is faster."""
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        if not is_plain(input) or min(input.shape[-2:]) < _LEAST_SIDE:
+        if not is_plain(input) or not _pays(input.shape):
             return super()._conv_forward(input, weight, bias)
         found: Tensor = _Winograd.apply(input, weight)
         return found if bias is None else found + bias[:, None, None]
@@ -47,6 +48,14 @@ class WinogradConv2d(nn.Conv2d):
 def is_plain(images: Tensor) -> bool:
     """Whether a tensor is worked on in fp32 by the processor."""
     return images.device.type == "cpu" and images.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+
+
+def _pays(shape: torch.Size) -> bool:
+    """Whether images (N, C, H, W) are large and many enough, and fill their tiles."""
+    count, _, height, width = shape
+    tiles = -(-height // _OUT) * -(-width // _OUT)
+    fits = tiles * _OUT**2 <= _MOST_WASTE * height * width
+    return min(height, width) >= _LEAST_SIDE and fits and count * tiles >= _LEAST_TILES
 
 
 def use_winograd(network: nn.Module) -> nn.Module:
