@@ -21,6 +21,9 @@ bench: .venv/.installed ## speed, as ratios within one run
 	$(BIN)/python experiments/student_speed/bench.py
 	$(BIN)/python experiments/scoring_cost/levers.py
 	$(BIN)/python experiments/scoring_cost/engine.py
+	$(BIN)/python experiments/scoring_cost/million.py
+	$(BIN)/python experiments/decoding/bench.py
+	$(BIN)/python experiments/indexing/bench.py
 
 soak: .venv/.installed-test ## scoring killed 20 times at random moments
 	$(BIN)/pytest tests/fault/test_soak.py --kills 20

@@ -131,7 +131,7 @@ def generate(
     """
     shape = denoiser.latent_shape(view)
     denoiser.install(conditions.table)
-    root, prototypes = folder / IMAGES, None
+    root, prototypes = (folder / IMAGES).absolute(), None
     seeds = len(index.class_folders) * pool.per_class
     plan = ShardPlan(folder, seeds, pool.shard_size, ".json")
     if pool.kind == "prototypes" and plan.missing():
