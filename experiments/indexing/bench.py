@@ -31,7 +31,7 @@ from ddselect.runtime.shards import ShardPlan
 from ddselect.runtime.trainer import TrainerSettings
 from ddselect.scoring.latents import Views
 
-CLASSES, VIEW, IMAGES, ROUNDS = 100, 256, 2000, 3
+CLASSES, VIEW, IMAGES, ROUNDS = 100, 256, 6000, 3
 
 
 def jpeg(path: Path, size: tuple[int, int], seed: int) -> bytes:

@@ -84,6 +84,33 @@ def test_cifar_trains_a_prior_and_a_teacher_of_its_own(tmp_path: Path) -> None:
     assert (found["dataset"], found["training_images"], found["test_images"]) == ("cifar10", 10, 10)
 
 
+TRAINED = ("teacher=trained", "teacher.recipe.steps=2", "teacher.recipe.evaluations=1", "teacher.check=false")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "classes"),
+    [("imagewoof", 10), ("imageidc", 10), ("imagenet100", 100), ("tinyimagenet", 4), ("cifar100", 100)],
+)
+def test_every_other_named_dataset_through_every_stage(name: str, classes: int, tmp_path: Path) -> None:
+    """With the prior that its option names, in small; a small student for the sake of time."""
+    data, settings = tmp_path / "data", ["student=small_resnet16"]
+    if name == "cifar100":
+        layouts.write_cifar(data, classes, "python", packed=True)
+        settings += ["backbone.adapt.steps=2", "backbone.adapt.channels=[8,16]", *TRAINED[1:]]
+    elif name == "tinyimagenet":
+        layouts.write_tiny_imagenet(data, imagenet_classes()[:classes])
+        settings += [f"backbone.path={write_sd15(tmp_path / 'prior')}", "backbone.image_size=16", *TRAINED]
+    else:
+        (layouts.write_pieces if name == "imagenet100" else layouts.write_subset)(data, name)
+        settings += with_models(tmp_path, class_names(class_list(name), "imagenet"))
+    end, path = reached(tmp_path, f"dataset={name}", f"dataset.root={data}", *settings)
+    assert end == "results"
+    (found,) = json.loads(path.read_text())["results"]
+    assert (found["dataset"], found["training_images"]) == (name, classes)
+    assert found["test_images"] == classes * (2 if name in ("imagewoof", "imageidc", "imagenet100") else 1)
+
+
 def test_other_names_are_other_prompts(tmp_path: Path) -> None:
     """The images are the same, but not what a text-conditional prior is told about them."""
     root = layouts.write_subset(tmp_path / "data", "imagenette")
