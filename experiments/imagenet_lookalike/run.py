@@ -2,8 +2,8 @@
 
     python -m experiments.imagenet_lookalike.run [images of each class] [IPC]
 
-By default 3 and 2. IPC 50, as in the README, takes 34 images: 25 whole ones and 100 crops of every class. To be run
-from the root of a checkout. Writes the images (1000 WordNet IDs with small JPEGs, a flat validation set, the devkit), a
+By default 3 and 50: a class then gives other boxes of the same images, and in the end the same ones again. To be run from
+the root of a checkout. Writes the images (1000 WordNet IDs with small JPEGs, a flat validation set, the devkit), a
 small DiT and an untrained teacher to a temporary folder, and results.json beside this file.
 """
 
@@ -31,7 +31,7 @@ SMALLER = (
 
 def main() -> None:
     """Writes the look-alike, runs the command, and notes what each stage took."""
-    per_class, ipc = (int(word) for word in sys.argv[1:] or (3, 2))
+    per_class, ipc = (int(word) for word in sys.argv[1:] or (3, 50))
     wnids, sentence = imagenet_classes(), (*SENTENCE, f"ipc={ipc}")
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary)

@@ -89,7 +89,7 @@ class Pipeline:
                 if e.trainer.together:
                     student.check_ranks(e.dataset.image_size, e.trainer.accelerator)
         needs_scores = only_scores or any(arm.selection.scored_by == "prior" for arm in e.arms)
-        if needs_scores or e.pool.generates:
+        if (needs_scores or e.pool.generates) and e.until not in ("index", "teacher"):
             folders = e.dataset.class_folders()
             e.backbone.check(e.prompt, e.dataset.class_names(folders), folders)  # before any work
         index = self.store.run(self.stages.index())

@@ -132,6 +132,11 @@ class TestFolders:
     def fails(self, folder: Path, *arguments: str) -> str:
         return run_here(folder, *FOLDER, *arguments).assert_first_line(2)
 
+    def test_a_prior_of_other_classes_does_not_keep_from_looking_at_the_images(self, tmp_path: Path) -> None:
+        looked = run_here(tmp_path, "dataset=imagefolder", f"dataset.root={tmp_path / 'data'}", "until=index")
+        assert looked.code == 0, looked.err
+        assert "index: " in looked.out
+
     def test_missing_split(self, tmp_path: Path) -> None:
         (tmp_path / "data" / "val").rename(tmp_path / "data" / "validation")
         line = self.fails(tmp_path)

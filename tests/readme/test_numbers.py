@@ -144,3 +144,38 @@ def test_the_look_alike_of_imagenet_is_that_of_the_frozen_results() -> None:
         assert f"| {stage} | {seconds} |" in text
     assert f"| whole run | {frozen['seconds']} |" in text
     assert f"{frozen['peak_gib']} GiB" in text
+
+
+def test_the_index_is_that_of_the_frozen_results() -> None:
+    study = ROOT / "experiments" / "indexing"
+    text, frozen = (study / "README.md").read_text(), json.loads((study / "results.json").read_text())
+    found = frozen["indexing"]
+    for number in (
+        f"{found['seconds']} s, {found['files_per_second']} files per second",
+        f"{found['again_seconds']} s, {found['read_again']} files read",
+        f"| {found['signature_seconds']} s |",
+        f"{found['bytes_per_row_in_memory']} bytes per file",
+        f"| two reading threads to one | {found['two_threads_to_one']} |",
+    ):
+        assert number in text
+    for row in frozen["loading"]:
+        assert f"| {row['bare']} | {row['data_path']} | {row['ratio']} |" in text
+
+
+def test_student_speed_is_that_of_the_frozen_results() -> None:
+    study = ROOT / "experiments" / "student_speed"
+    text = (study / "README.md").read_text()
+    for row in json.loads((study / "results.json").read_text())["rows"]:
+        rates = f"{row['epochs_per_second']} | {row['plain_epochs_per_second']} | {row['ratio']}"
+        assert f"| {row['student']} | {rates} | {', '.join(map(str, row['ratios']))} |" in text
+
+
+def test_the_photographs_are_those_of_the_frozen_results() -> None:
+    study = ROOT / "experiments" / "photographs"
+    text, frozen = (study / "README.md").read_text(), json.loads((study / "results.json").read_text())
+    for row in frozen["rows"]:
+        assert f"| `{row['command']}` | {row['seconds']} |" in text
+    assert f"{frozen['photographs']['smallest_side']} to {frozen['photographs']['largest_side']} pixels" in text
+    assert f"{frozen['peak_gib']} GiB" in text
+    assert f"teacher {frozen['teacher_top1']} %" in text
+    assert f"student {frozen['top1']} %" in text
