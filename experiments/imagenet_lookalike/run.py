@@ -2,9 +2,9 @@
 
     python -m experiments.imagenet_lookalike.run [images of each class] [IPC]
 
-By default 3 and 50: a class then gives other boxes of the same images, and in the end the same ones again. To be run from
-the root of a checkout. Writes the images (1000 WordNet IDs with small JPEGs, a flat validation set, the devkit), a
-small DiT and an untrained teacher to a temporary folder, and results.json beside this file.
+By default 3 and 50: a class then gives other boxes of the same images, and in the end the same ones again. To be run
+from the root of a checkout. Writes the images (1000 WordNet IDs with small JPEGs, a flat validation set, the devkit), a
+small Stable Diffusion 1.5 and an untrained teacher to a temporary folder, and results.json beside this file.
 """
 
 import json
@@ -18,12 +18,13 @@ from pathlib import Path
 from ddselect.dataset.classes import class_names, imagenet_classes
 from ddselect.runtime.environment import capture_environment
 from ddselect.runtime.files import write_json
+from tests.helpers.families import write_sd15
 from tests.helpers.layouts import write_imagenet
-from tests.helpers.models import write_dit, write_teacher
+from tests.helpers.models import write_teacher
 
 SENTENCE = ("dataset=imagenet1k", "student=resnet101")
 SMALLER = (
-    *("dataset.image_size=16", "backbone.image_size=32", "backbone.dtype=fp32", "trainer=cpu"),
+    *("dataset.image_size=16", "backbone=sd15", "backbone.image_size=32", "backbone.dtype=fp32", "trainer=cpu"),
     *("scoring.draws=2", "scoring.box=0.25", "scoring.boxes=4"),
     *("teacher=embedded", "teacher.check=false", "protocol.epochs=0", "protocol.steps=2", "protocol.evaluations=1"),
 )
@@ -36,11 +37,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary)
         write_imagenet(place / "imagenet", wnids, per_class, (40, 32))
-        write_dit(place / "dit", latent_side=16)
+        write_sd15(place / "sd15")
         write_teacher(place / "teacher", class_names(wnids, "imagenet"))
         paths = (
             f"dataset.root={place / 'imagenet'}",
-            f"backbone.path={place / 'dit'}",
+            f"backbone.path={place / 'sd15'}",
             f"teacher.path={place / 'teacher'}",
         )
         folders = (f"store={place / 'store'}", f"hydra.run.dir={place / 'run'}")
