@@ -179,3 +179,12 @@ def test_the_photographs_are_those_of_the_frozen_results() -> None:
     assert f"{frozen['peak_gib']} GiB" in text
     assert f"teacher {frozen['teacher_top1']} %" in text
     assert f"student {frozen['top1']} %" in text
+
+
+def test_decoding_is_that_of_the_frozen_results() -> None:
+    study = ROOT / "experiments" / "decoding"
+    lines = [line for line in (study / "README.md").read_text().splitlines() if line.startswith("| ")][1:]
+    small, large = json.loads((study / "results.json").read_text())["rows"].values()
+    numbers = [f" | {small[way]['ratio']} | {large[way]['ratio']} | {large[way]['mean_difference']} |" for way in small]
+    assert len(lines) == len(numbers) == 5
+    assert [line[-len(row) :] for line, row in zip(lines, numbers, strict=True)] == numbers

@@ -281,6 +281,14 @@ def test_looks_differ() -> None:
     assert found["all"].colour == "var(--reference)"
 
 
+def test_a_stage_that_one_selection_alone_has_stands_where_it_is_passed(run: Run) -> None:
+    first, other = run.trained()[0], run.trained()[-1]
+    losses = dataclasses.replace(first.stages["index"], name="losses", fingerprint="l")
+    stages = {"index": other.stages["index"], "losses": losses, **other.stages}
+    lines = stage_lines([first, dataclasses.replace(other, stages=stages)])
+    assert list(dict.fromkeys(line.done.name for line in lines)) == ["index", "losses", "composition", "student"]
+
+
 def test_stages_are_counted_once(run: Run) -> None:
     lines = stage_lines(run.trained())
     assert [(line.done.name, line.users) for line in lines[:2]] == [

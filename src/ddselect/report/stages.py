@@ -45,7 +45,7 @@ class StageSum:
 
 
 def stage_lines(trained: list[Branch]) -> list[StageLine]:
-    """Every stage once, in order of name and first use."""
+    """Every stage once, in the order of the way, those of one name in order of first use."""
     found: dict[tuple[str, str], Done] = {}
     users: dict[tuple[str, str], list[str]] = {}
     students, protocols = {item.student.name for item in trained}, {item.protocol.name for item in trained}
@@ -58,7 +58,13 @@ def stage_lines(trained: list[Branch]) -> list[StageLine]:
                 words += [item.student.name] if len(students) > 1 else []
                 words += [item.protocol.name] if len(protocols) > 1 else []
             users.setdefault(key, []).append(", ".join(words))
-    names = list(dict.fromkeys(name for name, _ in found))
+    names: list[str] = []
+    for item in trained:  # one selection may pass by stages that another does not
+        place = 0
+        for name in item.stages:
+            if name not in names:
+                names.insert(place, name)
+            place = names.index(name) + 1
     keys = sorted(found, key=lambda key: names.index(key[0]))
 
     def served(key: tuple[str, str]) -> str:
