@@ -5,7 +5,7 @@ from itertools import product
 from pathlib import Path
 from typing import cast
 
-from ddselect.backbone.choice import adapted
+from ddselect.backbone.choice import Backbone, adapted
 from ddselect.config import Arm, Experiment
 from ddselect.dataset.index import read_index
 from ddselect.evaluation.branch import Branch
@@ -96,7 +96,7 @@ class Pipeline:
         if only_scores:
             self.score(index)
         teacher = self.store.run(self.stages.teacher(index))
-        scored = self.score(index, needs_scores) if needs_scores or e.pool.generates else {}
+        scored = self.score(index) if needs_scores else self.ask_prior(index)[1] if e.pool.generates else {}
         features = real = None
         if any(arm.selection.scored_by == "prior" and arm.selection.needs_features for arm in e.arms):
             pool = scored.get("pool", index)
@@ -109,20 +109,23 @@ class Pipeline:
         """Whether an arm's distilled sets are compared with the real images; all images are not."""
         return self.experiment.evaluation.quality and arm.selection.limit
 
-    def score(self, index: Done, needs_scores: bool = True) -> dict[str, Done]:
-        """The prior adapted if it should be, conditions, images it makes, latents if they are kept, and the scores."""
+    def ask_prior(self, index: Done) -> tuple[Backbone, dict[str, Done]]:
+        """The prior, adapted if it should be; with the classes' conditions, and the images it makes for the pool."""
         e, run, backbone = self.experiment, self.store.run, self.experiment.backbone
         done: dict[str, Done] = {}
         if backbone.adapt.mode != "none":
             done["backbone"] = run(self.stages.backbone(index))
             backbone = adapted(backbone, done["backbone"].folder)
         done["prompt"] = run(self.stages.prompt(index, backbone, done))
-        pool = index
         if e.pool.generates:
-            pool = done["pool"] = run(self.stages.pool(index, backbone, done))
-        if not needs_scores:
-            return done
-        before = {name: stage for name, stage in done.items() if name != "pool"}
+            done["pool"] = run(self.stages.pool(index, backbone, done))
+        return backbone, done
+
+    def score(self, index: Done) -> dict[str, Done]:
+        """What the prior is asked for, the latents of the pool's images if they are kept, and their scores."""
+        e, run = self.experiment, self.store.run
+        backbone, done = self.ask_prior(index)
+        pool, before = done.get("pool", index), {name: stage for name, stage in done.items() if name != "pool"}
         if e.scoring.keep_latents:
             adaptation = {name: stage for name, stage in before.items() if name == "backbone"}
             done["latents"] = before["latents"] = run(self.stages.latents(pool, backbone, adaptation))
