@@ -61,7 +61,8 @@ class TopLevel:
     Attributes:
         ipc: Images per class.
         seeds: Each seed makes its own selection and trains its own student.
-        compare: Selections that are run beside the chosen one, under the same protocol.
+        compare: Selections that are run beside the chosen one, under the same protocol: names of options, or
+            ``{option: {key: value}}`` for one with other settings.
         students: Students that are trained beside the chosen one, on the same distilled sets.
         protocols: Protocols under which they are trained beside the chosen one.
         store: Folder of finished stages.
@@ -70,7 +71,7 @@ class TopLevel:
 
     ipc: int = 10
     seeds: list[int] = field(default_factory=lambda: [0])
-    compare: list[str] = field(default_factory=list)
+    compare: list[Any] = field(default_factory=list)
     students: list[str] = field(default_factory=list)
     protocols: list[str] = field(default_factory=list)
     store: str = "store"
@@ -160,8 +161,8 @@ def build_experiment(cfg: DictConfig) -> Experiment:
     built = {group: build(cfg, group) for group in GROUPS}
     _check_pool(built["pool"], built["prompt"], built["evaluation"])
     arms = [Arm(built.pop("selection"), built.pop("composition"))]
-    for name in [*top.compare, *(NEEDED if built["evaluation"].dd_ranking else ())]:
-        rival = _with_option(cfg, "compare", "selection", name)
+    for named in [*top.compare, *(NEEDED if built["evaluation"].dd_ranking else ())]:
+        rival = _rival(cfg, named)
         arm = Arm(build(rival, "selection"), build(rival, "composition"))
         if arm.selection.name not in [a.selection.name for a in arms]:
             arms.append(arm)
@@ -190,6 +191,23 @@ def _check_pool(pool: Pool, prompt: Prompt, evaluation: Evaluation) -> None:
         raise UserError(f"pool={pool.name}: prompt=none does not say which class to make; use prompt=label or text")
     if pool.generates and evaluation.dd_ranking:
         raise UserError(f"evaluation.dd_ranking=true compares with random real images, which pool={pool.name} has not")
+
+
+def _rival(cfg: DictConfig, named: Any) -> DictConfig:
+    """A config with another selection, which an item of ``compare`` names; its settings belong to its name."""
+    if isinstance(named, str):
+        return _with_option(cfg, "compare", "selection", named)
+    if not (isinstance(named, dict) and len(named) == 1 and all(isinstance(own, dict) for own in named.values())):
+        raise UserError(f"compare: {named} is neither a selection nor one with settings, {{rded: {{whole: 0.5}}}}")
+    [(option, settings)] = named.items()
+    rival = _with_option(cfg, "compare", "selection", str(option))
+    unknown = [str(key) for key in settings if key not in rival["selection"] or key == "_target_"]
+    if unknown:
+        known = ", ".join(key for key in map(str, rival["selection"]) if key != "_target_")
+        raise UserError(f"compare: {option} has no '{unknown[0]}'; choose from {known}")
+    name = " ".join([str(option), *(f"{key}={value}" for key, value in settings.items())])
+    rival["selection"] = OmegaConf.merge(rival["selection"], {"name": name, **settings})
+    return rival
 
 
 def _beside(cfg: DictConfig, key: str, group: str, chosen: Any, names: Sequence[str]) -> list[Any]:
@@ -294,6 +312,8 @@ def _checked(kind: type[T], node: DictConfig, prefix: str) -> T:
 
 def _check_shape(hint: Any, value: Any, key: str) -> None:
     """Refuses a value, a list or keys where another of these is needed; OmegaConf says it in terms of its own nodes."""
+    if hint is Any:
+        return
     if value is None:
         raise UserError(f"{key}=null: a value is needed")
     if get_origin(hint) is list:

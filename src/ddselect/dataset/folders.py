@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ddselect.dataset.classes import KINDS, class_list, class_lists, class_names
 from ddselect.dataset.layout import below, subfolders, wrong_layout
@@ -58,7 +58,7 @@ class Dataset:
     names: str = "folder"
     broken: str = "error"
     broken_ceiling: float = execution(0.01)
-    compare: list[str] = execution([])
+    compare: list[Any] = execution([])
 
     def __post_init__(self) -> None:
         if self.image_size < 8:
