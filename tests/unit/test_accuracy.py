@@ -73,7 +73,10 @@ def test_the_hits_of_all_ranks_are_those_of_one(tmp_path: Path, ranks: int, coun
     logits[0, 0] = 9.0  # one is right in any case
 
     def hits(rank: int, ranks: int) -> Tensor:
-        return count_hits(Lookup(logits), tests, range(rank, count, ranks), Evaluation(batch_size=2), CPU)
+        rows = range(rank, count, ranks)
+        found, predicted = count_hits(Lookup(logits), tests, rows, Evaluation(batch_size=2), CPU)
+        assert predicted.equal(logits.argmax(1)[list(rows)])
+        return found
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")

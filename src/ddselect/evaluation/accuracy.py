@@ -1,6 +1,6 @@
 """Exact accuracy on real images."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, distributed
@@ -48,11 +48,14 @@ class Accuracy:
         top1: Top-1 accuracy, 0 to 100.
         top5: Top-5 accuracy (top-K for K < 5 classes), 0 to 100.
         images: Number of test images.
+        confusion: (M, 3) int64: a class, one that its images were taken for, and how many of them were; pairs that did
+            not occur are left out.
     """
 
     top1: float
     top5: float
     images: int
+    confusion: Tensor = field(default_factory=lambda: torch.zeros(0, 3, dtype=torch.int64), compare=False, repr=False)
 
 
 class TestSet(Dataset[tuple[Tensor, int]]):
@@ -96,16 +99,28 @@ def measure(
         together: Whether all ranks measure, each its own images, and all learn the accuracy.
     """
     rank, ranks = (distributed.get_rank(), distributed.get_world_size()) if together else (0, 1)
-    hits = count_hits(model, test_set, range(rank, len(test_set), ranks), settings, device)
+    rows = range(rank, len(test_set), ranks)
+    predicted = torch.zeros(len(test_set), dtype=torch.int64, device=device)
+    hits, predicted[rows.start :: rows.step] = count_hits(model, test_set, rows, settings, device)
     if together:
         distributed.all_reduce(hits)
+        distributed.all_reduce(predicted)
     top1, top5 = (100 * number / len(test_set) for number in hits.tolist())
-    return Accuracy(top1, top5, len(test_set))
+    answers = torch.stack([torch.from_numpy(test_set.labels), predicted.cpu()], 1)
+    pairs, counts = answers.unique(dim=0, return_counts=True)
+    return Accuracy(top1, top5, len(test_set), torch.cat([pairs, counts[:, None]], 1))
 
 
 @torch.inference_mode()
-def count_hits(model: Classifier, test_set: TestSet, rows: range, settings: Evaluation, device: torch.device) -> Tensor:
-    """(2,) int64: how many of some test images are right in the first place, and in the first five (see Accuracy)."""
+def count_hits(
+    model: Classifier, test_set: TestSet, rows: range, settings: Evaluation, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """What a model makes of the test images in some rows.
+
+    Returns:
+        (2,) int64: how many are right in the first place, and in the first five (see Accuracy); and (N,) int64: the class
+        in the first place of each.
+    """
     from torchmetrics.classification import MulticlassAccuracy
 
     model.to(device).eval()
@@ -115,9 +130,12 @@ def count_hits(model: Classifier, test_set: TestSet, rows: range, settings: Eval
         for k in (1, 5)
     ]
     loader = DataLoader(Subset(test_set, rows), settings.batch_size, num_workers=settings.workers)
+    predicted = [torch.zeros(0, dtype=torch.int64, device=device)]
     for images, labels in loader:
         logits = model(images.to(device).float() / 255).float()
+        predicted.append(logits.argmax(1))
         for metric in metrics:
             metric.update(logits, labels.to(device))
     # the metric divides in float32: rounding gives the exact number back
-    return torch.tensor([round(float(m.compute()) * len(rows)) if rows else 0 for m in metrics], device=device)
+    hits = torch.tensor([round(float(m.compute()) * len(rows)) if rows else 0 for m in metrics], device=device)
+    return hits, torch.cat(predicted)
