@@ -118,8 +118,8 @@ def count_hits(
     """What a model makes of the test images in some rows.
 
     Returns:
-        (2,) int64: how many are right in the first place, and in the first five (see Accuracy); and (N,) int64: the class
-        in the first place of each.
+        (2,) int64: how many are right in the first place, and in the first five (see Accuracy); and (N,) int64: what
+        each is taken for.
     """
     from torchmetrics.classification import MulticlassAccuracy
 

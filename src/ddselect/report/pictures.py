@@ -1,6 +1,6 @@
 """Pictures as data URIs, so that the page is one file; and which classes have room on it."""
 
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from io import BytesIO
 from pathlib import Path
 
@@ -34,11 +34,6 @@ def inline_file(path: Path) -> str:
             return _uri("png", path.read_bytes())
         image.thumbnail((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BICUBIC)
         return _inline(image.convert("RGB"))
-
-
-def picture_of(uri: str) -> Image.Image:
-    """The picture in a data URI."""
-    return Image.open(BytesIO(b64decode(uri.partition(",")[2])))
 
 
 def _inline(image: Image.Image) -> str:

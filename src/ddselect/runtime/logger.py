@@ -23,7 +23,7 @@ class LoggerSettings:
         kinds: ``csv``, ``wandb`` or both.
         project: W&B project.
         entity: W&B user or team; empty for the account's own.
-        mode: W&B mode: ``online``, ``offline`` or ``disabled``; ``auto``: see :func:`ddselect.tracking.login.wandb_mode`.
+        mode: ``online``, ``offline`` or ``disabled``; ``auto``: see :func:`ddselect.tracking.login.wandb_mode`.
         artifacts: Stages whose folders are kept as W&B artifacts: ``composition``, ``relabel``, ``student``.
     """
 

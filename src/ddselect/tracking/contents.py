@@ -63,7 +63,7 @@ def contents(finished: Finished) -> Iterator[Row]:
 
 
 def _index(f: Finished) -> Iterator[Row]:
-    yield {"classes": class_table(read_index(f.done.folder))}
+    yield {"images_per_class": class_table(read_index(f.done.folder))}
 
 
 def _prompt(f: Finished) -> Iterator[Row]:
@@ -76,7 +76,7 @@ def _pilot(f: Finished) -> Iterator[Row]:
 
 def _curve(f: Finished, file: str) -> Iterator[Row]:
     for line in (f.done.folder / file).read_text().splitlines():
-        yield json.loads(line)
+        yield {name: value for name, value in json.loads(line).items() if name != "images"}  # the same at every point
 
 
 def _backbone(f: Finished) -> Iterator[Row]:
@@ -102,7 +102,7 @@ def _composition(f: Finished) -> Iterator[Row]:
     names, view, count = f.images.class_names, f.experiment.dataset.image_size, f.experiment.report.images_per_class
     entries = read_metadata(f.done.folder)
     yield {
-        "images": distilled_images(f.done.folder, entries, names, count),
+        "gallery": distilled_images(f.done.folder, entries, names, count),
         "patches": picked_patches(f.images, entries, view, count),
         "clusters": cluster_table(read_selection(f.before("selection").folder), entries, names),
     }

@@ -1,4 +1,4 @@
-"""Galleries for W&B: difference maps with their boxes, distilled images with their patches, and where these come from."""
+"""Galleries for W&B: difference maps, distilled images with their patches, and where these come from."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -82,8 +82,8 @@ def picked_patches(index: Index, entries: Entries, view: int, per_class: int) ->
     for row, patch in zip(rows, chosen, strict=True):
         pixels = index.read(row, thumbnail_size(view)).permute(1, 2, 0).numpy()
         x0, y0, x1, y1 = source_to_view(np.array([patch["box"]]), *index.sizes_at(row), 1)[0].clip(0, 1).tolist()
-        name = index.class_names[patch["label"]]
-        caption = f"{name}, rank {patch['rank'] + 1}, score {patch['score']:.3g}, cluster {patch['cluster']}: {patch['source']}"
+        place = f"rank {patch['rank'] + 1}, score {patch['score']:.3g}, cluster {patch['cluster']}"
+        caption = f"{index.class_names[patch['label']]}, {place}: {patch['source']}"
         found.append(_boxed(pixels, caption, {patch["kind"]: [(x0, y0, x1, y1)]}))
     return found
 
