@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor, distributed
 from torch.utils.data import DataLoader, Dataset, Subset
@@ -48,6 +49,7 @@ class Accuracy:
         top1: Top-1 accuracy, 0 to 100.
         top5: Top-5 accuracy (top-K for K < 5 classes), 0 to 100.
         images: Number of test images.
+        per_class: Top-1 accuracy of each class, 0 to 100, in class order; None for a class without test images.
         confusion: (M, 3) int64: a class, one that its images were taken for, and how many of them were; pairs that did
             not occur are left out.
     """
@@ -55,6 +57,7 @@ class Accuracy:
     top1: float
     top5: float
     images: int
+    per_class: tuple[float | None, ...] = ()
     confusion: Tensor = field(default_factory=lambda: torch.zeros(0, 3, dtype=torch.int64), compare=False, repr=False)
 
 
@@ -105,10 +108,14 @@ def measure(
     if together:
         distributed.all_reduce(hits)
         distributed.all_reduce(predicted)
-    top1, top5 = (100 * number / len(test_set) for number in hits.tolist())
-    answers = torch.stack([torch.from_numpy(test_set.labels), predicted.cpu()], 1)
-    pairs, counts = answers.unique(dim=0, return_counts=True)
-    return Accuracy(top1, top5, len(test_set), torch.cat([pairs, counts[:, None]], 1))
+    top1, top5 = (100 * number / len(test_set) for number in hits.sum(0).tolist())
+    images = np.bincount(test_set.labels, minlength=len(hits)).tolist()
+    right = hits[:, 0].tolist()
+    per_class = tuple(100 * hit / count if count else None for hit, count in zip(right, images, strict=True))
+    answers = np.stack([test_set.labels, predicted.cpu().numpy()], 1)
+    pairs, counts = np.unique(answers, axis=0, return_counts=True)
+    confusion = torch.from_numpy(np.concatenate([pairs, counts[:, None]], 1))
+    return Accuracy(top1, top5, len(test_set), per_class, confusion)
 
 
 @torch.inference_mode()
@@ -118,24 +125,18 @@ def count_hits(
     """What a model makes of the test images in some rows.
 
     Returns:
-        (2,) int64: how many are right in the first place, and in the first five (see Accuracy); and (N,) int64: what
-        each is taken for.
+        (K, 2) int64: how many of each class are right in the first place, and in the first five; of fewer than five
+        classes all places count. And (N,) int64: the class that each image is taken for.
     """
-    from torchmetrics.classification import MulticlassAccuracy
-
     model.to(device).eval()
     classes = len(test_set.index.class_names)
-    metrics = [
-        MulticlassAccuracy(classes, top_k=min(k, classes), average="micro", sync_on_compute=False).to(device)
-        for k in (1, 5)
-    ]
+    hits = torch.zeros(classes, 2, dtype=torch.int64, device=device)
     loader = DataLoader(Subset(test_set, rows), settings.batch_size, num_workers=settings.workers)
     predicted = [torch.zeros(0, dtype=torch.int64, device=device)]
     for images, labels in loader:
+        labels = labels.to(device)
         logits = model(images.to(device).float() / 255).float()
         predicted.append(logits.argmax(1))
-        for metric in metrics:
-            metric.update(logits, labels.to(device))
-    # the metric divides in float32: rounding gives the exact number back
-    hits = torch.tensor([round(float(m.compute()) * len(rows)) if rows else 0 for m in metrics], device=device)
+        in_five = (logits.topk(min(5, classes)).indices == labels[:, None]).any(1)
+        hits.index_add_(0, labels, torch.stack([predicted[-1] == labels, in_five], 1).long())
     return hits, torch.cat(predicted)
