@@ -93,17 +93,16 @@ def _losses(f: Finished) -> Iterator[Row]:
 
 def _scoring(f: Finished) -> Iterator[Row]:
     yield from _losses(f)
-    yield heat_maps(f.images, f.done.folder, f.experiment.dataset.image_size, f.experiment.report.maps_per_class)
+    yield heat_maps(f.images, f.done.folder, f.experiment.dataset.image_size)
 
 
 def _composition(f: Finished) -> Iterator[Row]:
     if not f.is_distilled:
         return
-    names, view, count = f.images.class_names, f.experiment.dataset.image_size, f.experiment.report.images_per_class
-    entries = read_metadata(f.done.folder)
+    names, entries = f.images.class_names, read_metadata(f.done.folder)
     yield {
-        "gallery": distilled_images(f.done.folder, entries, names, count),
-        "patches": picked_patches(f.images, entries, view, count),
+        "gallery": distilled_images(f.done.folder, entries, names),
+        "patches": picked_patches(f.images, entries, f.experiment.dataset.image_size),
         "clusters": cluster_table(read_selection(f.before("selection").folder), entries, names),
     }
 

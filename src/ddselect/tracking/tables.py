@@ -19,7 +19,7 @@ _CONFUSED = 100  # rows of the table of confusions
 
 def table_of(rows: Sequence[Mapping[str, Any]]) -> wandb.Table:
     """A table of rows with the same keys."""
-    columns = list(rows[0]) if rows else []
+    columns: list[Any] = list(rows[0]) if rows else []
     return wandb.Table(columns=columns, data=[[row[name] for name in columns] for row in rows])
 
 
@@ -66,21 +66,23 @@ def cluster_table(selection: pa.Table, entries: Sequence[Mapping[str, Any]], cla
 
 
 def confusion_of(pairs: np.ndarray, class_names: list[str]) -> dict[str, Any]:
-    """The confusion matrix of a few classes, and of any number a table of the most frequent confusions.
+    """The accuracy of each class, the most frequent confusions, and of a few classes the confusion matrix.
 
     Args:
         pairs: (M, 3) a class, one that its test images were taken for, and how many of them were.
         class_names: Names of the classes.
     """
-    images = np.bincount(pairs[:, 0], pairs[:, 2], len(class_names))
-    wrong = pairs[pairs[:, 0] != pairs[:, 1]]
-    wrong = wrong[np.argsort(-wrong[:, 2], kind="stable")][:_CONFUSED]
-    rows = [
-        [class_names[label], class_names[taken], count, 100 * count / images[label]]
-        for label, taken, count in wrong.tolist()
-    ]
-    columns = ["class", "taken for", "test images", "% of the class"]
-    found: dict[str, Any] = {"confused": wandb.Table(columns=columns, data=rows)}
+    wrong = pairs[:, 0] != pairs[:, 1]
+    images, right = (
+        np.bincount(p[:, 0], p[:, 2], len(class_names)).astype(int).tolist() for p in (pairs, pairs[~wrong])
+    )
+    most = pairs[wrong][np.argsort(-pairs[wrong, 2], kind="stable")][:_CONFUSED].tolist()
+    classes = [[name, n, 100 * k / n if n else None] for name, n, k in zip(class_names, images, right, strict=True)]
+    confused = [[class_names[label], class_names[taken], n, 100 * n / images[label]] for label, taken, n in most]
+    found: dict[str, Any] = {
+        "classes": wandb.Table(columns=["class", "test images", "top-1 %"], data=classes),
+        "confused": wandb.Table(columns=["class", "taken for", "test images", "% of the class"], data=confused),
+    }
     if len(class_names) <= _CHARTED:
         true, taken = (np.repeat(pairs[:, column], pairs[:, 2]).tolist() for column in (0, 1))
         found["confusion"] = wandb.plot.confusion_matrix(y_true=true, preds=taken, class_names=class_names)
