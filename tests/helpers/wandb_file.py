@@ -1,6 +1,7 @@
 """Reads the file that an offline W&B run leaves: records in the format of LevelDB's log."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from wandb.proto.wandb_internal_pb2 import Record
 
 _BLOCK, _HEAD = 32768, 7  # bytes of a block; of the checksum, the length and the kind before each part of a record
 _FULL, _LAST = 1, 4
+_PATIENCE = 20.0  # seconds
 
 
 def records(path: Path) -> list[Record]:
@@ -20,6 +22,8 @@ def records(path: Path) -> list[Record]:
             place += room
             continue
         length, kind = int.from_bytes(data[place + 4 : place + 6], "little"), data[place + 6]
+        if place + _HEAD + length > len(data):  # not all of it is written yet
+            break
         parts += data[place + _HEAD : place + _HEAD + length]
         place += _HEAD + length
         if kind in (_FULL, _LAST):
@@ -51,7 +55,7 @@ class WandbFile:
         self.artifacts: dict[str, Any] = {}
         self.axes: dict[str, str] = {}
         self.exit_code: int | None = None
-        for record in records(path):
+        for record in _when_finished(path):
             kind = record.WhichOneof("record_type")
             if kind == "run":
                 self.run = record.run
@@ -81,6 +85,16 @@ class WandbFile:
     def keys(self) -> set[str]:
         """All keys that were logged or are in the summary."""
         return {key for row in self.rows for key in row} | self.summary.keys()
+
+
+def _when_finished(path: Path) -> list[Record]:
+    """All records; W&B's own process may still be writing the last ones when a run has ended."""
+    patience = time.monotonic() + _PATIENCE
+    while not (found := records(path)) or found[-1].WhichOneof("record_type") != "exit":
+        if time.monotonic() > patience:
+            break
+        time.sleep(0.05)
+    return found
 
 
 def _items(items: Any) -> dict[str, Any]:
