@@ -4,6 +4,7 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports huggingface_hub
+os.environ |= {"WANDB_MODE": "offline", "WANDB_ERROR_REPORTING": "false"}
 
 import pytest
 import torch

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn, cast
 
-from ddselect.runtime.errors import UserError, disk_full, one_line
+from ddselect.runtime.errors import UserError, disk_full, is_interruption, one_line
 from ddselect.runtime.ranks import rank
 
 if TYPE_CHECKING:
@@ -54,11 +54,8 @@ def _interruptions() -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, KeyboardInterrupt):
-            cause = cause.__context__
         is_over = isinstance(error, SystemExit) and error.code == _INTERRUPTED
-        if cause is not None and not is_over:
+        if is_interruption(error) and not is_over:
             raise KeyboardInterrupt from None
         raise
 
@@ -174,7 +171,7 @@ def _job(cfg: "DictConfig") -> None:
     folder = Path(hydra_config.runtime.output_dir)
     with one_line_errors():
         if hydra_config.mode == RunMode.MULTIRUN:
-            _start_process(settings, folder)
+            _start_process(settings, folder, Path(hydra_config.sweep.dir))
             return
         with _nothing_begun():
             from ddselect.config import build_experiment, check_options
@@ -186,11 +183,12 @@ def _job(cfg: "DictConfig") -> None:
             print(": ".join(map(str, reached)), flush=True)
 
 
-def _start_process(overrides: list[str], folder: Path) -> None:
+def _start_process(overrides: list[str], folder: Path, sweep: Path) -> None:
     """Runs one job of a sweep as a single run in a fresh process; a failed one does not stop the others."""
     print(f"[{folder.name}] {' '.join(overrides)}", file=sys.stderr, flush=True)
     command = [sys.executable, "-m", "ddselect", *overrides, f"hydra.run.dir={folder}"]
-    process = subprocess.Popen(command)
+    grouped = {"WANDB_RUN_GROUP": sweep.name, "WANDB_JOB_TYPE": "sweep"}  # W&B's own names; a user's come first
+    process = subprocess.Popen(command, env={**grouped, **os.environ})
     try:
         code = process.wait()
     except KeyboardInterrupt:

@@ -17,12 +17,13 @@ from ddselect.protocol.recipe import Protocol
 from ddselect.report.html import write_report
 from ddselect.report.table import print_pilot, print_table
 from ddselect.runtime.errors import UserError
-from ddselect.runtime.logger import StudentLoggers
+from ddselect.runtime.logger import CurveFiles
 from ddselect.runtime.progress import note
 from ddselect.runtime.ranks import rank
 from ddselect.runtime.store import Done, ReachedError, Stage, Store
 from ddselect.stages import Ground, Stages
 from ddselect.student.settings import Student
+from ddselect.tracking.tracker import Tracker, tracking
 from ddselect.workers import Named, train_in_processes
 
 Training = tuple[Arm, int, Protocol, Student]
@@ -39,7 +40,12 @@ def run(experiment: Experiment, folder: Path) -> tuple[str, Path] | None:
     Raises:
         UserError: Something is missing or wrong that the user can mend.
     """
-    pipeline = Pipeline(experiment, Store(experiment.store, experiment.until))
+    with tracking(experiment, folder) as tracker:
+        return _run(experiment, folder, tracker)
+
+
+def _run(experiment: Experiment, folder: Path, tracker: Tracker) -> tuple[str, Path] | None:
+    pipeline = Pipeline(experiment, Store(experiment.store, experiment.until, tracker))
     try:
         ground = pipeline.prepare()
     except ReachedError as end:
@@ -49,15 +55,15 @@ def run(experiment: Experiment, folder: Path) -> tuple[str, Path] | None:
     if rank() > 0 and not experiment.trainer.together:
         return None
     pipeline.go_at_the_same_time(ground, folder)
-    trained = []
-    with experiment.logger.open(folder, experiment.config) as loggers:
-        for arm, seed in product(experiment.arms, experiment.seeds):
-            distilled = pipeline.distil(arm, seed, ground)
-            ways = product(protocols_for(experiment, arm), experiment.students)
-            trained += [pipeline.train(distilled.training_by(*way), loggers) for way in ways]
+    trained, curves = [], experiment.logger.curves(folder)
+    for arm, seed in product(experiment.arms, experiment.seeds):
+        distilled = pipeline.distil(arm, seed, ground)
+        ways = product(protocols_for(experiment, arm), experiment.students)
+        trained += [pipeline.train(distilled.training_by(*way), curves) for way in ways]
     if rank() > 0:
         return None
-    return "results", pipeline.report(trained, ground, folder)
+    tracker.reported(results := pipeline.report(trained, ground, folder))
+    return "results", results
 
 
 def run_branches(experiment: Experiment, branches: Sequence[Named], folder: Path) -> None:
@@ -65,10 +71,10 @@ def run_branches(experiment: Experiment, branches: Sequence[Named], folder: Path
     pipeline = Pipeline(experiment, Store(experiment.store))
     ground = pipeline.prepare()
     named = {(arm.selection.name, seed, p.name, s.name): (arm, seed, p, s) for arm, seed, p, s in pipeline.trainings()}
-    with experiment.logger.open(folder, experiment.config) as loggers:
-        for branch in branches:
-            arm, seed, protocol, student = named[branch]
-            pipeline.train(pipeline.distil(arm, seed, ground).training_by(protocol, student), loggers)
+    curves = experiment.logger.curves(folder)
+    for branch in branches:
+        arm, seed, protocol, student = named[branch]
+        pipeline.train(pipeline.distil(arm, seed, ground).training_by(protocol, student), curves)
 
 
 class Pipeline:
@@ -139,9 +145,9 @@ class Pipeline:
         e = self.experiment
         return self._go(self._to_distilled(Branch(arm, seed, e.protocol, e.student, {}), ground))
 
-    def train(self, branch: Branch, loggers: StudentLoggers) -> Branch:
+    def train(self, branch: Branch, curves: CurveFiles | None) -> Branch:
         """The labels of a distilled set, if they are stored, and its student."""
-        return self._go(self._to_student(branch, loggers))
+        return self._go(self._to_student(branch, curves))
 
     def _to_distilled(self, branch: Branch, ground: Ground) -> Way:
         """The stages from what all selections share to a distilled set."""
@@ -159,11 +165,11 @@ class Pipeline:
             branch = branch.with_stage((yield stages.quality(branch, ground.real)))
         return branch
 
-    def _to_student(self, branch: Branch, loggers: StudentLoggers | None = None) -> Way:
+    def _to_student(self, branch: Branch, curves: CurveFiles | None = None) -> Way:
         """The stages from a distilled set to its student."""
         if branch.protocol.labels == "soft" and self.experiment.relabel.keep != "nothing":
             branch = branch.with_stage((yield self.stages.labels(branch)))
-        return branch.with_stage((yield self.stages.student(branch, loggers)))
+        return branch.with_stage((yield self.stages.student(branch, curves)))
 
     def _go(self, way: Way) -> Branch:
         """Runs the stages of a way, or skips those that are finished."""
@@ -185,7 +191,7 @@ class Pipeline:
         Students whose distilled set or labels are still to be made wait for the first of them to make these.
         """
         e = self.experiment
-        if e.logger.kind != "csv" or e.trainer.together:  # a W&B run belongs to one process
+        if e.trainer.together:
             return
         everything = self.trainings()
         while e.trainer.students_at_once(len(missing := self._missing(everything, ground))) > 1:

@@ -26,7 +26,7 @@ from ddselect.prompt.conditions import read_conditions, write_conditions
 from ddselect.protocol.recipe import Protocol
 from ddselect.relabel.settings import VERSION as RELABEL_VERSION
 from ddselect.runtime.files import file_signature
-from ddselect.runtime.logger import StudentLoggers
+from ddselect.runtime.logger import CurveFiles
 from ddselect.runtime.progress import note
 from ddselect.runtime.ranks import rank
 from ddselect.runtime.store import Done, Stage
@@ -246,7 +246,7 @@ class Stages:
 
         config = {**method.crop_settings, "seed": branch.seed, "view": e.dataset.image_size}
         after, title = [branch.pool, stages["teacher"]], f"teacher losses, seed {branch.seed}"
-        return Stage("losses", LOSSES_VERSION, config, after, build, title)
+        return Stage("losses", LOSSES_VERSION, config, after, build, title, label=f"seed{branch.seed}")
 
     def features(self, pool: Done, teacher: Done, scores: Done, together: bool) -> Stage:
         """The features of every candidate, whoever scored it."""
@@ -263,7 +263,8 @@ class Stages:
 
         config = {"features": e.features, "view": e.dataset.image_size}
         after, title = [pool, teacher, scores], f"features of the candidates of {scores.name}"
-        return Stage("features", FEATURES_VERSION, config, after, build, title, together)
+        label = "" if together else f"losses-seed{scores.manifest['config']['seed']}"
+        return Stage("features", FEATURES_VERSION, config, after, build, title, together, label)
 
     def real(self, index: Done, teacher: Done) -> Stage:
         """The teacher's features of all training images, to compare distilled sets with."""
@@ -313,7 +314,7 @@ class Stages:
 
         config = {"selection": method, "seed": branch.seed, "view": e.dataset.image_size}
         after, title = [done for done in (branch.pool, scores, features) if done], f"selection {self._who(branch)}"
-        return Stage("selection", selecting.VERSION, config, after, build, title)
+        return Stage("selection", selecting.VERSION, config, after, build, title, label=self._label(branch))
 
     def composition(self, branch: Branch) -> Stage:
         """The distilled images, with the provenance of every patch."""
@@ -326,7 +327,8 @@ class Stages:
 
         config = {"composition": arm.composition, "ipc": ipc, "seed": branch.seed}
         title = f"composition of {arm.selection.name}, {f'{ipc} images per class' if ipc else 'all images'}"
-        return Stage("composition", composing.VERSION, config, [branch.pool, stages["selection"]], build, title)
+        after, label = [branch.pool, stages["selection"]], self._label(branch)
+        return Stage("composition", composing.VERSION, config, after, build, title, label=label)
 
     def quality(self, branch: Branch, real: Done) -> Stage:
         """How the distilled images lie among the real ones of their class, and where their patches come from."""
@@ -339,12 +341,13 @@ class Stages:
             return measure_quality(distilled, index, features, self._load_teacher(stages["teacher"]))
 
         after = [stages["index"], stages["teacher"], real, stages["composition"]]
-        return Stage("quality", QUALITY_VERSION, {}, after, build, f"quality of {self._who(branch)}")
+        title, label = f"quality of {self._who(branch)}", self._label(branch)
+        return Stage("quality", QUALITY_VERSION, {}, after, build, title, label=label)
 
     def labels(self, branch: Branch) -> Stage:
         """The teacher's outputs on every view that a student will see."""
         e, arm, protocol, stages = self.experiment, branch.arm, branch.protocol, branch.stages
-        name = self._name(branch)
+        name, label = self._name(branch), self._label(branch, *self._not_chosen(branch))
 
         def build(folder: Path) -> dict[str, object]:
             from ddselect.relabel.stored import store_labels
@@ -356,13 +359,13 @@ class Stages:
         views = protocol.settled(branch.student.architecture, 1.0, self._ipc(arm), self._classes(branch)).of_views()
         config = {"keep": e.relabel.keep, "views": views, "seed": branch.seed}
         after = [stages["teacher"], stages["composition"]]
-        return Stage("relabel", RELABEL_VERSION, config, after, build, f"labels of {name}", e.trainer.together)
+        return Stage("relabel", RELABEL_VERSION, config, after, build, f"labels of {name}", e.trainer.together, label)
 
-    def student(self, branch: Branch, loggers: StudentLoggers | None = None) -> Stage:
+    def student(self, branch: Branch, curves: CurveFiles | None = None) -> Stage:
         """A student trained from scratch under the protocol, and its accuracy on the test images."""
-        e, arm, seed, stages = self.experiment, branch.arm, branch.seed, branch.stages
+        e, seed, stages = self.experiment, branch.seed, branch.stages
         name, protocol, student = self._name(branch), branch.protocol, branch.student
-        curve = "-".join([arm.selection.name, f"seed{seed}", *self._not_chosen(branch)])
+        label = self._label(branch, *self._not_chosen(branch))
 
         def build(folder: Path) -> dict[str, object]:
             from ddselect.relabel.live import LiveTeacher
@@ -382,14 +385,14 @@ class Stages:
                 precision=student.precision,
                 labeller=labeller,
                 test=self._test(stages["index"], protocol, e.trainer.together),
-                make_trainer=partial(e.trainer.student, logger=loggers.named(curve) if loggers else False),
+                make_trainer=partial(e.trainer.student, logger=curves.of(label) if curves else False),
                 folder=folder,
                 name=name,
             )
 
         config = {"student": student, "protocol": protocol, "seed": seed, "split": e.evaluation.split}
         after = [stages[name] for name in ("index", "teacher", "composition", "relabel") if name in stages]
-        return Stage("student", STUDENT_VERSION, config, after, build, f"student on {name}", e.trainer.together)
+        return Stage("student", STUDENT_VERSION, config, after, build, f"student on {name}", e.trainer.together, label)
 
     def _not_chosen(self, branch: Branch) -> list[str]:
         """Names of a branch's student and protocol where they are not the chosen ones."""
@@ -404,6 +407,11 @@ class Stages:
     @staticmethod
     def _who(branch: Branch) -> str:
         return f"{branch.arm.selection.name}, seed {branch.seed}"
+
+    @staticmethod
+    def _label(branch: Branch, *more: str) -> str:
+        """The same as a name for folders and metrics."""
+        return "-".join([branch.arm.selection.name, f"seed{branch.seed}", *more])
 
     def _views(self, branch: Branch) -> "Views":
         """What a branch's student sees."""

@@ -109,7 +109,8 @@ VALUES: list[tuple[str, str, object, list[object]]] = [
     ("trainer=cpu", "nodes", "all", [0]),
     ("trainer=cpu", "threads", "all", [-1]),
     ("trainer=cpu", "student_devices", "all", [0, 2]),
-    ("logger=csv", "kind", [1], ["paper"]),
+    ("logger=csv", "kinds", "csv", [["paper"], ["csv", "paper"]]),
+    ("logger=wandb", "artifacts", "student", [["teacher"]]),
     ("logger=wandb", "mode", [1], ["later"]),
 ]
 TOP: list[tuple[str, object]] = [

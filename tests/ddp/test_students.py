@@ -119,6 +119,11 @@ def test_a_killed_rank_ends_the_training_and_the_next_run_goes_on(tmp_path: Path
     assert run_here(tmp_path, *RUN, *long, "store=one").code == 0
     one, two = (only(tmp_path / store / "student") for store in ("one", "store"))
     assert one.name == two.name  # the number of devices is not what decides the result
-    assert {path.name for path in two.iterdir()} == {"manifest.json", "metrics.jsonl", "student.safetensors"}
+    assert {path.name for path in two.iterdir()} == {
+        "confusion.parquet",
+        "manifest.json",
+        "metrics.jsonl",
+        "student.safetensors",
+    }
     assert [row["step"] for row in history(two)] == [*range(3, 61, 3)]
     assert [row["loss"] for row in history(two)] == pytest.approx([row["loss"] for row in history(one)], rel=0.02)

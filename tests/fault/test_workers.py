@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.fault.runs import SMALL, Started, run_here
+from tests.helpers.wandb_file import WandbFile
 
 TWO = (*SMALL, "compare=[random_image]", "selection=random_crop", "hydra.run.dir=run")
 CHANGING = ("seconds", "peak_bytes", "reused")
@@ -37,12 +38,17 @@ def is_running(pid: int) -> bool:
 
 @pytest.mark.slow
 def test_two_at_a_time_give_what_one_by_one_does(tmp_path: Path) -> None:
-    for name, at_once in (("one", 1), ("two", 2)):
+    for name, at_once, logger in (("one", 1, "csv"), ("two", 2, "csv_wandb")):
         (tmp_path / name).mkdir()
-        ended = run_here(tmp_path / name, *TWO, f"trainer.students={at_once}")
+        ended = run_here(tmp_path / name, *TWO, f"trainer.students={at_once}", f"logger={logger}")
         assert ended.code == 0, ended.err
         assert ("2 selections with their students, 2 at a time" in ended.err) == (at_once == 2)
-        assert len(list((tmp_path / name / "run" / "logs").glob("*/metrics.csv"))) == 2
+    followed = WandbFile(tmp_path / "two" / "run")
+    for student in ("random_crop-seed0", "random_image-seed0"):
+        curve, other = (tmp_path / name / "run" / "logs" / student / "metrics.csv" for name in ("one", "two"))
+        assert curve.read_text() == other.read_text()
+        last = curve.read_text().splitlines()[-1].split(",")
+        assert str(followed.values(f"student/{student}/top1")[-1]) in [value.removesuffix(".0") for value in last]
     one, two = entries(tmp_path / "one"), entries(tmp_path / "two")
     for mine, other in zip(one, two, strict=True):  # bytes may differ by a digit of the seconds in a file
         assert {k: v for k, v in mine.items() if k != "bytes"} == {k: v for k, v in other.items() if k != "bytes"}

@@ -144,13 +144,3 @@ def test_a_run_can_end_with_its_prompts(tmp_path: Path) -> None:
     assert read_conditions(folder).positive == [1, 3]  # class folders in order of their names
     assert {stage.name for stage in (tmp_path / "store").iterdir()} == {"index", "prompt"}
     assert not (tmp_path / "run").exists()
-
-
-def test_wandb_gets_the_curves(digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Offline, as on a cluster node without a network: one run, which is finished."""
-    monkeypatch.setenv("WANDB_SILENT", "true")
-    overrides = ["dataset=imagefolder", f"dataset.root={digits}", "selection=random_image"]
-    results_of(tmp_path, [*overrides, "logger=wandb", "logger.mode=offline"])
-    files = list((tmp_path / "run" / "wandb").glob("offline-run-*/run-*.wandb"))
-    assert len(files) == 1
-    assert b"random_image-seed0" in files[0].read_bytes()

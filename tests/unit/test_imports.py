@@ -12,6 +12,7 @@ HEAVY = (
     "torchmetrics",
     "torchvision",
     "transformers",
+    "wandb",
 )
 
 

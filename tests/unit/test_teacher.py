@@ -119,7 +119,7 @@ def test_a_trained_teacher_comes_back_for_its_size_of_images(
 
     def train_student(model: Classifier, *_: object) -> None:
         trained.append(model.eval())
-        for name in ("student.safetensors", "metrics.jsonl"):
+        for name in ("student.safetensors", "metrics.jsonl", "confusion.parquet"):
             (tmp_path / name).touch()
 
     monkeypatch.setattr(train, "train_student", train_student)

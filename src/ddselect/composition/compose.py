@@ -186,14 +186,18 @@ class Distilled:
     metadata: list[dict]  # type: ignore[type-arg]
 
 
+def read_metadata(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a finished composition's ``metadata.jsonl``."""
+    return [json.loads(line) for line in (folder / DISTILLED / METADATA).read_text().splitlines()]
+
+
 def read_distilled(folder: Path) -> Distilled:
     """Reads a finished composition.
 
     Raises:
         UserError: The metadata names a file outside its folder.
     """
-    root = folder / DISTILLED
-    metadata = [json.loads(line) for line in (root / METADATA).read_text().splitlines()]
+    root, metadata = folder / DISTILLED, read_metadata(folder)
     images = []
     for entry in metadata:
         if not (root / entry["file_name"]).resolve().is_relative_to(root.resolve()):

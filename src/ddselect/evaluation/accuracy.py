@@ -1,7 +1,8 @@
 """Exact accuracy on real images."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor, distributed
 from torch.utils.data import DataLoader, Dataset, Subset
@@ -48,11 +49,16 @@ class Accuracy:
         top1: Top-1 accuracy, 0 to 100.
         top5: Top-5 accuracy (top-K for K < 5 classes), 0 to 100.
         images: Number of test images.
+        per_class: Top-1 accuracy of each class, 0 to 100, in class order; None for a class without test images.
+        confusion: (M, 3) int64: a class, one that its images were taken for, and how many of them were; pairs that did
+            not occur are left out.
     """
 
     top1: float
     top5: float
     images: int
+    per_class: tuple[float | None, ...] = ()
+    confusion: Tensor = field(default_factory=lambda: torch.zeros(0, 3, dtype=torch.int64), compare=False, repr=False)
 
 
 class TestSet(Dataset[tuple[Tensor, int]]):
@@ -96,28 +102,41 @@ def measure(
         together: Whether all ranks measure, each its own images, and all learn the accuracy.
     """
     rank, ranks = (distributed.get_rank(), distributed.get_world_size()) if together else (0, 1)
-    hits = count_hits(model, test_set, range(rank, len(test_set), ranks), settings, device)
+    rows = range(rank, len(test_set), ranks)
+    predicted = torch.zeros(len(test_set), dtype=torch.int64, device=device)
+    hits, predicted[rows.start :: rows.step] = count_hits(model, test_set, rows, settings, device)
     if together:
         distributed.all_reduce(hits)
-    top1, top5 = (100 * number / len(test_set) for number in hits.tolist())
-    return Accuracy(top1, top5, len(test_set))
+        distributed.all_reduce(predicted)
+    top1, top5 = (100 * number / len(test_set) for number in hits.sum(0).tolist())
+    images = np.bincount(test_set.labels, minlength=len(hits)).tolist()
+    right = hits[:, 0].tolist()
+    per_class = tuple(100 * hit / count if count else None for hit, count in zip(right, images, strict=True))
+    answers = np.stack([test_set.labels, predicted.cpu().numpy()], 1)
+    pairs, counts = np.unique(answers, axis=0, return_counts=True)
+    confusion = torch.from_numpy(np.concatenate([pairs, counts[:, None]], 1))
+    return Accuracy(top1, top5, len(test_set), per_class, confusion)
 
 
 @torch.inference_mode()
-def count_hits(model: Classifier, test_set: TestSet, rows: range, settings: Evaluation, device: torch.device) -> Tensor:
-    """(2,) int64: how many of some test images are right in the first place, and in the first five (see Accuracy)."""
-    from torchmetrics.classification import MulticlassAccuracy
+def count_hits(
+    model: Classifier, test_set: TestSet, rows: range, settings: Evaluation, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """What a model makes of the test images in some rows.
 
+    Returns:
+        (K, 2) int64: how many of each class are right in the first place, and in the first five; of fewer than five
+        classes all places count. And (N,) int64: the class that each image is taken for.
+    """
     model.to(device).eval()
     classes = len(test_set.index.class_names)
-    metrics = [
-        MulticlassAccuracy(classes, top_k=min(k, classes), average="micro", sync_on_compute=False).to(device)
-        for k in (1, 5)
-    ]
+    hits = torch.zeros(classes, 2, dtype=torch.int64, device=device)
     loader = DataLoader(Subset(test_set, rows), settings.batch_size, num_workers=settings.workers)
+    predicted = [torch.zeros(0, dtype=torch.int64, device=device)]
     for images, labels in loader:
+        labels = labels.to(device)
         logits = model(images.to(device).float() / 255).float()
-        for metric in metrics:
-            metric.update(logits, labels.to(device))
-    # the metric divides in float32: rounding gives the exact number back
-    return torch.tensor([round(float(m.compute()) * len(rows)) if rows else 0 for m in metrics], device=device)
+        predicted.append(logits.argmax(1))
+        in_five = (logits.topk(min(5, classes)).indices == labels[:, None]).any(1)
+        hits.index_add_(0, labels, torch.stack([predicted[-1] == labels, in_five], 1).long())
+    return hits, torch.cat(predicted)

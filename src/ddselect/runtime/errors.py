@@ -23,6 +23,14 @@ def one_line(text: object) -> str:
     return " ".join(str(text).split())
 
 
+def is_interruption(error: BaseException) -> bool:
+    """Whether an error is Ctrl-C or comes from it: Lightning makes an exit of its own from it."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, KeyboardInterrupt):
+        cause = cause.__context__
+    return cause is not None
+
+
 def disk_full(error: OSError) -> bool:
     """Whether the operating system refused a write for want of space or quota."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -1,32 +1,18 @@
-"""The ``logger`` group: where training curves go."""
+"""The ``logger`` group: where training curves go, and what a run shows on Weights & Biases."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ddselect.runtime.errors import UserError
-from ddselect.runtime.ranks import rank
 from ddselect.runtime.store import execution
 
 if TYPE_CHECKING:
-    from pytorch_lightning.loggers import Logger
+    from pytorch_lightning.loggers import CSVLogger
 
-
-class StudentLoggers:
-    """Loggers of one run, one for each student."""
-
-    def __init__(self, folder: Path, run: Any | None) -> None:
-        self._folder, self._run = folder, run
-
-    def named(self, name: str) -> "Logger":
-        """The logger of a student; its name is a folder (csv) or the prefix of its metrics (W&B)."""
-        from pytorch_lightning.loggers import CSVLogger, WandbLogger
-
-        if self._run is None:
-            return CSVLogger(self._folder / "logs", name, version="")
-        return WandbLogger(experiment=self._run, prefix=name, save_dir=str(self._folder))
+_KINDS = ("csv", "wandb")
+_MODES = ("auto", "online", "offline", "disabled")
+_ARTIFACTS = ("composition", "relabel", "student")
 
 
 @dataclass
@@ -34,38 +20,39 @@ class LoggerSettings:
     """Loggers; see ``conf/logger/``.
 
     Attributes:
-        kind: ``csv`` or ``wandb``.
+        kinds: ``csv``, ``wandb`` or both.
         project: W&B project.
-        mode: W&B mode: ``online``, ``offline`` or ``disabled``.
+        entity: W&B user or team; empty for the account's own.
+        mode: ``online``, ``offline`` or ``disabled``; ``auto``: see :func:`ddselect.tracking.login.wandb_mode`.
+        artifacts: Stages whose folders are kept as W&B artifacts: ``composition``, ``relabel``, ``student``.
     """
 
-    kind: str = execution("csv")
+    kinds: list[str] = execution(["csv"])
     project: str = execution("ddselect")
-    mode: str = execution("online")
+    entity: str = execution("")
+    mode: str = execution("auto")
+    artifacts: list[str] = execution([*_ARTIFACTS])
 
     def __post_init__(self) -> None:
-        if self.kind not in ("csv", "wandb"):
-            raise UserError(f"logger.kind={self.kind}: choose csv or wandb")
-        if self.mode not in ("online", "offline", "disabled"):
-            raise UserError(f"logger.mode={self.mode}: choose online, offline or disabled")
+        for name, known in (("kinds", _KINDS), ("artifacts", _ARTIFACTS)):
+            if unknown := set(getattr(self, name)) - set(known):
+                raise UserError(f"logger.{name}: no {', '.join(sorted(unknown))}; choose from {', '.join(known)}")
+        if self.mode not in _MODES:
+            raise UserError(f"logger.mode={self.mode}: choose {', '.join(_MODES)}")
 
-    @contextmanager
-    def open(self, folder: Path, config: dict[str, Any]) -> Iterator[StudentLoggers]:
-        """Loggers for one run; a W&B run belongs to the first rank and is finished whatever happens.
+    def curves(self, folder: Path) -> "CurveFiles | None":
+        """The training curves in a run's folder, if they are wanted there."""
+        return CurveFiles(folder / "logs") if "csv" in self.kinds else None
 
-        Raises:
-            UserError: W&B cannot start.
-        """
-        if self.kind == "csv" or rank() > 0:
-            yield StudentLoggers(folder, None)
-            return
-        import wandb
 
-        try:
-            run = wandb.init(project=self.project, mode=self.mode, dir=folder, config=config)  # type: ignore[arg-type]
-        except wandb.Error as error:
-            raise UserError(f"logger=wandb: {error}; log in with `wandb login` or set logger.mode=offline") from None
-        try:
-            yield StudentLoggers(folder, run)
-        finally:
-            run.finish()
+@dataclass(frozen=True)
+class CurveFiles:
+    """Training curves as ``<folder>/<student>/metrics.csv``."""
+
+    folder: Path
+
+    def of(self, student: str) -> "CSVLogger":
+        """Lightning's logger for a student."""
+        from pytorch_lightning.loggers import CSVLogger
+
+        return CSVLogger(self.folder, student, version="")

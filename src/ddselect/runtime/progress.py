@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -12,7 +12,9 @@ from rich.text import Text
 from ddselect.runtime.ranks import rank
 
 console = Console(stderr=True, highlight=False)
-_LINE_EVERY = 10.0  # seconds between lines where standard error is not a terminal
+_TELL_EVERY = 10.0  # seconds between lines where standard error is not a terminal, and between words to listeners
+Listener = Callable[[str, int, float], None]  # unit, number of units done, units per second
+_listeners: list[Listener] = []
 
 
 class _RateColumn(ProgressColumn):
@@ -43,19 +45,48 @@ class Counter:
         self._done += units
         if self._bar is not None and self._task is not None:
             self._bar.advance(self._task, units)
-        elif rank() == 0 and time.monotonic() - self._shown > _LINE_EVERY:
-            self._shown = time.monotonic()
-            rate = (self._done - self._before) / (self._shown - self._start)
-            left = (self._total - self._done) / rate
-            progress = f"{self._done}/{self._total} {self._unit}, {rate:.0f} {self._unit}/s, {left:.0f} s left"
-            print(f"  {self._name}: {progress}", file=sys.stderr, flush=True)
+        if rank() == 0 and time.monotonic() - self._shown > _TELL_EVERY:
+            rate = self.tell()
+            if self._bar is None:
+                left = (self._total - self._done) / rate
+                progress = f"{self._done}/{self._total} {self._unit}, {rate:.0f} {self._unit}/s, {left:.0f} s left"
+                print(f"  {self._name}: {progress}", file=sys.stderr, flush=True)
+
+    def tell(self) -> float:
+        """Tells the listeners how far the work is, and returns the units per second."""
+        self._shown = time.monotonic()
+        rate = (self._done - self._before) / max(self._shown - self._start, 1e-9)
+        for listener in _listeners:
+            listener(self._unit, self._done, rate)
+        return rate
 
 
 @contextmanager
 def counting(name: str, total: int, unit: str) -> Iterator[Counter]:
     """Shows how far a piece of work is, its rate and its remaining time; the display goes when the work is done."""
+    with _display() as bar:
+        counter = Counter(name, total, unit, bar)
+        try:
+            yield counter
+        finally:
+            counter.tell()
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Tells somebody now and then, and at its end, how far each piece of work is."""
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
+
+
+@contextmanager
+def _display() -> Iterator[Progress | None]:
+    """A bar on a terminal."""
     if rank() > 0 or not console.is_terminal:
-        yield Counter(name, total, unit, None)
+        yield None
         return
     columns = (
         TextColumn("  {task.description}"),
@@ -65,7 +96,7 @@ def counting(name: str, total: int, unit: str) -> Iterator[Counter]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True) as bar:
-        yield Counter(name, total, unit, bar)
+        yield bar
 
 
 def note(text: str) -> None:

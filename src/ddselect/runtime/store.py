@@ -108,6 +108,7 @@ class Stage:
         after: The finished stages it reads.
         build: Computes the stage.
         title: What to show.
+        label: What tells it from others of its name in a run, such as ``diffusion-seed0``; empty where there is one.
         together: Whether all ranks build the stage. Otherwise the first rank does, and the others wait for it; the
             manifest is written by the first in any case.
     """
@@ -119,6 +120,7 @@ class Stage:
     build: Callable[[Path], Mapping[str, object] | None]
     title: str = ""
     together: bool = False
+    label: str = ""
 
     def identity(self) -> dict[str, Any]:
         """All that decides the result, as plain JSON."""
@@ -129,6 +131,16 @@ class Stage:
         """16 hexadecimal digits: a hash of :meth:`identity`."""
         text = json.dumps(self.identity(), sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+class Listener:
+    """Is told what a store does; this one takes no notice."""
+
+    def started(self, stage: Stage) -> None:
+        """A stage is next, whether it is computed or finished already."""
+
+    def finished(self, stage: Stage, done: Done) -> None:
+        """A stage is finished, now or before; told again whenever it is asked for again."""
 
 
 class ReachedError(Exception):
@@ -142,9 +154,9 @@ class ReachedError(Exception):
 class Store:
     """A folder ``<root>/<stage>/<fingerprint>/`` for each stage; ``manifest.json``, written last, marks it finished."""
 
-    def __init__(self, root: Path, until: str = "") -> None:
+    def __init__(self, root: Path, until: str = "", listener: Listener | None = None) -> None:
         """A store in a folder; a stage named ``until`` is the last one that it runs."""
-        self.root, self.until = root, until
+        self.root, self.until, self.listener = root, until, listener or Listener()
         self._opened = time.time()
 
     def run(self, stage: Stage) -> Done:
@@ -153,7 +165,9 @@ class Store:
         Raises:
             ReachedError: It was the last one to run.
         """
+        self.listener.started(stage)
         done = self._run(stage)
+        self.listener.finished(stage, done)
         if stage.name == self.until:
             raise ReachedError(done)
         return done

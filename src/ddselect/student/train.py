@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
 from ddselect.evaluation.accuracy import Accuracy
+from ddselect.evaluation.confusion import write_confusion
 from ddselect.protocol.recipe import Protocol
 from ddselect.runtime.checkpoints import AtomicCheckpointIO
 from ddselect.runtime.companions import working_together
@@ -54,8 +55,8 @@ def train_student(
 ) -> dict[str, object]:
     """Trains and tests a student, going on from ``<folder>/last.ckpt`` if there is one.
 
-    Writes ``student.safetensors`` and ``metrics.jsonl`` (one line per test: step, mean loss since the last test, top-1,
-    top-5 in percent, number of test images).
+    Writes ``student.safetensors``, ``metrics.jsonl`` (one line per test: step, mean loss since the last test, top-1,
+    top-5 in percent, number of test images) and the last test's ``confusion.parquet``.
 
     Args:
         model: The untrained student.
@@ -68,7 +69,7 @@ def train_student(
         name: Name for the progress display.
 
     Returns:
-        Last and best accuracy, number of steps and test images.
+        Last and best accuracy, the last of each class, number of steps and test images.
     """
     module = StudentModule(model, views, labeller, test)
     last = folder / "last.ckpt"
@@ -91,6 +92,7 @@ def train_student(
             if rank() == 0:
                 write_tensors(folder / "student.safetensors", model.state_dict())
                 write_text(folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in module.history))
+                write_confusion(folder, module.confusion)
                 last.unlink(missing_ok=True)
     best = max(module.history, key=lambda row: row["top1"])
     final = module.history[-1]
@@ -99,6 +101,7 @@ def train_student(
         "top1_best": best["top1"],
         "top5_last": final["top5"],
         "top5_best": best["top5"],
+        "top1_per_class": module.per_class,
         "test_images": int(final["images"]),
         "steps": views.total,
         "batch_size": views.batch_size,

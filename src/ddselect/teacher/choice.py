@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from ddselect.dataset.index import Index
 from ddselect.evaluation.accuracy import Accuracy
+from ddselect.evaluation.confusion import FILE as CONFUSION
 from ddselect.protocol.recipe import Protocol
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import folder_signature, read_json, write_json, write_tensors
@@ -121,7 +122,7 @@ class TrainedTeacher(Teacher):
         data = TrainingSet(images, labels, torch.zeros(len(labels), dtype=torch.bool), 1, None)
         views = student_views(data, self.recipe, self.student, self.seed)
         train_student(model, views, self.student.precision, None, bench.test, bench.make_trainer, folder, "all data")
-        for name in ("student.safetensors", "metrics.jsonl"):
+        for name in ("student.safetensors", "metrics.jsonl", CONFUSION):
             (folder / name).unlink()
         classes = bench.index.class_names
         card = Card(self.student.architecture, len(classes), HALF, HALF, classes, image_size=bench.view)

@@ -1,0 +1,25 @@
+"""``confusion.parquet``: what a student takes the test images of each class for."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from torch import Tensor
+
+from ddselect.runtime.files import write_table
+
+FILE = "confusion.parquet"
+_COLUMNS = ("label", "predicted", "images")
+
+
+def write_confusion(folder: Path, confusion: Tensor) -> None:
+    """Writes the (M, 3) int64 rows of :class:`ddselect.evaluation.accuracy.Accuracy`."""
+    columns = confusion.numpy().T
+    write_table(folder / FILE, pa.table(dict(zip(_COLUMNS, columns, strict=True))))
+
+
+def read_confusion(folder: Path) -> np.ndarray:
+    """(M, 3) int64: a class, one that its test images were taken for, and how many of them were."""
+    table = pq.read_table(folder / FILE)
+    return np.stack([table[name].to_numpy() for name in _COLUMNS], 1)
