@@ -1,0 +1,142 @@
+"""All selections under one protocol at IPC 1, 10 and 50: runs what is missing, then writes the tables and the plot.
+
+    python experiments/rivals/study.py [IPC ...]
+
+Each IPC is one run of ``run.py``, whose command is printed; stages that are in the store are not computed again. Writes
+ipc<IPC>.json (the results of the run, without what differs from machine to machine) and, from all that are there,
+tables.md and rivals.png beside this file.
+"""
+
+import json
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+HERE = Path(__file__).parent
+SEED, SEEDS = 23, [0, 1, 2, 3, 4]  # of the scenes, which no choice was made on; of selection and student
+KEPT = ("selection", "composition", "pool", "ipc", "protocol", "student", "seed", "top1_last", "top1_best", "quality")
+EXTRA = ("test_images", "training_images", "steps", "batch_size", "localisation")
+UNIT = {1: 0.0, 10: 0.5, 50: 1.0}  # share of whole images that diffusion takes
+OURS: dict[int, list[str]] = {1: ["selection.crop_pick=top"], 10: [], 50: ["selection.whole=1.0"]}
+CORESETS = ("herding", "kcenter", "moderate", "ccs")
+
+
+def rivals(ipc: int) -> list[str]:
+    """What ``compare`` is: every rival in its own composition and, where that is another, in that of ``diffusion``."""
+    whole = UNIT[ipc]
+    ours = f"{{whole:{whole}}}"
+    arms = ["random_image", "random_crop", "rded_published", "rded", *CORESETS]
+    arms += ["{rded:{area:[0.08,1.0]}}"]  # as published, but for the padding
+    if whole > 0:
+        arms += [f"{{rded:{ours}}}"]
+    if whole < 1:
+        arms += [f"{{{name}:{ours}}}" for name in CORESETS]
+    if 0 < whole < 1:  # with none or all of them whole, these are the random images and crops from above
+        arms += [f"{{{name}:{ours}}}" for name in ("random_crop", "rded_published")]
+    return [*arms, f"{{clusters:{ours}}}", f"{{top_score:{ours}}}", "all"]
+
+
+def command(ipc: int) -> list[str]:
+    """The run of one IPC."""
+    compare = f"compare=[{','.join(rivals(ipc))}]"
+    return ["run.py", f"dataset.seed={SEED}", f"ipc={ipc}", f"seeds={SEEDS}".replace(" ", ""), *OURS[ipc], compare]
+
+
+def freeze(ipc: int) -> None:
+    """Runs an IPC and keeps its results."""
+    line = command(ipc)
+    print(" ".join(["python", *(f"'{word}'" if "{" in word else word for word in line)]), flush=True)
+    done = subprocess.run([sys.executable, *line], cwd=HERE.parents[1], stdout=subprocess.PIPE, text=True, check=True)
+    path = Path(done.stdout.rsplit("results: ", 1)[1].strip())
+    found = json.loads((HERE.parents[1] / path).read_text())
+    entries = [{key: entry[key] for key in KEPT + EXTRA if key in entry} for entry in found["results"]]
+    frozen = {"command": line, "teacher_top1": found["teacher"].get("top1"), "localisation": found["localisation"]}
+    (HERE / f"ipc{ipc}.json").write_text(json.dumps({**frozen, "results": entries}, indent=1) + "\n")
+
+
+def accuracies(results: list[dict[str, Any]], protocol: str) -> dict[str, dict[int, float]]:
+    """Top-1 in percent by selection and seed, the chosen selection first."""
+    found: dict[str, dict[int, float]] = defaultdict(dict)
+    for entry in results:
+        if entry["protocol"] == protocol:
+            found[entry["selection"]][entry["seed"]] = entry["top1_last"]
+    return found
+
+
+def paired(ours: dict[int, float], theirs: dict[int, float]) -> tuple[float, float]:
+    """Mean and standard error of the difference over the seeds."""
+    differences = [ours[seed] - theirs[seed] for seed in sorted(ours)]
+    return mean(differences), stdev(differences) / len(differences) ** 0.5
+
+
+def lines(results: list[dict[str, Any]], protocol: str) -> list[str]:
+    """A table's rows: selection, composition, accuracy, and what diffusion is ahead by."""
+    from ddselect.evaluation.results import composition_text
+
+    found, rows = accuracies(results, protocol), []
+    unit = {entry["selection"]: composition_text(**entry["composition"]) for entry in results}
+    ours = next(iter(found.values()))
+    for name, by_seed in found.items():
+        values = list(by_seed.values())
+        row = f"| {name} | {unit[name]} | {mean(values):.1f} ± {stdev(values):.1f} |"
+        if by_seed is ours or name == "all":
+            rows.append(f"{row} | |")
+            continue
+        difference, error = paired(ours, by_seed)
+        ahead = sum(ours[seed] > by_seed[seed] for seed in ours)
+        rows.append(f"{row} {difference:+.1f} ± {error:.1f} | {ahead} of {len(ours)} |")
+    return rows
+
+
+def draw(frozen: dict[int, list[dict[str, Any]]], protocol: str, path: Path) -> None:
+    """Accuracy by selection, one panel for each IPC, best first: mean, spread and each seed."""
+    import matplotlib.pyplot as plt
+
+    figure, panels = plt.subplots(1, len(frozen), figsize=(5.2 * len(frozen), 7.2), squeeze=False)
+    for panel, (ipc, results) in zip(panels[0], sorted(frozen.items()), strict=True):
+        found = accuracies(results, protocol)
+        ours, ceiling = next(iter(found)), found.pop("all")
+        order = sorted(found, key=lambda name: mean(found[name].values()))
+        for place, name in enumerate(order):
+            values, colour = list(found[name].values()), "#c2410c" if name == ours else "#475569"
+            panel.plot(values, [place] * len(values), "o", color=colour, alpha=0.3, markersize=4, markeredgewidth=0)
+            panel.errorbar(mean(values), place, xerr=stdev(values), fmt="o", color=colour, markersize=6, capsize=3)
+        panel.axvline(mean(ceiling.values()), color="#0f766e", linestyle="--", linewidth=1.2)
+        panel.set_yticks(range(len(order)), order, fontsize=8)
+        panel.set_ylim(-0.7, len(order) - 0.3)
+        panel.set_title(f"IPC {ipc}", fontsize=11)
+        panel.set_xlabel("top-1 on the test scenes, %")
+        panel.grid(axis="x", alpha=0.25)
+        for label in panel.get_yticklabels():
+            if label.get_text() == ours:
+                label.set_color("#c2410c")
+                label.set_fontweight("bold")
+        for side in ("top", "right", "left"):
+            panel.spines[side].set_visible(False)
+    figure.suptitle(f"protocol {protocol}: mean, spread and every seed; dashed: all {3000} training scenes", fontsize=11)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    """Runs the IPCs that were asked for, and writes what can be told from all frozen ones."""
+    for ipc in map(int, sys.argv[1:] or UNIT):
+        freeze(ipc)
+    frozen = {int(file.stem[3:]): json.loads(file.read_text())["results"] for file in sorted(HERE.glob("ipc*.json"))}
+    text = []
+    for ipc, results in sorted(frozen.items()):
+        for protocol in dict.fromkeys(entry["protocol"] for entry in results):
+            text += [f"### IPC {ipc}, protocol {protocol}", "", *HEAD, *lines(results, protocol), ""]
+    (HERE / "tables.md").write_text("\n".join(text))
+    for protocol in {entry["protocol"] for results in frozen.values() for entry in results}:
+        having = {ipc: r for ipc, r in frozen.items() if any(entry["protocol"] == protocol for entry in r)}
+        draw(having, protocol, HERE / f"{protocol}.png")
+
+
+HEAD = ("| selection | distilled images | top-1 % | diffusion ahead by | in seeds |", "|---|---|---|---|---|")
+
+if __name__ == "__main__":
+    main()
