@@ -95,7 +95,7 @@ def _header(card: Card, shards: int) -> str:
     if card.license == "other":
         extra |= {"license_name": f"{card.dataset}-terms", "license_link": card.terms}
     if not shards:
-        extra["dataset_info"] = {"features": _features(card)}
+        extra["dataset_info"] = {"features": _features()}
     data = DatasetCardData(
         pretty_name=f"{card.dataset} distilled by {card.selection}",
         license=card.license,
@@ -107,16 +107,15 @@ def _header(card: Card, shards: int) -> str:
     return data.to_yaml()
 
 
-def _features(card: Card) -> list[dict[str, Any]]:
-    """The columns as the library ``datasets`` writes them; class numbers are those of ``metadata.jsonl``."""
-    names = {str(number): name for number, name in enumerate(card.folders)}
+def _features() -> list[dict[str, Any]]:
+    """The columns of ``metadata.jsonl`` with the image, as the library ``datasets`` writes them."""
     patch = [
         {"name": name, "list": kind[0]} if isinstance(kind, list) else {"name": name, "dtype": kind}
         for name, kind in _PATCH.items()
     ]
     return [
         {"name": "image", "dtype": "image"},
-        {"name": "label", "dtype": {"class_label": {"names": names}}},
+        {"name": "label", "dtype": "int64"},
         {"name": "class", "dtype": "string"},
         {"name": "patches", "list": patch},
     ]

@@ -34,7 +34,7 @@ def find_distilled(run: Path, wanted: dict[str, Any]) -> Found:
 
     Args:
         run: The run's folder, or its ``results.json``.
-        wanted: What its entry in the results must have of selection, seed, protocol and student; any others are welcome.
+        wanted: What its entry in the results must have of selection, seed, protocol and student, as far as it matters.
 
     Raises:
         UserError: There is no finished run, no such set, more than one, or its files are gone.
