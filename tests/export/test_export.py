@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import webdataset
+from datasets import load_dataset
 
 from ddselect.composition.card import Card
 from ddselect.export.finding import Found
@@ -38,7 +39,7 @@ def test_class_folders_are_what_is_in_the_store(exported: Path, distilled: Path)
     assert "## The teacher's labels" not in stored["README.md"].decode()
 
 
-def test_webdataset_reads_the_tars(work: Path, distilled: Path) -> None:
+def test_webdataset_and_datasets_read_the_tars(work: Path, distilled: Path, tmp_path: Path) -> None:
     ended = run_here(work, "export", "run", "--to", "tars", "--format", "webdataset", "--selection", "random_crop")
     assert (ended.code, ended.out) == (0, "exported: tars\n"), ended.err
     urls = sorted(str(path) for path in (work / "tars").glob("train-*.tar"))
@@ -49,6 +50,8 @@ def test_webdataset_reads_the_tars(work: Path, distilled: Path) -> None:
         assert json.loads(sample["json"]) == told
         assert int(sample["cls"]) == told["label"]
         assert sample["png"] == (distilled / told["file_name"]).read_bytes()
+    images = load_dataset(str(work / "tars"), split="train", cache_dir=str(tmp_path))
+    assert {row["__key__"]: row["cls"] for row in images} == {key: int(samples[key]["cls"]) for key in samples}
     card = work / "tars" / "README.md"
     code = example(card.read_text())
     card.write_text(card.read_text().replace(code, code.replace("range(20)", "range(2)")))

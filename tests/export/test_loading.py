@@ -15,6 +15,8 @@ from PIL import Image
 from torchvision.datasets import ImageFolder
 
 from ddselect.composition.card import Card, card_text, write_card
+from ddselect.runtime.errors import UserError
+from tests.helpers.data import folder_dataset
 
 PATCH = {"source", "box", "cell", "kind", "score", "cluster", "rank", "repeat"}
 
@@ -111,6 +113,11 @@ def test_sizes(images: int, size: str, batch: int) -> None:
     assert yaml.safe_load(card_text(card).split("---\n")[1])["size_categories"] == [size]
     assert card.batch_size == batch
     assert images % batch != 1
+
+
+def test_a_licence_is_an_identifier(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"dataset.license=CC BY: give the hub's identifier, e.g. cc-by-4.0"):
+        folder_dataset(tmp_path, license="CC BY")
 
 
 def test_the_example_on_the_card_trains_without_this_package(distilled: Path) -> None:

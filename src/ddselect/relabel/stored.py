@@ -81,7 +81,7 @@ class _Labelling(pl.LightningModule):
         super().__init__()
         self.teacher, self.views, self.keep = teacher, views, keep
 
-    def predict_step(self, batch: Batch, batch_idx: int = 0) -> "list[_Labelled]":
+    def predict_step(self, batch: Batch, batch_idx: int = 0) -> list[_Labelled]:
         """One entry."""
         images, _, stitched, step = batch
         mixed = self.views.mixed(images, stitched, step).images
