@@ -111,13 +111,15 @@ def test_what_does_not_fit_is_one_line(work: Path, arguments: tuple[str, ...], m
     assert not list(work.glob("*never*"))
 
 
-def test_a_folder_that_is_taken(work: Path, exported: Path, tmp_path: Path) -> None:
+def test_a_folder_that_is_taken(work: Path, exported: Path, distilled: Path, tmp_path: Path) -> None:
     command = ("export", str(work / "run"), "--selection", "random_image", "--to")
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "thesis.txt").write_text("years of work")
     assert "is no earlier export" in run_here(tmp_path, *command, "mine", "--overwrite").assert_one_line(2)
     assert content(mine) == {"thesis.txt": b"years of work"}
+    ended = run_here(tmp_path, *command, str(distilled), "--overwrite")
+    assert "is no earlier export" in ended.assert_one_line(2)  # but what the run itself reads
     shutil.copytree(exported, tmp_path / "set")
     before = content(tmp_path / "set")
     assert "add --overwrite" in run_here(tmp_path, *command, "set").assert_one_line(2)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ddselect.composition.card import README, TAG
 from ddselect.runtime.errors import UserError
+from ddselect.runtime.store import MANIFEST
 
 
 @contextmanager
@@ -45,6 +46,8 @@ def whole_folder(folder: Path, overwrite: bool) -> Iterator[Path]:
 
 
 def _is_export(folder: Path) -> bool:
-    """Whether a folder was made by an export: its card says so."""
+    """Whether a folder was made by an export: its card says so, and it is no part of a store."""
     card = folder / README
+    if (folder.parent / MANIFEST).exists():
+        return False
     return card.is_file() and f"\n- {TAG}\n" in card.read_text(errors="replace").partition("\n---\n")[0] + "\n"
