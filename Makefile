@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench soak clean
+.PHONY: demo test lint bench soak notebook clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.installed ## the whole pipeline on the embedded default; results and report in outputs/
@@ -27,6 +27,9 @@ bench: .venv/.installed ## speed, as ratios within one run
 
 soak: .venv/.installed-test ## scoring killed 20 times at random moments
 	$(BIN)/pytest tests/fault/test_soak.py --kills 20
+
+notebook: .venv/.installed-test ## the notebook again, with its pictures
+	$(BIN)/jupyter execute --inplace notebooks/one_class.ipynb
 
 clean: ## removes the environment and what runs left behind
 	rm -rf .venv outputs store

@@ -95,7 +95,7 @@ def _mistake(error: Exception) -> str | None:
         if disk_full(error):
             return f"no space left on the disk for {place}; make room and run the same command again"
         if error.errno in _REFUSED:
-            return f"{place}: {error.strerror}; check dataset.root, store and hydra.run.dir"
+            return f"{place}: {error.strerror}; check dataset.root, store, hydra.run.dir and --to"
     return None
 
 
@@ -215,6 +215,12 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors while composing reach this function instead of being printed by Hydra
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # Lightning would ignore a scheduler's stop
     _failed.clear()
+    if sys.argv[1:2] == ["export"]:
+        with one_line_errors():
+            with _nothing_begun():
+                from ddselect.export.command import export
+            print(f"exported: {export(sys.argv[2:])}", flush=True)
+        return
     with one_line_errors():
         with _nothing_begun():
             import hydra

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import cast
 
 from ddselect.backbone.choice import Backbone, adapted
+from ddselect.composition.compose import DISTILLED
 from ddselect.config import Arm, Experiment
 from ddselect.dataset.index import read_index
 from ddselect.evaluation.branch import Branch
@@ -232,5 +233,9 @@ class Pipeline:
         prompts = read_prompts(ground.scored["prompt"].folder) if scores else []
         write_report(e.report, results, trained, images, scores, folder / "report.html", prompts)
         print_table(results)
-        note(f"report:  {folder / 'report.html'}")
+        note(f"report:    {folder / 'report.html'}")
+        note(
+            f"distilled: {trained[0].stages['composition'].folder / DISTILLED} ({trained[0].arm.selection.name}, seed "
+            f"{trained[0].seed}; each one's folder is in the results, `ddselect export` copies one)"
+        )
         return path

@@ -1,7 +1,7 @@
 """The stages of a run: what each reads, what decides its result, and who computes it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ddselect.backbone.adapt import VERSION as ADAPT_VERSION
 from ddselect.backbone.choice import Backbone
 from ddselect.composition import compose as composing
+from ddselect.composition.card import Card, write_card
 from ddselect.config import Arm, Experiment
 from ddselect.dataset import index as indexing
 from ddselect.dataset.index import Index
@@ -29,7 +30,7 @@ from ddselect.runtime.files import file_signature
 from ddselect.runtime.logger import CurveFiles
 from ddselect.runtime.progress import note
 from ddselect.runtime.ranks import rank
-from ddselect.runtime.store import Done, Stage
+from ddselect.runtime.store import Done, Stage, describe
 from ddselect.scoring.candidates import candidates, scored_images
 from ddselect.scoring.settings import LATENTS_VERSION, Scoring
 from ddselect.scoring.settings import VERSION as SCORING_VERSION
@@ -323,9 +324,13 @@ class Stages:
         def build(folder: Path) -> dict[str, object]:
             images, view = self._images(branch.pool, "train"), e.dataset.image_size
             table = read_selection(stages["selection"].folder)
-            return composing.compose(images, table, arm.composition, ipc, view, branch.seed, folder, arm.selection.name)
+            facts = composing.compose(images, table, arm.composition, ipc, view, branch.seed, folder)
+            card = self._card(branch, images, int(facts["images"]))
+            write_card(folder / composing.DISTILLED, card)
+            return {**facts, "card": asdict(card)}
 
-        config = {"composition": arm.composition, "ipc": ipc, "seed": branch.seed}
+        source = {"dataset": e.dataset.name, "license": e.dataset.license, "terms": e.dataset.terms}
+        config = {"composition": arm.composition, "ipc": ipc, "seed": branch.seed, "source": source}
         title = f"composition of {arm.selection.name}, {f'{ipc} images per class' if ipc else 'all images'}"
         after, label = [branch.pool, stages["selection"]], self._label(branch)
         return Stage("composition", composing.VERSION, config, after, build, title, label=label)
@@ -343,6 +348,31 @@ class Stages:
         after = [stages["index"], stages["teacher"], real, stages["composition"]]
         title, label = f"quality of {self._who(branch)}", self._label(branch)
         return Stage("quality", QUALITY_VERSION, {}, after, build, title, label=label)
+
+    def _card(self, branch: Branch, images: Index, count: int) -> Card:
+        """What the card of a distilled set tells of where it comes from."""
+        e, arm = self.experiment, branch.arm
+        judges = {
+            "prior": f"the prior {e.backbone.name}, prompt {e.prompt.mode}",
+            "teacher": f"the teacher {e.teacher.name}",
+        }
+        settings = describe(arm.selection)
+        return Card(
+            dataset=e.dataset.name,
+            license=e.dataset.license,
+            terms=e.dataset.terms,
+            pool=e.pool.kind if "pool" in branch.stages else "real",
+            selection=arm.selection.name,
+            settings={key: value for key, value in settings.items() if key not in ("kind", "name", "whole")},
+            judge=judges.get(arm.selection.scored_by, ""),
+            seed=branch.seed,
+            ipc=self._ipc(arm),
+            factor=arm.composition.factor,
+            whole=arm.composition.whole,
+            side=e.dataset.image_size,
+            images=count,
+            folders=images.class_folders,
+        )
 
     def labels(self, branch: Branch) -> Stage:
         """The teacher's outputs on every view that a student will see."""

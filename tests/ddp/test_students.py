@@ -79,8 +79,9 @@ def test_two_ranks_store_the_labels_of_one(trained: Path) -> None:
     assert (
         [path.name for path in one]
         == [path.name for path in two]
-        == [f"shard-{k:05d}-of-00004.safetensors" for k in range(4)]
+        == [*(f"labels-{k:05d}-of-00004.safetensors" for k in range(4)), "labels.json"]
     )
+    assert one.pop().read_text() == two.pop().read_text()
     for mine, other in zip(one, two, strict=True):
         torch.testing.assert_close(load_file(mine), load_file(other), atol=0, rtol=2**-10)  # kept in fp16
 

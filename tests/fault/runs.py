@@ -70,7 +70,8 @@ def _is_progress(line: str) -> bool:
 def run_here(folder: Path, *arguments: str) -> Ended:
     """Runs the command line in this process, in ``folder``; a bug's exception passes through."""
     out, err, code = io.StringIO(), io.StringIO(), 0
-    line = sorted(arguments, key=lambda word: not word.startswith("-"))  # Hydra wants its options together
+    hydra = arguments[:1] != ("export",)
+    line = sorted(arguments, key=lambda word: hydra and not word.startswith("-"))  # Hydra wants its options together
     place = chdir(folder), mock.patch.object(sys, "argv", ["ddselect", *line]), mock.patch.dict(os.environ)
     with place[0], place[1], place[2], redirect_stdout(out), redirect_stderr(err):
         try:

@@ -28,7 +28,7 @@ def table(animals: Index) -> pa.Table:
 def make(
     index: Index, table: pa.Table, folder: Path, whole: float, ipc: int | None, factor: int = 2, seed: int = 0
 ) -> Distilled:
-    facts = compose(index, table, Composition(factor, whole), ipc, VIEW, seed, folder, "test")
+    facts = compose(index, table, Composition(factor, whole), ipc, VIEW, seed, folder)
     distilled = read_distilled(folder)
     assert facts["images"] == len(distilled.labels)
     return distilled
@@ -122,8 +122,6 @@ def test_files_are_a_lossless_image_folder_with_a_card(animals: Index, table: pa
     lines = [json.loads(line) for line in (root / "metadata.jsonl").read_text().splitlines()]
     assert [line["class"] for line in lines] == ["ant", "ant", "bee", "bee", "cow", "cow"]
     assert distilled.stitched.tolist() == [True, False] * 3
-    card = (root / "README.md").read_text()
-    assert "6 images of 16 x 16 pixels, 2 per class, 3 classes; 50% of them stitched from 2 x 2 crops" in card
 
 
 def test_factor_must_divide_the_size(animals: Index, table: pa.Table, tmp_path: Path) -> None:

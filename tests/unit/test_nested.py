@@ -27,7 +27,7 @@ def test_a_larger_ipc_extends_a_smaller_one(option: str, bench: Bench, tmp_path:
 
     def make(ipc: int, whole: float) -> Distilled:
         folder = tmp_path / f"{ipc}-{whole}"
-        compose(bench.index, table, Composition(2, whole), ipc, VIEW, 0, folder, option)
+        compose(bench.index, table, Composition(2, whole), ipc, VIEW, 0, folder)
         return read_distilled(folder)
 
     for whole in (0.0, 1.0):

@@ -72,7 +72,7 @@ def test_a_composition_goes_on_and_says_so(
 
     def make(ipc: int) -> tuple[dict[str, object], torch.Tensor, list[dict]]:
         folder = tmp_path / str(ipc)
-        facts = compose(few, table, Composition(2, whole), ipc, VIEW, 0, folder, "test")
+        facts = compose(few, table, Composition(2, whole), ipc, VIEW, 0, folder)
         distilled = read_distilled(folder)
         return facts, distilled.images, distilled.metadata
 
@@ -97,4 +97,4 @@ def test_a_composition_goes_on_and_says_so(
 def test_a_class_without_candidates_is_a_mistake(few: Index, tmp_path: Path) -> None:
     table = RandomSelection("random", 0.0).rank(Material(few, VIEW, 0))[1]  # whole images of the first class alone
     with pytest.raises(UserError, match="class 'ant' has no candidates of kind crop"):
-        compose(few, table, Composition(2, 0.5), 1, VIEW, 0, tmp_path, "test")
+        compose(few, table, Composition(2, 0.5), 1, VIEW, 0, tmp_path)

@@ -15,7 +15,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ddselect.composition.card import dataset_card
 from ddselect.composition.repeats import Patch, endless, tell_repeats
 from ddselect.dataset.images import cut_image
 from ddselect.dataset.index import Index
@@ -25,8 +24,8 @@ from ddselect.runtime.progress import counting
 from ddselect.runtime.seeds import numpy_generator
 from ddselect.selection.table import first
 
-VERSION = 2
-_FACTS = ("kind", "score", "cluster", "rank", "repeat")  # of a patch, beside where it comes from
+VERSION = 3
+_FACTS = ("kind", "score", "cluster", "rank")  # of a patch, beside where it comes from
 DISTILLED, METADATA = "distilled", "metadata.jsonl"
 
 
@@ -100,9 +99,8 @@ def compose(
     view: int,
     seed: int,
     folder: Path,
-    title: str,
-) -> dict[str, object]:
-    """Writes ``<folder>/distilled/<class>/<number>.png``, ``metadata.jsonl`` and a dataset card.
+) -> dict[str, Any]:
+    """Writes ``<folder>/distilled/<class>/<number>.png`` and ``metadata.jsonl``.
 
     Crops of consecutive ranks share an image, and a keyed permutation deals them to its quadrants, so that no quadrant
     always holds the best one. Where a class has fewer candidates than places, they are repeated: see :func:`endless`.
@@ -115,7 +113,6 @@ def compose(
         view: Side in pixels of a distilled image.
         seed: Seed of the permutation and of the boxes that are made up.
         folder: The stage's folder.
-        title: What the selection is called on the card.
 
     Raises:
         UserError: A class has no candidates, or the factor does not divide the size.
@@ -145,16 +142,13 @@ def compose(
                     row, column, size = cell // side, cell % side, view // side
                     pixels = cut_image(index.decode(patch["row"]), box, size)
                     canvas[:, row * size : (row + 1) * size, column * size : (column + 1) * size] = pixels
-                    facts = {key: value for key, value in patch.items() if key in _FACTS}
+                    facts = {**{key: patch[key] for key in _FACTS}, "repeat": patch.get("repeat", "")}
                     provenance.append({"source": patch["id"], "box": list(box), "cell": [row, column], **facts})
                 file = f"{class_folder}/{slot:05d}.png"
                 Image.fromarray(canvas.permute(1, 2, 0).numpy()).save(root / file, compress_level=1)
                 lines.append({"file_name": file, "label": label, "class": name, "patches": provenance})
                 counter.advance()
     write_text(root / METADATA, "".join(json.dumps(line) + "\n" for line in lines))
-    write_text(
-        root / "README.md", dataset_card(title, index, composition.factor, composition.whole, ipc, view, len(lines))
-    )
     size = sum((root / str(line["file_name"])).stat().st_size for line in lines)
     return {"images": len(lines), "image_bytes": size, **tell_repeats(lines)}
 
@@ -188,16 +182,25 @@ class Distilled:
 
 def read_metadata(folder: Path) -> list[dict[str, Any]]:
     """The lines of a finished composition's ``metadata.jsonl``."""
-    return [json.loads(line) for line in (folder / DISTILLED / METADATA).read_text().splitlines()]
+    return _lines(folder / DISTILLED)
+
+
+def _lines(root: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (root / METADATA).read_text().splitlines()]
 
 
 def read_distilled(folder: Path) -> Distilled:
-    """Reads a finished composition.
+    """Reads the distilled set of a finished composition."""
+    return read_images(folder / DISTILLED)
+
+
+def read_images(root: Path) -> Distilled:
+    """Reads a distilled set, wherever its folder lies.
 
     Raises:
-        UserError: The metadata names a file outside its folder.
+        UserError: The metadata names a file outside the folder.
     """
-    root, metadata = folder / DISTILLED, read_metadata(folder)
+    metadata = _lines(root)
     images = []
     for entry in metadata:
         if not (root / entry["file_name"]).resolve().is_relative_to(root.resolve()):

@@ -52,7 +52,7 @@ def tell_repeats(metadata: list[dict[str, Any]]) -> dict[str, object]:
     short: Counter[str] = Counter()
     for entry in metadata:
         for patch in entry["patches"]:
-            if "repeat" in patch:
+            if patch["repeat"]:
                 repeats[patch["repeat"]] += 1
                 short[entry["class"]] += 1
     if short:

@@ -1,5 +1,6 @@
 """Datasets as they lie on disk: class folders of images, one image folder for each split."""
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -51,6 +52,8 @@ class Dataset:
         broken: What to do with an unreadable image: ``error``, or ``skip`` it and list it.
         broken_ceiling: Largest share of unreadable images that ``skip`` puts up with.
         compare: What the config's ``compare`` is unless it is set.
+        license: Licence of the images, by its identifier on the Hugging Face hub: it is the distilled set's too.
+        terms: Where the terms stand, or what they say; may be empty.
     """
 
     name: str
@@ -59,6 +62,8 @@ class Dataset:
     broken: str = "error"
     broken_ceiling: float = execution(0.01)
     compare: list[Any] = execution([])
+    license: str = execution("unknown")
+    terms: str = execution("")
 
     def __post_init__(self) -> None:
         if self.image_size < 8:
@@ -70,6 +75,10 @@ class Dataset:
             raise UserError(f"dataset.broken={self.broken}: choose error or skip")
         if not 0 <= self.broken_ceiling <= 1:
             raise UserError(f"dataset.broken_ceiling={self.broken_ceiling}: a share from 0 to 1 is needed")
+        if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", self.license):
+            raise UserError(
+                f"dataset.license={self.license}: give the hub's identifier, e.g. cc-by-4.0, other, unknown"
+            )
 
     def provide(self, folder: Path) -> Path:
         """Makes sure that the images are there and returns their root; ``folder`` is free for generated ones."""

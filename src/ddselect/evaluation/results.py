@@ -1,11 +1,13 @@
 """``results.json``: what a run found, in a documented and versioned form."""
 
+import os
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from ddselect.composition.compose import DISTILLED
 from ddselect.config import Experiment
 from ddselect.evaluation.branch import Branch
 from ddselect.evaluation.quality import quality_of
@@ -17,10 +19,16 @@ from ddselect.runtime.files import write_json
 SCHEMA_VERSION = 2
 
 
-def entry(experiment: Experiment, trained: Branch) -> dict[str, Any]:
-    """One entry of ``results``: accuracies in percent, and what each stage took when it was computed."""
+def entry(experiment: Experiment, trained: Branch, folder: Path) -> dict[str, Any]:
+    """One entry of ``results``: accuracies in percent, what each stage took when it was computed, and where sets lie.
+
+    Args:
+        experiment: What was run.
+        trained: The student.
+        folder: The run's folder, from which the places of the distilled set and its labels are told.
+    """
     e, facts, stages = experiment, trained.training.facts, trained.stages
-    labels = stages["relabel"].facts["label_bytes"] if "relabel" in stages else 0
+    labels = stages.get("relabel")
     return {
         "dataset": e.dataset.name,
         "backbone": e.backbone.name,
@@ -41,7 +49,9 @@ def entry(experiment: Experiment, trained: Branch) -> dict[str, Any]:
         "steps": facts["steps"],
         "batch_size": facts["batch_size"],
         "image_bytes": stages["composition"].facts["image_bytes"],
-        "label_bytes": labels,
+        "label_bytes": labels.facts["label_bytes"] if labels else 0,
+        "distilled": _from(folder, stages["composition"].folder / DISTILLED),
+        "labels": _from(folder, labels.folder) if labels else None,
         "seconds": {name: done.seconds for name, done in stages.items()},
         "bytes": {name: done.bytes for name, done in stages.items()},
         "peak_bytes": {name: done.peak_bytes for name, done in stages.items()},
@@ -50,6 +60,11 @@ def entry(experiment: Experiment, trained: Branch) -> dict[str, Any]:
         "fingerprints": {name: done.fingerprint for name, done in stages.items()},
         **quality_of(stages["quality"].facts if "quality" in stages else None),
     }
+
+
+def _from(folder: Path, place: Path) -> str:
+    """A place as a path from a folder, so that both can be moved together."""
+    return Path(os.path.relpath(place, folder)).as_posix()
 
 
 @dataclass(frozen=True)
@@ -115,10 +130,10 @@ def write_results(
     case = Case(e.ipc, classes, e.dataset.image_size, composition.factor, e.student)
     protocols = {item.protocol.name: item.protocol for item in trained}
     asked_for = [protocol.name for protocol in e.protocols]
-    twins = [entry(e, item) for item in trained if item.protocol.name not in asked_for]
+    twins = [entry(e, item, path.parent) for item in trained if item.protocol.name not in asked_for]
     content = {
         "schema_version": SCHEMA_VERSION,
-        "results": [entry(e, item) for item in trained if item.protocol.name in asked_for],
+        "results": [entry(e, item, path.parent) for item in trained if item.protocol.name in asked_for],
         "dd_ranking": {"scores": dd_ranking(e, trained), "students": twins} if e.evaluation.dd_ranking else None,
         "deviations": {name: deviations(protocol, case) for name, protocol in protocols.items()},
         "teacher": {"name": e.teacher.name, **teacher},

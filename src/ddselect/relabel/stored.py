@@ -1,6 +1,24 @@
-"""Stored labels: the teacher's outputs on every view that a student will see, made before it trains."""
+"""Stored labels: the teacher's outputs on every view that a student will see, made before it trains.
+
+A folder of labels has, for each pass over the distilled set, ``labels-<pass>-of-<passes>.safetensors``:
+
+=========  ========  ================================================================================================
+tensor     shape     content
+=========  ========  ================================================================================================
+labels     (N, K)    float16 logits of the K classes, or with ``keep=features`` (N, D) penultimate features
+images     (N,)      int32: the image of each row, counted from 0 in ``metadata.jsonl``
+steps      (N,)      int32: the training step in which it is seen, counted from 0 over all passes
+=========  ========  ================================================================================================
+
+With features there is ``classifier.safetensors``, float32: ``weight`` (K, D) and ``bias`` (K,) make logits of them.
+``labels.json`` says what the views were: ``keep``, ``width`` (K or D), ``seed``, ``batch_size``, ``steps_per_pass``,
+``steps`` in all, ``factor`` and ``ipc`` of the set, and under ``views`` the part of the protocol that decides them. A
+label belongs to an image as the student sees it in that step: cut, mirrored, and mixed with another image of the step.
+:func:`labelled_views` makes exactly these again.
+"""
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -10,14 +28,16 @@ from safetensors import safe_open
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ddselect.relabel.settings import VERSION
+from ddselect.composition.compose import METADATA, read_images
+from ddselect.protocol.recipe import Protocol
+from ddselect.relabel.settings import DESCRIPTION, VERSION
 from ddselect.runtime.errors import NumericalError, UserError
-from ddselect.runtime.files import write_tensors
+from ddselect.runtime.files import read_json, write_json, write_tensors
 from ddselect.runtime.fill import Loading, MakeTrainer, fill_shards
 from ddselect.runtime.progress import note
 from ddselect.runtime.shards import ShardPlan
 from ddselect.student.models import Classifier, last_layer
-from ddselect.student.views import Batch, Views
+from ddselect.student.views import Batch, TrainingSet, Views
 
 _LABELS, _CLASSIFIER, _MADE = "labels", "classifier.safetensors", "made"
 _GIB = 2**30
@@ -25,7 +45,7 @@ _GIB = 2**30
 
 def label_shards(folder: Path, views: Views) -> ShardPlan:
     """One shard for each pass over the set; a row is a step."""
-    return ShardPlan(folder, views.total, views.per_pass, ".safetensors")
+    return ShardPlan(folder, views.total, views.per_pass, ".safetensors", _LABELS)
 
 
 class _Steps(Dataset[Batch]):
@@ -45,31 +65,39 @@ def _only(rows: list[Batch]) -> Batch:
     return rows[0]
 
 
+@dataclass(frozen=True)
+class _Labelled:
+    """The labels of a step: (N, K) logits or (N, D) features, float16, and the (N,) images that they belong to."""
+
+    labels: Tensor
+    images: Tensor
+    step: int
+
+
 class _Labelling(pl.LightningModule):
-    """A predict step gives the teacher's outputs on the views of a step."""
+    """A predict step gives the teacher's outputs on the views of a step, and which they are."""
 
     def __init__(self, teacher: Classifier, views: Views, keep: str) -> None:
         super().__init__()
         self.teacher, self.views, self.keep = teacher, views, keep
 
-    def predict_step(self, batch: Batch, batch_idx: int = 0) -> list[Tensor]:
-        """One entry: (N, K) logits or (N, D) features, float16."""
+    def predict_step(self, batch: Batch, batch_idx: int = 0) -> list[_Labelled]:
+        """One entry."""
         images, _, stitched, step = batch
         mixed = self.views.mixed(images, stitched, step).images
         found = (self.teacher if self.keep == "logits" else self.teacher.features)(mixed).half().cpu()
         if not found.isfinite().all():
             raise NumericalError(f"the teacher's {self.keep} at step {step} are not finite in float16")
-        return [found]
+        return [_Labelled(found, self.views.rows(step), step)]
 
 
 def store_labels(
     teacher: Classifier, views: Views, keep: str, make_trainer: MakeTrainer, folder: Path, name: str
 ) -> dict[str, object]:
-    """Labels the views of every step whose shard is missing: ``shard-*.safetensors``, one for each pass.
+    """Labels the views of every step whose shard is missing, in the form that the head of this module tells.
 
-    Says how many bytes that takes before it starts. Features come with the teacher's last layer
-    (``classifier.safetensors``), which makes logits of them: exact up to the rounding, and smaller where classes are
-    many.
+    Says how many bytes that takes before it starts. Features and the teacher's last layer make logits that are exact up
+    to the rounding; they are smaller where classes are many.
 
     Args:
         teacher: The teacher, in evaluation mode.
@@ -100,19 +128,66 @@ def store_labels(
             f"{'relabel=features or ' if keep == 'logits' and weight.shape[1] < weight.shape[0] else ''}relabel=live"
         )
     if keep == "features":
-        write_tensors(folder / _CLASSIFIER, {"weight": weight, "bias": bias})
+        write_tensors(folder / _CLASSIFIER, {"weight": weight.float(), "bias": bias.float()})
+    write_json(folder / DESCRIPTION, {"version": VERSION, "keep": keep, "width": width, **_describe(views)})
     made = {_MADE: f"{keep} {VERSION}"}  # one entry: safetensors keeps no order among several
     fill_shards(
         plan,
         lambda: _Labelling(teacher, views, keep),
         _Steps(views),
-        lambda path, rows: write_tensors(path, {_LABELS: torch.cat(rows)}, made),
+        lambda path, rows: write_tensors(path, _tensors(rows), made),
         make_trainer,
         Loading(1, 0, _only),
         f"labels of {name}",
         "steps",
     )
     return {"passes": passes, "label_bytes": needed, "width": width}
+
+
+def _tensors(pass_: list[_Labelled]) -> dict[str, Tensor]:
+    """What is written of a pass."""
+    steps = [torch.full((len(done.images),), done.step, dtype=torch.int32) for done in pass_]
+    return {
+        _LABELS: torch.cat([done.labels for done in pass_]),
+        "images": torch.cat([done.images for done in pass_]).int(),
+        "steps": torch.cat(steps),
+    }
+
+
+def _describe(views: Views) -> dict[str, object]:
+    """What :func:`labelled_views` makes views from, beside the images."""
+    return {
+        "seed": views.seed,
+        "batch_size": views.batch_size,
+        "steps_per_pass": views.per_pass,
+        "steps": views.total,
+        "factor": views.data.factor,
+        "ipc": views.data.ipc,
+        "views": views.protocol.of_views(),
+    }
+
+
+def labelled_views(distilled: Path, labels: Path) -> Views:
+    """The views that stored labels belong to: ``views.batch(step)`` and ``views.mixed(...)`` make those of a step.
+
+    Args:
+        distilled: Folder of the distilled images, the one with ``metadata.jsonl``.
+        labels: Folder of the labels, the one with ``labels.json``.
+
+    Raises:
+        UserError: There are no labels, or they belong to another set.
+    """
+    path = labels / DESCRIPTION
+    if not path.exists():
+        raise UserError(f"{path} is missing: no labels are stored there")
+    told, found = read_json(path), read_images(distilled)
+    data = TrainingSet(found.images, found.labels, found.stitched, told["factor"], told["ipc"])
+    views = Views(data, Protocol("stored", **told["views"]), told["seed"])
+    if [views.batch_size, views.per_pass, views.total] != [
+        told[key] for key in ("batch_size", "steps_per_pass", "steps")
+    ]:
+        raise UserError(f"{path} does not belong to the {len(found.labels)} images of {distilled / METADATA}")
+    return views
 
 
 class StoredLabels:

@@ -12,17 +12,18 @@ class ShardPlan:
         rows: Number of rows.
         size: Rows per shard; the last one may have fewer.
         suffix: Of their files.
+        stem: What their names begin with.
     """
 
-    def __init__(self, folder: Path, rows: int, size: int, suffix: str) -> None:
-        self.folder, self.rows, self.size, self.suffix = folder, rows, size, suffix
+    def __init__(self, folder: Path, rows: int, size: int, suffix: str, stem: str = "shard") -> None:
+        self.folder, self.rows, self.size, self.suffix, self.stem = folder, rows, size, suffix, stem
 
     def __len__(self) -> int:
         return -(-self.rows // self.size)
 
     def path(self, shard: int) -> Path:
         """File of a shard."""
-        return self.folder / f"shard-{shard:05d}-of-{len(self):05d}{self.suffix}"
+        return self.folder / f"{self.stem}-{shard:05d}-of-{len(self):05d}{self.suffix}"
 
     def range(self, shard: int) -> range:
         """Rows of a shard."""

@@ -57,13 +57,17 @@ class Views:
         self.total = protocol.total_steps(len(data.labels), self.batch_size)
         self._order = (-1, torch.empty(0))  # of the latest pass
 
-    def batch(self, step: int) -> Batch:
-        """Images (N, 3, S, S) uint8, labels and whether stitched (N,) of a step: passes are keyed permutations."""
+    def rows(self, step: int) -> Tensor:
+        """(N,) int64 images of a step, as rows of the set: passes are keyed permutations."""
         number, place = divmod(step, self.per_pass)
         if number != self._order[0]:
             order = torch.randperm(len(self.data.labels), generator=torch_generator(self.seed, "order", number))
             self._order = number, order
-        rows = self._order[1][place * self.batch_size : (place + 1) * self.batch_size]
+        return self._order[1][place * self.batch_size : (place + 1) * self.batch_size]
+
+    def batch(self, step: int) -> Batch:
+        """Images (N, 3, S, S) uint8, labels and whether stitched (N,) of a step."""
+        rows = self.rows(step)
         return self.data.images[rows], self.data.labels[rows], self.data.stitched[rows], step
 
     def mixed(self, images: Tensor, stitched: Tensor, step: int) -> Mix:

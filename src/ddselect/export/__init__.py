@@ -1,0 +1,1 @@
+"""Distilled sets out of the store, in forms that other programs read."""
