@@ -1,6 +1,7 @@
 """Which of several processes this one is."""
 
 import os
+from pathlib import Path
 
 _VARIABLES = ("RANK", "SLURM_PROCID", "LOCAL_RANK")  # torchrun, SLURM, Lightning's own launcher
 
@@ -11,3 +12,15 @@ def rank() -> int:
         if name in os.environ:
             return int(os.environ[name])
     return 0
+
+
+def run_name(folder: Path) -> str:
+    """What the processes of a run have in common, and no others: ranks of a scheduler its numbers, else the run folder.
+
+    A scheduler starts all ranks at once, each of which would choose a folder by its own clock.
+    """
+    for name in ("SLURM_JOB_ID", "TORCHELASTIC_RUN_ID"):
+        if name in os.environ:
+            parts = (name, "SLURM_STEP_ID", "MASTER_ADDR", "MASTER_PORT")
+            return " ".join(os.environ.get(part, "") for part in parts)
+    return str(folder.absolute())
