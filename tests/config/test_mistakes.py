@@ -126,6 +126,7 @@ TOP: list[tuple[str, object]] = [
     ("students", ["best"]),
     ("protocols", "hard"),
     ("protocols", ["best"]),
+    ("objective", "loss"),
     ("store", ["a"]),
 ]
 FOREIGN = [
