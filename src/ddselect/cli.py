@@ -24,6 +24,7 @@ _INTERRUPTED = 130  # exit code: 128 + SIGINT
 _STOPPED = "interrupted; finished stages and shards are kept, the same command goes on from them"
 _LEAD = 3.0  # seconds that the first rank has to say what is wrong
 _SWEEP_REPORT = "sweep-report"  # the one command beside a run or a sweep
+_PLUGINS = ("hydra/launcher", "hydra/sweeper")  # groups that packages add options to
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)  # a place that a user chose badly
 
 
@@ -128,7 +129,8 @@ def _hydra_message(error: Exception) -> str:
         group, _, option = cause.missing_cfg_file.rpartition("/")
         known = cause.options or options(group)
         if known:
-            return f"no option '{option}' in group '{group}'; choose from {', '.join(sorted(known))}"
+            more = "; others come with pip install 'ddselect[sweep]'" if group in _PLUGINS else ""
+            return f"no option '{option}' in group '{group}'; choose from {', '.join(sorted(known))}{more}"
     if (
         isinstance(cause, ConfigKeyError | ConfigAttributeError | ConfigIndexError | KeyValidationError)
         and cause.parent_node is not None

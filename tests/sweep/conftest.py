@@ -31,7 +31,7 @@ if "ddselect.sweep.child" in sys.orig_argv:
 
 @pytest.fixture
 def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of a sweep to be; ``jobs`` in it gets a line from every job that succeeds: its parent and its share."""
+    """The folder of a sweep to be; ``jobs`` in it gets a line from every job that succeeds: parent and share."""
     (tmp_path / "sitecustomize.py").write_text(STAND_IN)
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
     monkeypatch.setenv("JOBS", str(tmp_path / "jobs"))
