@@ -15,12 +15,13 @@ def rank() -> int:
 
 
 def run_name(folder: Path) -> str:
-    """What the processes of a run have in common, and no others: ranks of a scheduler its numbers, else the run folder.
+    """What the processes of a run have in common, and no others: the run folder, or what started its ranks.
 
-    A scheduler starts all ranks at once, each of which would choose a folder by its own clock.
+    A scheduler starts all ranks at once, and each would choose a folder by its own clock.
     """
-    for name in ("SLURM_JOB_ID", "TORCHELASTIC_RUN_ID"):
-        if name in os.environ:
-            parts = (name, "SLURM_STEP_ID", "MASTER_ADDR", "MASTER_PORT")
-            return " ".join(os.environ.get(part, "") for part in parts)
+    if int(os.environ.get("SLURM_NTASKS", 1)) > 1:
+        return f"SLURM {os.environ.get('SLURM_JOB_ID')}.{os.environ.get('SLURM_STEP_ID')}"
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        parts = (os.environ.get(name, "") for name in ("TORCHELASTIC_RUN_ID", "MASTER_ADDR", "MASTER_PORT"))
+        return f"torchrun {' '.join(parts)}"
     return str(folder.absolute())

@@ -14,6 +14,8 @@ from ddselect.sweep.job import REPORT, Job
 from ddselect.sweep.pooling import Pooled, best_settings
 from ddselect.sweep.table import accuracy, images
 
+_MOST_JOBS = 6  # that a line of the table links to
+
 
 @dataclass(frozen=True)
 class Drawn:
@@ -70,6 +72,7 @@ def render_sweep(name: str, jobs: Sequence[Job], pooled: Pooled) -> str:
         drawn=[one for one in drawn if one.curves or one.bars],
         panels=len(pooled.panels),
         most=MOST_CHARTS,
+        most_jobs=_MOST_JOBS,
         work=_work(jobs),
         links={job.name: f"{job.name}/{REPORT}" for job in jobs if (job.folder / REPORT).exists()},
         objective=next((job.results["config"].get("objective", "") for job in jobs if job.results), ""),
