@@ -60,7 +60,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ended]:
     folder = tmp_path_factory.mktemp("two")
     (folder / "sitecustomize.py").write_text(WITNESS)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(folder))
+        patch.setenv("PYTHONPATH", f"{folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
         patch.setenv("WITNESS", str(folder / "witness"))
         settings = [word for word in SCORES if not word.startswith("scoring.shard_size")]
         return folder, run_here(folder, "-m", *settings, "trainer=ddp_cpu", "scoring.shard_size=0,20,100")
