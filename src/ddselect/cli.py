@@ -6,7 +6,6 @@ What takes seconds to import is imported where it is used, so that Ctrl-C is ans
 import errno
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -21,12 +20,20 @@ from ddselect.runtime.ranks import rank
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-_failed: list[str] = []
 _INTERRUPTED = 130  # exit code: 128 + SIGINT
 _STOPPED = "interrupted; finished stages and shards are kept, the same command goes on from them"
 _LEAD = 3.0  # seconds that the first rank has to say what is wrong
-_GRACE = 10.0  # seconds in which a job that was told to stop should have ended
+_SWEEP_REPORT = "sweep-report"  # the one command beside a run or a sweep
+_PLUGINS = ("hydra/launcher", "hydra/sweeper")  # groups that packages add options to
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)  # a place that a user chose badly
+
+
+class Leaving(SystemExit):
+    """Ends the process; ``message`` has been said."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(code)
+        self.message = message
 
 
 @contextmanager
@@ -119,7 +126,8 @@ def _hydra_message(error: Exception) -> str:
         group, _, option = cause.missing_cfg_file.rpartition("/")
         known = cause.options or options(group)
         if known:
-            return f"no option '{option}' in group '{group}'; choose from {', '.join(sorted(known))}"
+            more = "; others come with pip install 'ddselect[sweep]'" if group in _PLUGINS else ""
+            return f"no option '{option}' in group '{group}'; choose from {', '.join(sorted(known))}{more}"
     if (
         isinstance(cause, ConfigKeyError | ConfigAttributeError | ConfigIndexError | KeyValidationError)
         and cause.parent_node is not None
@@ -158,10 +166,11 @@ def _argument_message(text: str) -> str | None:
 
 def _leave(message: str, code: int) -> NoReturn:
     print(f"ddselect: {message}", file=sys.stderr, flush=True)
-    sys.exit(code)
+    raise Leaving(message, code)
 
 
-def _job(cfg: "DictConfig") -> None:
+def _job(cfg: "DictConfig") -> float | None:
+    """A run; or of a sweep one job, which returns what a tuner is told."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
     from omegaconf import OmegaConf
@@ -171,8 +180,9 @@ def _job(cfg: "DictConfig") -> None:
     folder = Path(hydra_config.runtime.output_dir)
     with one_line_errors():
         if hydra_config.mode == RunMode.MULTIRUN:
-            _start_process(settings, folder, Path(hydra_config.sweep.dir))
-            return
+            from ddselect.sweep.process import jobs_at_once, run_job
+
+            return run_job(settings, folder, Path(hydra_config.sweep.dir).absolute(), jobs_at_once(hydra_config))
         with _nothing_begun():
             from ddselect.config import build_experiment, check_options
             from ddselect.pipeline import run
@@ -181,40 +191,13 @@ def _job(cfg: "DictConfig") -> None:
         reached = run(build_experiment(cfg), folder)
         if reached is not None:
             print(": ".join(map(str, reached)), flush=True)
-
-
-def _start_process(overrides: list[str], folder: Path, sweep: Path) -> None:
-    """Runs one job of a sweep as a single run in a fresh process; a failed one does not stop the others."""
-    print(f"[{folder.name}] {' '.join(overrides)}", file=sys.stderr, flush=True)
-    command = [sys.executable, "-m", "ddselect", *overrides, f"hydra.run.dir={folder}"]
-    grouped = {"WANDB_RUN_GROUP": sweep.name, "WANDB_JOB_TYPE": "sweep"}  # W&B's own names; a user's come first
-    process = subprocess.Popen(command, env={**grouped, **os.environ})
-    try:
-        code = process.wait()
-    except KeyboardInterrupt:
-        if _end(process) == _INTERRUPTED:
-            sys.exit(_INTERRUPTED)
-        raise
-    if code == _INTERRUPTED:
-        sys.exit(_INTERRUPTED)  # the job has said so
-    if code:
-        _failed.append(f"{folder.name} ({' '.join(overrides)}: exit code {code})")
-
-
-def _end(process: subprocess.Popen[bytes]) -> int:
-    """Waits for a job after Ctrl-C, of which a terminal tells it too; who told this process alone means the job."""
-    try:
-        return process.wait(_GRACE)
-    except subprocess.TimeoutExpired:
-        process.terminate()
-        return process.wait()
+    return None
 
 
 def main() -> None:
     """Entry point. Exit codes: 0 done, 1 jobs of a sweep failed, 2 a user's mistake, 130 interrupted."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors while composing reach this function instead of being printed by Hydra
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # Lightning would ignore a scheduler's stop
-    _failed.clear()
     if sys.argv[1:2] == ["export"]:
         with one_line_errors():
             with _nothing_begun():
@@ -226,6 +209,11 @@ def main() -> None:
             import hydra
 
             from ddselect.config import conf_dir
-        hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")(_job)()
-    if _failed:
-        _leave(f"{len(_failed)} jobs of the sweep failed: {', '.join(_failed)}", 1)
+            from ddselect.sweep.report import report_again, reported
+        if sys.argv[1:2] == [_SWEEP_REPORT]:
+            report_again(sys.argv[2:])
+            return
+        with reported() as failed:
+            hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")(_job)()
+    if failed:
+        _leave(failed[0], 1)

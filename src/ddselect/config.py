@@ -28,6 +28,7 @@ from ddselect.runtime.trainer import TrainerSettings
 from ddselect.scoring.settings import Scoring
 from ddselect.selection.base import Selection
 from ddselect.student.settings import Student
+from ddselect.sweep.objective import OBJECTIVES
 from ddselect.teacher.choice import Teacher
 from ddselect.teacher.ensemble import EnsembleTeacher, stored_member
 
@@ -65,6 +66,7 @@ class TopLevel:
             ``{option: {key: value}}`` for one with other settings.
         students: Students that are trained beside the chosen one, on the same distilled sets.
         protocols: Protocols under which they are trained beside the chosen one.
+        objective: What a tuner is told of a run.
         store: Folder of finished stages.
         until: The last stage to run.
     """
@@ -74,12 +76,15 @@ class TopLevel:
     compare: list[Any] = field(default_factory=list)
     students: list[str] = field(default_factory=list)
     protocols: list[str] = field(default_factory=list)
+    objective: str = OBJECTIVES[0]
     store: str = "store"
     until: str = "report"
 
     def __post_init__(self) -> None:
         if self.ipc < 1:
             raise UserError(f"ipc={self.ipc}: at least 1 image per class is needed")
+        if self.objective not in OBJECTIVES:
+            raise UserError(f"objective={self.objective}: choose one of {', '.join(OBJECTIVES)}")
         if self.until not in UNTIL:
             raise UserError(f"until={self.until}: choose one of {', '.join(UNTIL)}")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):

@@ -20,7 +20,7 @@ from ddselect.report.table import print_pilot, print_table
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.logger import CurveFiles
 from ddselect.runtime.progress import note
-from ddselect.runtime.ranks import rank
+from ddselect.runtime.ranks import rank, run_name
 from ddselect.runtime.store import Done, ReachedError, Stage, Store
 from ddselect.stages import Ground, Stages
 from ddselect.student.settings import Student
@@ -46,7 +46,7 @@ def run(experiment: Experiment, folder: Path) -> tuple[str, Path] | None:
 
 
 def _run(experiment: Experiment, folder: Path, tracker: Tracker) -> tuple[str, Path] | None:
-    pipeline = Pipeline(experiment, Store(experiment.store, experiment.until, tracker))
+    pipeline = Pipeline(experiment, Store(experiment.store, experiment.until, run_name(folder), tracker))
     try:
         ground = pipeline.prepare()
     except ReachedError as end:
@@ -69,7 +69,7 @@ def _run(experiment: Experiment, folder: Path, tracker: Tracker) -> tuple[str, P
 
 def run_branches(experiment: Experiment, branches: Sequence[Named], folder: Path) -> None:
     """What a worker does: the same way down to some students of some selections, seeds and protocols."""
-    pipeline = Pipeline(experiment, Store(experiment.store))
+    pipeline = Pipeline(experiment, Store(experiment.store, run_name=run_name(folder)))
     ground = pipeline.prepare()
     named = {(arm.selection.name, seed, p.name, s.name): (arm, seed, p, s) for arm, seed, p, s in pipeline.trainings()}
     curves = experiment.logger.curves(folder)

@@ -18,7 +18,7 @@ from ddselect.runtime import progress
 from ddselect.runtime.errors import UserError
 
 Named = tuple[str, int, str, str]  # a selection, a seed, a protocol and a student
-_PROGRESS = re.compile(r"  .+: \d+/\d+ ")  # a line of ddselect.runtime.progress
+_PROGRESS = re.compile(r"  (.+: \d+/\d+ |waiting for )")  # lines of ddselect.runtime.progress and .locks
 
 
 def train_in_processes(experiment: Experiment, branches: Sequence[Named], folder: Path, at_once: int) -> None:

@@ -127,6 +127,7 @@ TOP: list[tuple[str, object]] = [
     ("students", ["best"]),
     ("protocols", "hard"),
     ("protocols", ["best"]),
+    ("objective", "loss"),
     ("store", ["a"]),
 ]
 FOREIGN = [
@@ -254,7 +255,7 @@ def test_several_options_for_a_group() -> None:
 
 def test_unknown_key_outside_the_groups(configs: dict[str, DictConfig]) -> None:
     message = one_line(changed(configs["trainer=cpu"], "ipcs", 3), "ipcs")
-    assert message.startswith("unknown key 'ipcs'; choose from ipc, seeds, compare, students, protocols, store")
+    assert message.startswith("unknown key 'ipcs'; choose from ipc, seeds, compare, students, protocols, objective, store")
 
 
 @pytest.mark.parametrize(("key", "value"), TOP)

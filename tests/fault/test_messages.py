@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ddselect import cli, pipeline
+from ddselect import pipeline
+from ddselect.sweep import process
 from tests.fault.runs import SMALL, Started, only, run_here
 from tests.helpers.data import picture, write_folder
 
@@ -38,6 +39,10 @@ FOLDER = ("dataset=imagefolder", "dataset.root=data", "selection=random_image", 
         (["ipc=${nothing}"], "ipc: Interpolation key 'nothing' not found"),
         (["student=18"], "no option '18' in group 'student'; choose from convnet3"),
         (["ipc=3", "student=null"], "no option 'null' in group 'student'; choose from convnet3"),
+        (
+            ["-m", "ipc=1,2", "hydra/launcher=dask"],
+            "no option 'dask' in group 'hydra/launcher'; choose from basic",
+        ),
         (["-m", "student=18,19"], "no option '18' in group 'student'; choose from convnet3"),
         (["protocol=[a]"], "no option 'a' in group 'protocol'; choose from digits"),
         (["selection=[rded,all]"], "selection=[rded,all]: a group has one option; choose one of all, ccs"),
@@ -59,7 +64,7 @@ FOLDER = ("dataset=imagefolder", "dataset.root=data", "selection=random_image", 
         (["teacher=trained", "teacher.recipe.area.x=1"], "teacher.recipe.area.x: teacher.recipe.area is a list; "),
         (["ipc.x=1"], "unknown key 'ipc.x'; there is nothing below ipc, write ipc=..."),
         (["protocol.foo.bar=1"], "unknown key 'protocol.foo'; choose from name, labels"),
-        (["+foo=1"], "unknown key 'foo'; choose from ipc, seeds, compare, students, protocols, store"),
+        (["+foo=1"], "unknown key 'foo'; choose from ipc, seeds, compare, students, protocols, objective, store"),
         (["~evaluation"], "evaluation: no option chosen; choose one of default"),
         (
             ["dataset.sizes.train=abc"],
@@ -356,7 +361,7 @@ class TestSweepInterrupted:
     def test_the_sweep_alone(
         self, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(cli, "_GRACE", 0.2)
+        monkeypatch.setattr(process, "_GRACE", 0.2)
         then = "sleep 0.3; kill -INT $PPID; while :; do sleep 0.1; done"
         assert self.sweep(tmp_path, then, capfd) == ["ddselect: interrupted; by the job"]
 

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 from ddselect.runtime.errors import UserError
+from ddselect.runtime.files import write_json
+from ddselect.runtime.locks import BUILDER, LOCK
 from ddselect.runtime.store import MANIFEST, Done, Stage, Store, execution
 
 
@@ -31,7 +33,7 @@ class Build:
         self.found: list[list[str]] = []
 
     def __call__(self, folder: Path) -> dict[str, object]:
-        self.found.append(sorted(f.name for f in folder.iterdir() if f.name != "spent.json"))
+        self.found.append(sorted(f.name for f in folder.iterdir() if f.name not in ("spent.json", LOCK, BUILDER)))
         (folder / f"part{len(self.found)}.txt").write_text("12345")
         if self.fail:
             self.fail = False
@@ -163,6 +165,8 @@ def test_helping_rank_builds_together_and_waits_for_the_first(tmp_path: Path, mo
     first = stage(tmp_path / "first", Build(), together=True)
     monkeypatch.setenv("RANK", "1")
     build, place = Build(), tmp_path / "other" / first.folder.relative_to(tmp_path / "first")
+    place.mkdir(parents=True)
+    write_json(place / BUILDER, {"run": ""})  # the first rank has begun
     later = threading.Timer(1.0, lambda: shutil.copy(first.folder / MANIFEST, place))
     later.start()
     start = time.monotonic()

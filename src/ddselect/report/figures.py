@@ -1,18 +1,15 @@
-"""Training curves as SVG that takes its colours and its font from the page."""
+"""Training curves."""
 
 import json
-import re
 from collections import defaultdict
 from dataclasses import dataclass
-from io import StringIO
 from typing import Any
 
 import numpy as np
 
 from ddselect.evaluation.branch import Branch
 from ddselect.report.palette import Look
-
-_INK = "#fd0000"  # stand-ins that matplotlib can draw with, replaced by the page's colours in the finished SVG
+from ddselect.report.svg import INK, stand_in, svg_of, svg_settings
 
 
 @dataclass(frozen=True)
@@ -61,14 +58,12 @@ def draw_curves(curves: list[Curve], key: str, label: str, log: bool = False) ->
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-    settings: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": key, "font.size": 10, "axes.edgecolor": _INK}
-    settings |= {"text.color": _INK, "axes.labelcolor": _INK, "xtick.color": _INK, "ytick.color": _INK}
-    with rc_context(settings):
+    with rc_context(svg_settings(key)):
         figure = Figure(figsize=(5.2, 3.2), layout="constrained")
         axes = figure.subplots()
         for number, curve in enumerate(curves):
             style: dict[str, Any] = {
-                "color": _stand_in(number),
+                "color": stand_in(number),
                 "linestyle": (0, curve.look.dash) if curve.look.dash else "-",
             }
             values = curve.values[key]
@@ -84,27 +79,6 @@ def draw_curves(curves: list[Curve], key: str, label: str, log: bool = False) ->
         axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
         axes.set_xlabel("step")
         axes.set_ylabel(label)
-        axes.grid(color=_INK, alpha=0.15, linewidth=0.6)
+        axes.grid(color=INK, alpha=0.15, linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
-        buffer = StringIO()
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    return _themed(buffer.getvalue(), curves, label)
-
-
-def _stand_in(number: int) -> str:
-    return f"#fe{number:04x}"
-
-
-def _themed(svg: str, curves: list[Curve], label: str) -> str:
-    """The SVG element alone, without what belongs to a file of its own, in the page's colours and font."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>|<defs>\s*<style.*?</defs>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"<g id=\"[^\"]*\">", "<g>", svg)  # two figures on a page would share these ids
-    svg = re.sub(r" font-family: [^;\"]*;?", "", svg)
-    view = re.search(r"viewBox=\"[^\"]*\"", svg)
-    svg = re.sub(
-        r"<svg[^>]*>", f'<svg {view[0] if view else ""} role="img" aria-label="{label} over steps">', svg, count=1
-    )
-    for number, curve in enumerate(curves):
-        svg = svg.replace(_stand_in(number), curve.look.colour)
-    return svg.replace(_INK, "currentColor")
+        return svg_of(figure, [curve.look.colour for curve in curves], f"{label} over steps")

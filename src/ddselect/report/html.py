@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from ddselect.dataset.index import Index
 from ddselect.evaluation.branch import Branch
@@ -16,10 +15,11 @@ from ddselect.report.figures import draw_curves, read_curves
 from ddselect.report.gallery import galleries
 from ddselect.report.images import image_trouble
 from ddselect.report.maps import build_maps
+from ddselect.report.page import render_page
 from ddselect.report.pictures import SHARP, shown_classes
 from ddselect.report.quality import quality_lines
 from ddselect.report.settings import Report
-from ddselect.report.stages import duration, environment_lines, size, stage_lines, stage_sums
+from ddselect.report.stages import environment_lines, stage_lines, stage_sums
 from ddselect.runtime.files import write_text
 from ddselect.runtime.store import Done
 
@@ -51,52 +51,36 @@ def write_report(
     chosen = [branch for branch in trained if (branch.protocol.name, branch.student.name) == way]
     curves = read_curves(chosen, {line.row.selection: line.look for line in compared.lines})
     lines = stage_lines(trained)
-    page = (
-        _templates()
-        .get_template("report.html.jinja")
-        .render(
-            first=entries[0],
-            ipc=config["ipc"],
-            seeds=sorted({entry["seed"] for entry in entries}),
-            deviations=results["deviations"][way[0]],
-            teacher=results["teacher"],
-            trouble=image_trouble(trained[0].stages["index"]),
-            compared=compared,
-            trainings=across_trainings(entries),
-            dd_ranking=results["dd_ranking"],
-            scores=SCORES,
-            qualities=quality_lines(entries),
-            classes=len(index.class_names),
-            shown=len(shown_classes(len(index.class_names))),
-            galleries=galleries(trained, index.class_names, settings.images_per_class),
-            view=view,
-            sharp=view <= SHARP,
-            scored=scores is not None,
-            maps=build_maps(index, scores.folder, view, settings.maps_per_class) if scores else None,
-            change=config["scoring"]["change"],
-            prompts=prompts,
-            localisation=results["localisation"],
-            curves=curves,
-            top1_curves=Markup(draw_curves(curves, "top1", "top-1 on test images, %")),
-            loss_curves=Markup(draw_curves(curves, "loss", "training loss", log=True)),
-            stages=lines,
-            sums=stage_sums(lines),
-            environment=environment_lines(results["environment"]),
-            config=json.dumps(config, indent=2, ensure_ascii=False),
-        )
+    page = render_page(
+        "report.html.jinja",
+        "report",
+        first=entries[0],
+        ipc=config["ipc"],
+        seeds=sorted({entry["seed"] for entry in entries}),
+        deviations=results["deviations"][way[0]],
+        teacher=results["teacher"],
+        trouble=image_trouble(trained[0].stages["index"]),
+        compared=compared,
+        trainings=across_trainings(entries),
+        dd_ranking=results["dd_ranking"],
+        scores=SCORES,
+        qualities=quality_lines(entries),
+        classes=len(index.class_names),
+        shown=len(shown_classes(len(index.class_names))),
+        galleries=galleries(trained, index.class_names, settings.images_per_class),
+        view=view,
+        sharp=view <= SHARP,
+        scored=scores is not None,
+        maps=build_maps(index, scores.folder, view, settings.maps_per_class) if scores else None,
+        change=config["scoring"]["change"],
+        prompts=prompts,
+        localisation=results["localisation"],
+        curves=curves,
+        top1_curves=Markup(draw_curves(curves, "top1", "top-1 on test images, %")),
+        loss_curves=Markup(draw_curves(curves, "loss", "training loss", log=True)),
+        stages=lines,
+        sums=stage_sums(lines),
+        environment=environment_lines(results["environment"]),
+        config=json.dumps(config, indent=2, ensure_ascii=False),
     )
     write_text(path, page)
-
-
-def _breakable(name: str) -> Markup:
-    """A name that a narrow page can break after its underscores."""
-    return escape(name).replace("_", Markup("_<wbr>"))
-
-
-def _templates() -> Environment:
-    loader = PackageLoader("ddselect", "report")
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"duration": duration, "size": size, "breakable": _breakable}
-    return environment

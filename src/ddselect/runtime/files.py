@@ -75,6 +75,11 @@ def folder_bytes(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
+def file_bytes(path: Path) -> int:
+    """Bytes of a file; 0 if there is none."""
+    return path.stat().st_size if path.exists() else 0
+
+
 def folder_signature(folder: Path) -> str:
     """A key of a model's files in a folder: of their content, or beyond 64 MiB of sizes and times; empty if none."""
     paths = sorted(file for file in folder.rglob("*") if file.suffix in (".json", ".safetensors"))

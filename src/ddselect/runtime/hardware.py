@@ -7,10 +7,13 @@ from contextlib import contextmanager
 
 import torch
 
+JOBS_AT_ONCE = "DDSELECT_JOBS_AT_ONCE"  # in the environment of a sweep's job: how many of them share the machine
+
 
 def processors() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Processors that this process may use: its share, where jobs of a sweep run at the same time."""
+    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, found // int(os.environ.get(JOBS_AT_ONCE, 1)))
 
 
 def threads() -> int:

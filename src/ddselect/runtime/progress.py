@@ -103,3 +103,9 @@ def note(text: str) -> None:
     """One line about what is going on, on standard error, from the first rank only."""
     if rank() == 0:
         console.print(text, soft_wrap=True)
+
+
+def remark(text: str) -> None:
+    """One line about the work in hand, below that of :func:`note`; a process whose notes are not shown shows it too."""
+    if rank() == 0:
+        print(f"  {text}", file=sys.stderr, flush=True)

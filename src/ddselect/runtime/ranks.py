@@ -1,6 +1,7 @@
 """Which of several processes this one is."""
 
 import os
+from pathlib import Path
 
 _VARIABLES = ("RANK", "SLURM_PROCID", "LOCAL_RANK")  # torchrun, SLURM, Lightning's own launcher
 
@@ -11,3 +12,16 @@ def rank() -> int:
         if name in os.environ:
             return int(os.environ[name])
     return 0
+
+
+def run_name(folder: Path) -> str:
+    """What the processes of a run have in common, and no others: the run folder, or what started its ranks.
+
+    A scheduler starts all ranks at once, and each would choose a folder by its own clock.
+    """
+    if int(os.environ.get("SLURM_NTASKS", 1)) > 1:
+        return f"SLURM {os.environ.get('SLURM_JOB_ID')}.{os.environ.get('SLURM_STEP_ID')}"
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        parts = (os.environ.get(name, "") for name in ("TORCHELASTIC_RUN_ID", "MASTER_ADDR", "MASTER_PORT"))
+        return f"torchrun {' '.join(parts)}"
+    return str(folder.absolute())

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from ddselect.runtime.errors import UserError
-from ddselect.runtime.files import folder_bytes, read_json, write_json
+from ddselect.runtime.files import file_bytes, folder_bytes, read_json, write_json
+from ddselect.runtime.locks import POLL, lock_bytes, sole_builder
 from ddselect.runtime.memory import PeakMemory
 from ddselect.runtime.progress import note
 from ddselect.runtime.ranks import rank
 
 MANIFEST = "manifest.json"
-_POLL = 0.2  # seconds between looks at what the first rank does
 
 
 def execution(default: Any) -> Any:
@@ -51,7 +51,7 @@ class Done:
         fingerprint: 16 hexadecimal digits.
         folder: Where its files lie.
         manifest: Content of its ``manifest.json``: config, what it took and what the stage told about itself.
-        reused: Whether it was finished before the store was opened, that is before this run.
+        reused: Whether another run computed it, or this one before the store was opened.
     """
 
     name: str
@@ -154,9 +154,16 @@ class ReachedError(Exception):
 class Store:
     """A folder ``<root>/<stage>/<fingerprint>/`` for each stage; ``manifest.json``, written last, marks it finished."""
 
-    def __init__(self, root: Path, until: str = "", listener: Listener | None = None) -> None:
-        """A store in a folder; a stage named ``until`` is the last one that it runs."""
-        self.root, self.until, self.listener = root, until, listener or Listener()
+    def __init__(self, root: Path, until: str = "", run_name: str = "", listener: Listener | None = None) -> None:
+        """A store in a folder.
+
+        Args:
+            root: The folder.
+            until: Name of the last stage that it runs; empty for all.
+            run_name: What the ranks and workers of this run have in common (:func:`ddselect.runtime.ranks.run_name`).
+            listener: Is told of each stage that starts and that is finished.
+        """
+        self.root, self.until, self.run_name, self.listener = root, until, run_name, listener or Listener()
         self._opened = time.time()
 
     def run(self, stage: Stage) -> Done:
@@ -173,16 +180,22 @@ class Store:
         return done
 
     def _run(self, stage: Stage) -> Done:
-        fingerprint, folder = stage.fingerprint(), self._folder(stage)
+        folder, title = self._folder(stage), stage.title or stage.name
         if not stage.together:
             _wait_for_first_rank(folder)
         finished = self.find(stage)
-        if finished:
-            if finished.reused:
-                note(f"[dim]{stage.title or stage.name}: done before ({fingerprint})[/dim]")
-            return finished
+        if not finished:
+            folder.mkdir(parents=True, exist_ok=True)
+            with sole_builder(folder, self.run_name, title, (folder / MANIFEST).exists):
+                finished = self.find(stage)  # it may have been computed meanwhile
+                if not finished:
+                    return self._build(stage, folder)
+        if finished.reused:
+            note(f"[dim]{title}: done before ({finished.fingerprint})[/dim]")
+        return finished
+
+    def _build(self, stage: Stage, folder: Path) -> Done:
         note(f"{stage.title or stage.name} ...")
-        folder.mkdir(parents=True, exist_ok=True)
         spent = _Spent(folder / "spent.json")
         try:
             facts = stage.build(folder)
@@ -193,12 +206,14 @@ class Store:
             for torn in folder.rglob(".*.tmp"):  # what a kill in the middle of writing left
                 torn.unlink()
         _wait_for_first_rank(folder)  # it may have something left to do alone
+        fingerprint = stage.fingerprint()
         manifest = {
             **stage.identity(),
             "fingerprint": fingerprint,
+            "run": self.run_name,
             "seconds": round(spent.total(), 3),
             "finished": time.time(),
-            "bytes": folder_bytes(folder) - spent.bytes(),
+            "bytes": folder_bytes(folder) - spent.bytes() - lock_bytes(folder),
             **spent.peaks(),
             "facts": dict(facts or {}),
         }
@@ -213,7 +228,8 @@ class Store:
         if not (folder / MANIFEST).exists():
             return None
         manifest = _read_manifest(folder)
-        return Done(stage.name, stage.fingerprint(), folder, manifest, reused=manifest["finished"] < self._opened)
+        is_ours = manifest.get("run", self.run_name) == self.run_name and manifest["finished"] >= self._opened
+        return Done(stage.name, stage.fingerprint(), folder, manifest, reused=not is_ours)
 
     def _folder(self, stage: Stage) -> Path:
         return self.root / stage.name / stage.fingerprint()
@@ -222,7 +238,7 @@ class Store:
 def _wait_for_first_rank(folder: Path) -> None:
     """In another rank: returns when the first one has finished the stage in a folder."""
     while rank() > 0 and not (folder / MANIFEST).exists():
-        time.sleep(_POLL)
+        time.sleep(POLL)
 
 
 class _Spent:
@@ -245,7 +261,7 @@ class _Spent:
             write_json(self.path, {"seconds": self.total(), **self.peaks()})
 
     def bytes(self) -> int:
-        return self.path.stat().st_size if self.path.exists() else 0
+        return file_bytes(self.path)
 
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)

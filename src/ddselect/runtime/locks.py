@@ -1,0 +1,86 @@
+"""One builder at a time: who wants a stage that another run is just computing waits for it.
+
+The lock is the operating system's (``flock``), so that it ends with its process, however that ends.
+"""
+
+import errno
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from ddselect.runtime.files import file_bytes, read_json, write_json
+from ddselect.runtime.progress import remark
+from ddselect.runtime.ranks import rank
+
+LOCK, BUILDER = ".lock", "builder.json"
+POLL = 0.2  # seconds between looks at what others do
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)  # a file system without them
+
+
+@contextmanager
+def sole_builder(folder: Path, run: str, title: str, is_done: Callable[[], bool]) -> Iterator[None]:
+    """Around the building of a stage: only one run is inside for a folder, the others wait until it is done or gone.
+
+    Only the first rank takes the lock. The others of its run enter when it has, or when the stage is done, so that all
+    of them decide alike. On a file system without locks nobody waits, which is said once.
+
+    Args:
+        folder: The stage's folder.
+        run: What the ranks of a run, and none of another one, have in common.
+        title: What to call the stage.
+        is_done: Whether the stage is finished; whoever waited must look again.
+    """
+    if rank() > 0:
+        while not (is_done() or _builder(folder).get("run") == run):
+            time.sleep(POLL)
+        yield
+        return
+    lock = FileLock(folder / LOCK)
+    try:
+        _take(lock, folder, title)
+        if not is_done():
+            write_json(folder / BUILDER, {"host": socket.gethostname(), "process": os.getpid(), "run": run})
+        try:
+            yield
+        finally:
+            (folder / BUILDER).unlink(missing_ok=True)
+            if is_done():  # from now on nobody needs the lock: who waits for it looks again first
+                (folder / LOCK).unlink(missing_ok=True)
+    finally:
+        lock.release()
+
+
+def _take(lock: FileLock, folder: Path, title: str) -> None:
+    """Takes the lock, or says why there is none to take; while another has it, says who that is."""
+    try:
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            remark(f"waiting for {title}: {_who(folder)}")
+            lock.acquire(poll_interval=POLL)
+    except (OSError, NotImplementedError) as error:
+        if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
+            raise
+        remark(f"{folder}: no locks on this file system; runs that start together may compute a stage twice")
+
+
+def lock_bytes(folder: Path) -> int:
+    """Size of what lies in a stage's folder while it is built and does not belong to the result."""
+    return sum(file_bytes(folder / name) for name in (LOCK, BUILDER))
+
+
+def _builder(folder: Path) -> dict[str, object]:
+    """Who builds, as far as that is known."""
+    with suppress(OSError, ValueError):
+        return read_json(folder / BUILDER)
+    return {}
+
+
+def _who(folder: Path) -> str:
+    found = _builder(folder)
+    return f"process {found['process']} on {found['host']} is computing it" if found else "another run is computing it"

@@ -1,0 +1,1 @@
+"""Sweeps: each job a process of its own, what they found together as one page and one table."""

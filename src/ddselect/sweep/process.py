@@ -1,0 +1,106 @@
+"""Running one job of a sweep in a process of its own, whatever launcher runs the job."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ddselect.runtime.files import read_json
+from ddselect.runtime.hardware import JOBS_AT_ONCE, processors
+from ddselect.runtime.ranks import rank
+from ddselect.sweep import callback
+from ddselect.sweep.callback import INTERRUPTED
+from ddselect.sweep.job import RESULTS, UNFINISHED, write_record
+from ddselect.sweep.objective import objective
+
+CODE = 130  # exit code of an interrupted process: 128 + SIGINT
+CHILD, ERROR = "ddselect.sweep.child", "error.txt"
+_GRACE = 10.0  # seconds in which a job that was told to stop should have ended
+_LOOK = 1.0  # seconds between looks whether the sweep was interrupted
+
+
+def run_job(overrides: Sequence[str], folder: Path, sweep: Path, at_once: int) -> float | None:
+    """Runs one job of a sweep as a single run in a fresh process; a failed one does not stop the others.
+
+    How it ended is written to ``job.json`` in its folder.
+
+    Args:
+        overrides: Its settings.
+        folder: Its run folder.
+        sweep: The folder of the sweep.
+        at_once: How many jobs share this machine.
+
+    Returns:
+        What a tuner is told: the run's objective; None where there is none.
+
+    Raises:
+        SystemExit: The job was interrupted in the sweep's own process, which ends the sweep.
+    """
+    if (sweep / INTERRUPTED).exists():
+        return None
+    print(f"[{folder.relative_to(sweep)}] {' '.join(overrides)}", file=sys.stderr, flush=True)
+    is_first = rank() == 0
+    if is_first:
+        write_record(folder, overrides, UNFINISHED, 0.0)
+        (folder / ERROR).unlink(missing_ok=True)
+    start = time.monotonic()
+    code = _run(overrides, folder, sweep, at_once)
+    if not is_first:
+        return None
+    write_record(folder, overrides, _error(folder, code), time.monotonic() - start)
+    (folder / ERROR).unlink(missing_ok=True)
+    if code == CODE and callback.sweep_folder:
+        sys.exit(CODE)  # the job has said so
+    return objective(read_json(folder / RESULTS)) if code == 0 and (folder / RESULTS).exists() else None
+
+
+def jobs_at_once(hydra_config: Any) -> int:
+    """How many jobs of a sweep share this machine: those of the joblib launcher, which counts down from all below zero.
+
+    Args:
+        hydra_config: Hydra's own config.
+    """
+    number = int(hydra_config.launcher.get("n_jobs") or 1)
+    return number if number > 0 else max(1, processors() + 1 + number)
+
+
+def _run(overrides: Sequence[str], folder: Path, sweep: Path, at_once: int) -> int:
+    """Exit code of the job's process, which ends when this one is gone or the sweep is interrupted."""
+    command = [sys.executable, "-m", CHILD, *overrides, f"hydra.run.dir={folder}"]
+    share = {JOBS_AT_ONCE: str(at_once)} if at_once > 1 else {}
+    grouped = {"WANDB_RUN_GROUP": sweep.name, "WANDB_JOB_TYPE": "sweep"}  # W&B's own names; a user's come first
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, env={**grouped, **os.environ, **share})
+    try:
+        while True:
+            try:
+                return process.wait(_LOOK)
+            except subprocess.TimeoutExpired:
+                if (sweep / INTERRUPTED).exists():
+                    return _end(process)
+    except KeyboardInterrupt:
+        if _end(process) == CODE:
+            return CODE
+        raise
+
+
+def _end(process: subprocess.Popen[bytes]) -> int:
+    """Waits for a job after Ctrl-C, of which a terminal tells it too; who told this process alone means the job."""
+    try:
+        return process.wait(_GRACE)
+    except subprocess.TimeoutExpired:
+        process.terminate()
+        return process.wait()
+
+
+def _error(folder: Path, code: int) -> str:
+    """What went wrong, in one line; empty if nothing did."""
+    if code == 0:
+        return ""
+    if code < 0:
+        why = " (most often for want of memory)" if code == -signal.SIGKILL else ""
+        return f"killed by {signal.Signals(-code).name}{why}"
+    return (folder / ERROR).read_text() if (folder / ERROR).exists() else f"exit code {code}"
