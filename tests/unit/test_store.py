@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from ddselect.runtime.errors import UserError
-from ddselect.runtime.store import MANIFEST, Done, Stage, Store, execution
+from ddselect.runtime.store import MANIFEST, Done, Stage, Store, describe, execution, optional
 
 
 @dataclasses.dataclass
@@ -21,6 +21,18 @@ class Settings:
     draws: int = 8
     batch: int = execution(64)
     names: list[str] = execution([])
+
+
+@dataclasses.dataclass
+class MoreSettings(Settings):
+    lead: int = optional(0)
+
+
+def test_an_optional_field_counts_only_where_it_is_not_its_default() -> None:
+    without = {"kind": "MoreSettings", "draws": 8}
+    assert describe(MoreSettings()) == describe(MoreSettings(lead=0)) == without
+    assert describe(MoreSettings(lead=4)) == {**without, "lead": 4}
+    assert MoreSettings().lead == 0
 
 
 class Build:
