@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 RATE = 250e12  # FLOP/s that an H100 sustains on the network in bf16: a quarter of its peak of 989e12, dense
 DECODED = 150  # JPEGs of ImageNet size that one processor core decodes and resizes to 256 pixels per second
 CORES = 16  # per GPU, loading images
-KEPT = 2200  # bytes of scores, boxes and map of one image
+KEPT = 4300  # bytes of scores, boxes and maps of one image
 EPOCHS, TWO = 300, 2  # of the stored labels; bytes of an fp16 number
 FEATURES = 512  # penultimate width of a ResNet-18
 

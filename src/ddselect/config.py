@@ -11,6 +11,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from ddselect.backbone.choice import Backbone
+from ddselect.boxes.settings import BoxSearch
 from ddselect.composition.compose import Composition
 from ddselect.dataset.folders import Dataset
 from ddselect.evaluation.accuracy import Evaluation
@@ -41,6 +42,7 @@ GROUPS: dict[str, type] = {
     "pool": Pool,
     "pilot": Pilot,
     "scoring": Scoring,
+    "boxes": BoxSearch,
     "features": Features,
     "selection": Selection,
     "composition": Composition,
@@ -121,6 +123,7 @@ class Experiment:
     pool: Pool
     pilot: Pilot
     scoring: Scoring
+    boxes: BoxSearch
     features: Features
     arms: list[Arm]
     teacher: Teacher
@@ -165,10 +168,14 @@ def build_experiment(cfg: DictConfig) -> Experiment:
     top = _checked(TopLevel, OmegaConf.create({str(key): cfg[key] for key in cfg if key not in GROUPS}), "")
     built = {group: build(cfg, group) for group in GROUPS}
     _check_pool(built["pool"], built["prompt"], built["evaluation"])
-    arms = [Arm(built.pop("selection"), built.pop("composition"))]
+
+    def arm_of(selection: Selection, composition: Composition) -> Arm:
+        return Arm(selection, composition.settled(selection, top.ipc, built["dataset"].image_size))
+
+    arms = [arm_of(built.pop("selection"), built.pop("composition"))]
     for named in [*top.compare, *(NEEDED if built["evaluation"].dd_ranking else ())]:
         rival = _rival(cfg, named)
-        arm = Arm(build(rival, "selection"), build(rival, "composition"))
+        arm = arm_of(build(rival, "selection"), build(rival, "composition"))
         if arm.selection.name not in [a.selection.name for a in arms]:
             arms.append(arm)
     students: list[Student] = _beside(cfg, "students", "student", built.pop("student"), top.students)
@@ -325,8 +332,11 @@ def _check_shape(hint: Any, value: Any, key: str) -> None:
         if not isinstance(value, ListConfig):
             items = "..." if isinstance(value, DictConfig) else value
             raise UserError(f"{key}={value}: a list is needed, {key}=[{items}]")
+        (item,) = get_args(hint)
         for number in range(len(value)):
-            _check_shape(get_args(hint)[0], value[number], f"{key}[{number}]")
+            _check_shape(item, value[number], f"{key}[{number}]")
+            if item is float and type(value[number]) is int:  # which OmegaConf refuses in a list within a list
+                value[number] = float(value[number])
     elif get_origin(hint) is dict or is_dataclass(hint):
         if not isinstance(value, DictConfig):
             raise UserError(f"{key}={value}: it has keys of its own, {key}.<key>=...")

@@ -96,18 +96,21 @@ class Pipeline:
                 if e.trainer.together:
                     student.check_ranks(e.dataset.image_size, e.trainer.accelerator)
         needs_scores = only_scores or any(arm.selection.scored_by == "prior" for arm in e.arms)
-        if (needs_scores or e.pool.generates) and e.until not in ("index", "teacher"):
+        needs_features = any(arm.selection.needs_features for arm in e.arms)
+        asks_prior = needs_scores or e.pool.generates or (needs_features and e.features.asks_prior)
+        if asks_prior and e.until not in ("index", "teacher"):
             folders = e.dataset.class_folders()
             e.backbone.check(e.prompt, e.dataset.class_names(folders), folders)  # before any work
         index = self.store.run(self.stages.index())
         if only_scores:
             self.score(index)
         teacher = self.store.run(self.stages.teacher(index))
-        scored = self.score(index) if needs_scores else self.ask_prior(index)[1] if e.pool.generates else {}
+        scored = self.score(index) if needs_scores else self.ask_prior(index)[1] if asks_prior else {}
         features = real = None
         if any(arm.selection.scored_by == "prior" and arm.selection.needs_features for arm in e.arms):
             pool = scored.get("pool", index)
-            features = self.store.run(self.stages.features(pool, teacher, scored["scoring"], together=True))
+            scores = scored.get("boxes", scored["scoring"])
+            features = self.store.run(self.stages.features(pool, teacher, scores, scored, together=True))
         if any(self._is_compared(arm) for arm in e.arms):
             real = self.store.run(self.stages.real(index, teacher))
         return Ground(index, teacher, scored, features, real)
@@ -139,6 +142,8 @@ class Pipeline:
         if e.until == "pilot":
             run(self.stages.pilot(pool, backbone, before))
         done["scoring"] = run(self.stages.scores(pool, backbone, before))
+        if e.boxes.sizes:
+            done["boxes"] = run(self.stages.boxes(pool, done["scoring"]))
         return done
 
     def distil(self, arm: Arm, seed: int, ground: Ground) -> Branch:
@@ -156,9 +161,12 @@ class Pipeline:
         for done in ground.beneath(method):
             branch = branch.with_stage(done)
         if method.scored_by == "teacher":
+            if method.needs_features and self.experiment.features.asks_prior:
+                for name in ("backbone", "prompt"):
+                    branch = branch.with_stage(ground.scored[name]) if name in ground.scored else branch
             branch = branch.with_stage(losses := (yield stages.losses(branch)))
             if method.needs_features:
-                embedding = stages.features(branch.pool, ground.teacher, losses, together=False)
+                embedding = stages.features(branch.pool, ground.teacher, losses, ground.scored, together=False)
                 branch = branch.with_stage((yield embedding))
         branch = branch.with_stage((yield stages.selection(branch)))
         branch = branch.with_stage((yield stages.composition(branch)))
@@ -226,12 +234,14 @@ class Pipeline:
     def report(self, trained: list[Branch], ground: Ground, folder: Path) -> Path:
         """``results.json``, ``report.html`` and the table on the terminal."""
         e = self.experiment
-        images, scores = read_index(ground.pool.folder).split("train"), ground.scores
-        found = measure_localisation(images, scores.folder, e.dataset.image_size) if scores else None
+        images, scores, maps = read_index(ground.pool.folder).split("train"), ground.scores, ground.maps
+        found = None
+        if scores and maps:
+            found = measure_localisation(images, scores.folder, e.dataset.image_size, maps.folder)
         path = folder / "results.json"
         results = write_results(e, trained, ground.teacher.facts, found, path)
         prompts = read_prompts(ground.scored["prompt"].folder) if scores else []
-        write_report(e.report, results, trained, images, scores, folder / "report.html", prompts)
+        write_report(e.report, results, trained, images, scores, folder / "report.html", prompts, maps)
         print_table(results)
         note(f"report:    {folder / 'report.html'}")
         note(

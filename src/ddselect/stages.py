@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ddselect.backbone.adapt import VERSION as ADAPT_VERSION
-from ddselect.backbone.choice import Backbone
+from ddselect.backbone.choice import Backbone, adapted
+from ddselect.boxes.settings import VERSION as BOXES_VERSION
 from ddselect.composition import compose as composing
 from ddselect.composition.card import Card, write_card
 from ddselect.config import Arm, Experiment
@@ -18,7 +19,7 @@ from ddselect.evaluation.branch import Branch
 from ddselect.evaluation.quality import VERSION as QUALITY_VERSION
 from ddselect.evaluation.quality import measure_quality
 from ddselect.features.settings import VERSION as FEATURES_VERSION
-from ddselect.features.settings import Features
+from ddselect.features.settings import Features, Prior
 from ddselect.features.table import FeatureTable, feature_shards
 from ddselect.pilot.settings import VERSION as PILOT_VERSION
 from ddselect.pool.settings import VERSION as POOL_VERSION
@@ -57,7 +58,8 @@ class Ground:
 
     Attributes:
         scored: What the prior was asked for: ``backbone`` (if it was adapted), ``prompt``, ``pool`` (if it makes
-            images), and where scores are wanted ``latents`` (if they are kept) and ``scoring``.
+            images), and where scores are wanted ``latents`` (if they are kept), ``scoring`` and ``boxes`` (if others
+            than scoring's own are wanted).
         features: Features of the scored candidates, if anybody asks for them.
         real: The teacher's features of all training images, if distilled sets are compared with them.
     """
@@ -75,7 +77,12 @@ class Ground:
 
     @property
     def scores(self) -> Done | None:
-        """The scores, if anybody asked for them."""
+        """The candidate boxes with their scores, if anybody asked for them."""
+        return self.scored.get("boxes") or self.maps
+
+    @property
+    def maps(self) -> Done | None:
+        """The finished scoring, which holds the difference maps, if anybody asked for it."""
         return self.scored.get("scoring")
 
     def beneath(self, method: Selection) -> list[Done]:
@@ -207,6 +214,17 @@ class Stages:
         config = {"scoring": e.scoring, **self._backbone_key(backbone)}
         return Stage("scoring", SCORING_VERSION, config, [pool, *before.values()], build, together=True)
 
+    def boxes(self, pool: Done, scoring: Done) -> Stage:
+        """Boxes of other sizes than scoring's own, from its maps."""
+        e = self.experiment
+
+        def build(folder: Path) -> dict[str, object]:
+            from ddselect.boxes.stage import search_boxes
+
+            return search_boxes(self._images(pool, "train"), scoring.folder, e.boxes, folder)
+
+        return Stage("boxes", BOXES_VERSION, {"boxes": e.boxes}, [pool, scoring], build)
+
     def _candidates(self, pool: Done) -> Index:
         """The images of the pool that are scored: at most ``scoring.cap`` of each class."""
         scoring, everything = self.experiment.scoring, self._images(pool, "train")
@@ -249,21 +267,33 @@ class Stages:
         after, title = [branch.pool, stages["teacher"]], f"teacher losses, seed {branch.seed}"
         return Stage("losses", LOSSES_VERSION, config, after, build, title, label=f"seed{branch.seed}")
 
-    def features(self, pool: Done, teacher: Done, scores: Done, together: bool) -> Stage:
-        """The features of every candidate, whoever scored it."""
-        e = self.experiment
+    def features(self, pool: Done, teacher: Done, scores: Done, asked: dict[str, Done], together: bool) -> Stage:
+        """The features of every candidate, whoever scored it; ``asked`` has the stages that the prior was asked in."""
+        e, of_prior = self.experiment, {}
+        if e.features.asks_prior:
+            of_prior = {name: asked[name] for name in ("backbone", "prompt") if name in asked}
+        backbone = adapted(e.backbone, of_prior["backbone"].folder) if "backbone" in of_prior else e.backbone
+
+        def load_prior() -> Prior:
+            denoiser = replace(backbone, compile=False).load(e.trainer.device)  # batches have several sizes
+            return denoiser, read_conditions(of_prior["prompt"].folder)
 
         def build(folder: Path) -> dict[str, object]:
             from ddselect.features.stage import embed_candidates
 
             table, images = read_scores(scores.folder), self._images(pool, "train")
-            network = e.features.network(partial(load_teacher, teacher.folder))
+            network = e.features.network(partial(load_teacher, teacher.folder), load_prior)
             make_trainer, view = e.trainer.parallel if together else self._single, e.dataset.image_size
-            images = scored_images(images, table)
-            return embed_candidates(images, crops_of(table), network, e.features, view, make_trainer, folder)
+            images, crops = scored_images(images, table), crops_of(table)
+            facts = embed_candidates(images, crops, network, e.features, view, make_trainer, folder)
+            evaluations = {"network_evaluations": len(images) + len(crops.boxes)} if of_prior else {}
+            return {**facts, **evaluations}
 
         config = {"features": e.features, "view": e.dataset.image_size}
-        after, title = [pool, teacher, scores], f"features of the candidates of {scores.name}"
+        if of_prior:
+            config |= self._backbone_key(backbone)
+        after = [pool, *(of_prior.values() if of_prior else [teacher]), scores]
+        title = f"features of the candidates of {scores.name}"
         label = "" if together else f"losses-seed{scores.manifest['config']['seed']}"
         return Stage("features", FEATURES_VERSION, config, after, build, title, together, label)
 
@@ -298,7 +328,8 @@ class Stages:
     def selection(self, branch: Branch) -> Stage:
         """The order of every class's crops and whole images, for all IPC at once."""
         e, method, stages = self.experiment, branch.arm.selection, branch.stages
-        scores, features = stages.get("scoring") or stages.get("losses"), stages.get("features")
+        scores = next((stages[name] for name in ("boxes", "scoring", "losses") if name in stages), None)
+        features = stages.get("features")
 
         def build(folder: Path) -> dict[str, object]:
             shards = None

@@ -10,10 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from ddselect.composition.compose import Composition, Distilled, compose, read_distilled
+from ddselect.composition.compose import AutoComposition, Composition, Distilled, compose, read_distilled
 from ddselect.dataset.index import Index
 from ddselect.runtime.errors import UserError
 from ddselect.selection.base import Material
+from ddselect.selection.diffusion import DiffusionSelection
 from ddselect.selection.uninformed import RandomSelection
 
 VIEW = 16
@@ -136,3 +137,45 @@ def test_factor_must_divide_the_size(animals: Index, table: pa.Table, tmp_path: 
 def test_values_out_of_range(factor: int, whole: float, words: str) -> None:
     with pytest.raises(UserError, match=f"composition.{words}"):
         Composition(factor, whole)
+
+
+SCORED, RIVAL = DiffusionSelection("diffusion", 0.5), RandomSelection("random", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("ipc", "whole"), [(1, 0.0), (9, 0.0), (10, 0.5), (49, 0.5), (50, 1.0), (200, 1.0)], ids=lambda value: str(value)
+)
+def test_auto_takes_the_share_of_the_last_pair(ipc: int, whole: float) -> None:
+    auto = AutoComposition(2, 0.3, 4)
+    assert auto.settled(SCORED, ipc, 32) == Composition(2, whole)
+    assert auto.settled(RIVAL, ipc, 32) == Composition(2, 0.3)  # its own share
+
+
+@pytest.mark.parametrize(
+    ("factor", "view", "whole"), [(1, 224, 1.0), (2, 32, 0.0), (2, 31, 1.0), (3, 48, 0.0), (4, 32, 1.0)]
+)
+def test_auto_takes_whole_images_where_crops_would_be_whole_or_tiny(factor: int, view: int, whole: float) -> None:
+    assert AutoComposition(factor, 0.3).settled(SCORED, 1, view) == Composition(factor, whole)
+
+
+def test_the_ranks_are_nested_across_a_change_of_the_share(animals: Index, table: pa.Table, tmp_path: Path) -> None:
+    auto = AutoComposition(2, 0.0, whole_by_ipc=[[1, 0.0], [4, 0.5]])
+    ranks: dict[int, dict[str, list[int]]] = {}
+    for ipc in (2, 4, 6):
+        whole = auto.settled(SCORED, ipc, 32).whole
+        metadata = make(animals, table, tmp_path / str(ipc), whole, ipc).metadata
+        patches = [patch for entry in metadata if entry["label"] == 0 for patch in entry["patches"]]
+        ranks[ipc] = {kind: sorted(p["rank"] for p in patches if p["kind"] == kind) for kind in ("crop", "image")}
+    assert ranks == {
+        2: {"crop": list(range(8)), "image": []},
+        4: {"crop": list(range(8)), "image": [0, 1]},
+        6: {"crop": list(range(12)), "image": [0, 1, 2]},
+    }
+
+
+@pytest.mark.parametrize(
+    "pairs", [[], [[2, 0.5]], [[1, 0.5], [1, 0.6]], [[1, 1.5]], [[1]], [[1, 0.0], [50, 1.0], [10, 0.5]]]
+)
+def test_pairs_that_are_none(pairs: list[list[float]]) -> None:
+    with pytest.raises(UserError, match=r"composition.whole_by_ipc="):
+        AutoComposition(2, 0.5, whole_by_ipc=pairs)

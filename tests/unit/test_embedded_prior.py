@@ -74,10 +74,10 @@ def test_bf16_ranks_patches_as_fp32_does(prior: Denoiser, scenes: Index) -> None
         maps = difference_maps(denoiser, denoiser.encode(images), hashes, labels, 10, settings.make_draws())
         side = round(settings.box * maps.difference.shape[-1])
         sigma = settings.sigma * side
-        weights = window(side, sigma)[None, None]
+        weights = window(side, sigma)
         place = maps.place(settings.change)
-        windows = F.conv2d(place.clamp(min=0)[:, None], weights).flatten(1)
-        return maps, best_boxes(maps, place, side, 1, sigma).score[:, 0], windows
+        windows = F.conv2d(place.clamp(min=0)[:, None], weights[None, None]).flatten(1)
+        return maps, best_boxes(place, [weights], 1).mean(maps.difference)[:, 0], windows
 
     exact_maps, exact_boxes, exact = patches(prior)
     rough_maps, rough_boxes, rough = patches(embedded("bf16").load(CPU))

@@ -76,6 +76,49 @@ def test_best_takes_the_highest_score_and_nearest_the_middle() -> None:
     assert nearest[:2].tolist() == [2, 4]
 
 
+def test_both_takes_the_least_sum_of_the_places_by_score_and_closeness() -> None:
+    """One cluster on a line with its middle at 4: by score 0, 1, 2, 3, 4 and by closeness 3, 2, 1, 0, 4 come first."""
+    features = np.array([[0.0], [1.0], [2.5], [4.5], [12.0]])
+    scores = np.array([0.9, 0.8, 0.7, 0.3, 0.1], dtype=np.float32)
+    # places by score 0 1 2 3 4, by closeness 3 2 1 0 4: all of the first four sum to 3, and the highest score is first
+    assert nested_order(scores, features, "both", 1, 0)[0][0] == 0
+    scores[1], scores[2] = 0.7, 0.8  # now 0 2 1 3 4: sums 3 4 2 3 8
+    assert nested_order(scores, features, "both", 1, 0)[0][0] == 2
+    order, _ = nested_order(scores, features, "both", 5, 0, clusters_per_pick=1e-3)
+    assert order.tolist() == [2, 0, 3, 1, 4]  # 0 before 3 by score
+
+
+def test_both_counts_places_within_the_cluster() -> None:
+    """Two clusters: the second's scores are all below the first's, and each has the same order of its own."""
+    features = np.array([[0.0], [1.0], [2.5], [100.0], [101.0], [102.5]])
+    scores = np.array([0.9, 0.8, 0.7, 0.5, 0.4, 0.3], dtype=np.float32)
+    order, _ = nested_order(scores, features, "both", 2, 0)
+    # 3 and 4 are level, first by score and by closeness; counted among all candidates, 4 would come first
+    assert order[:2].tolist() == [2, 3]
+
+
+@pytest.mark.parametrize("pick", ["best", "nearest", "both"])
+@pytest.mark.parametrize("lead", [1, 4, 7, 100])
+def test_the_first_come_by_score_and_clusters_go_on_from_them(pick: str, lead: int) -> None:
+    scores, features, truth = blobs()
+    order, clusters = nested_order(scores, features, pick, 50, 0, lead=lead)
+    assert sorted(order.tolist()) == list(range(len(scores)))
+    assert order[: min(lead, 50)].tolist() == np.argsort(-scores, kind="stable")[: min(lead, 50)].tolist()
+    assert len(clusters) == len(order)
+    if lead < 10:  # ten clusters: those without one of the first give one each
+        held = len(set(truth[order[:lead]].tolist()))
+        assert len(set(truth[order[:10]].tolist())) == min(BLOBS, held + 10 - lead)
+    for depth in (10, 20):  # nested as ever
+        shorter, _ = nested_order(scores, features, pick, depth, 0, lead=lead)
+        assert shorter[:depth].tolist() == order[:depth].tolist()
+
+
+def test_of_equal_scores_the_first_candidates_lead() -> None:
+    scores, features = np.array([0.5, 0.9, 0.9, 0.5, 0.9]), np.arange(5.0)[:, None]
+    assert nested_order(scores, features, "best", 5, 0, lead=2)[0][:2].tolist() == [1, 2]
+    assert nested_order(np.zeros(5), np.zeros((5, 2)), "both", 5, 0)[0].tolist() == [0, 1, 2, 3, 4]
+
+
 def test_features_of_any_scale_and_offset_count_alike() -> None:
     scores, features, _ = blobs()
     order, _ = nested_order(scores, embedding(features, 0, 0), "best", 10, 0)

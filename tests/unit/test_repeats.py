@@ -50,6 +50,15 @@ def test_a_whole_square_image_has_no_other_box_and_a_wide_one_has() -> None:
     assert {p["y0"] for p in patches} == {0}
 
 
+def test_two_boxes_of_one_image_come_before_others_of_it_and_none_comes_twice() -> None:
+    rows = [row("b", 2, 0, 4), row("b", 3, 1, 4), row("a", 0, 0, 4)]
+    patches = list(islice(endless(rows, SIZES.__getitem__, 0), 30))
+    assert patches[:3] == rows
+    fresh = [patch for patch in patches if patch.get("repeat") != "again"]
+    assert len({place(patch) for patch in fresh}) == len(fresh) > 10
+    assert patches[: len(fresh)] == fresh  # nothing again before everything else
+
+
 def test_another_seed_moves_otherwise() -> None:
     rows = [row("b", 5, 0, 4)]
     first, again, other = ([place(p) for p in islice(endless(rows, SIZES.__getitem__, seed), 6)] for seed in (0, 0, 1))

@@ -205,20 +205,21 @@ def test_best_boxes_against_brute_force(sigma: float | None, side: int) -> None:
     difference, place = random.normal(size=(2, 6, 7, 7)).astype(np.float32)
     loss = random.random((6, 7, 7)).astype(np.float32)
     maps = Maps(torch.tensor(difference), torch.zeros(6, 7, 7), torch.tensor(loss))
-    found = best_boxes(maps, torch.tensor(place), side, count, sigma)
+    found = best_boxes(torch.tensor(place), [window(side, sigma)], count)
+    scores, losses = found.mean(maps.difference), found.mean(maps.loss)
     for i in range(6):
         wanted = brute_boxes(place[i], window(side, sigma).numpy(), count)
         for k, (_, x, y) in enumerate(wanted):
             assert found.corner[i, k].tolist() == [x, y]
             part = (slice(y, y + side), slice(x, x + side))
-            assert found.score[i, k].item() == pytest.approx(difference[i][part].mean(), abs=1e-5)
-            assert found.loss[i, k].item() == pytest.approx(loss[i][part].mean(), abs=1e-5)
+            assert scores[i, k].item() == pytest.approx(difference[i][part].mean(), abs=1e-5)
+            assert losses[i, k].item() == pytest.approx(loss[i][part].mean(), abs=1e-5)
         assert found.exists[i].tolist() == [True] * len(wanted) + [False] * (count - len(wanted))
 
 
 def test_no_room_for_a_second_box() -> None:
     plane = torch.rand(2, 5, 5)
-    found = best_boxes(Maps(plane, plane, plane), plane, 5, 3, None)
+    found = best_boxes(plane, [window(5, None)], 3)
     assert found.exists.tolist() == [[True, False, False]] * 2
     assert found.corner[:, 0].tolist() == [[0, 0]] * 2
 
@@ -228,5 +229,5 @@ def test_negative_positions_do_not_push_a_box_off_its_object() -> None:
     plane[0, 2:4, 2:4] = 1
     plane[0, 1, :] = -10  # clamped for the place, not for the score
     maps = Maps(plane, plane, torch.zeros_like(plane))
-    assert best_boxes(maps, plane, 4, 1, 1.0).corner[0, 0].tolist() == [1, 1]
+    assert best_boxes(plane, [window(4, 1.0)], 1).corner[0, 0].tolist() == [1, 1]
     assert image_scores(maps).item() == pytest.approx((4 - 60) / 36)

@@ -222,7 +222,7 @@ def test_large_maps_are_kept_averaged_down_and_boxes_are_found_before(
 ) -> None:
     few = animals.take(np.arange(40, 50))
     score(few, unet, tmp_path / "whole")
-    monkeypatch.setattr("ddselect.scoring.module.MAP_SIDE", 4)
+    monkeypatch.setattr("ddselect.scoring.table.MAP_SIDE", 4)
     score(few, unet, tmp_path / "small")
     whole, small = read_maps(tmp_path / "whole"), read_maps(tmp_path / "small")
     for image, plane in whole.items():

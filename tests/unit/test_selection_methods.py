@@ -39,6 +39,7 @@ from tests.helpers.selection import SHARD, VIEW, Bench
 METHODS = [
     DiffusionSelection("diffusion", 0.5),
     DiffusionSelection("top", 0.5, crop_pick="top", image_pick="top"),
+    DiffusionSelection("lead", 0.5, crop_pick="both", image_pick="both", lead=4),
     RDEDSelection("rded", 0.0),
     RDEDSelection("rded_published", 0.0, area=[0.08, 1.0], padded=True),
     HerdingSelection("herding", 1.0),
@@ -198,8 +199,8 @@ ORDERS: dict[str, Callable[[np.ndarray, np.ndarray, int, str], np.ndarray]] = {
 def test_a_coreset_is_one_of_the_class_and_kind(name: str, animals: Index, bench: Bench) -> None:
     """Its candidates are the crops that RDED keeps and the whole images, each kind in its own features and losses."""
     method = next(method for method in METHODS if method.name == name)
-    rows, rded = rows_of(method, bench), rows_of(METHODS[2], bench)
-    scores = bench.losses(METHODS[2], 0)
+    rows, rded = rows_of(method, bench), rows_of(METHODS[3], bench)
+    scores = bench.losses(METHODS[3], 0)
     crops = crops_of(read_scores(scores))
     table = FeatureTable(bench.features(scores), crops.starts)
     for label in range(3):
@@ -240,6 +241,20 @@ def test_diffusion_by_clusters_is_more_than_the_top(bench: Bench) -> None:
     assert images[0] != images[1]
 
 
+def test_crops_lead_by_score_and_images_do_not(bench: Bench) -> None:
+    (lead,) = (method for method in METHODS if method.name == "lead")
+    top, rows = rows_of(METHODS[1], bench), rows_of(lead, bench)
+    plain = rows_of(DiffusionSelection("both", 0.5, crop_pick="both", image_pick="both"), bench)
+
+    def of(found: list[dict], label: int, kind: str) -> list[dict]:
+        return [{**r, "cluster": 0} for r in found if (r["label"], r["kind"]) == (label, kind)]
+
+    for label in range(3):
+        assert of(rows, label, "crop")[:4] == of(top, label, "crop")[:4]
+        assert of(rows, label, "crop") != of(plain, label, "crop")
+        assert of(rows, label, "image") == of(plain, label, "image")
+
+
 def test_random_crops_have_the_area_and_go_everywhere(animals: Index) -> None:
     random, corners = np.random.default_rng(0), []
     square = [row for row in range(len(animals)) if animals.sizes_at(row) == (32, 32)]
@@ -260,7 +275,11 @@ def test_random_crops_have_the_area_and_go_everywhere(animals: Index) -> None:
     [
         (lambda: DiffusionSelection("d", 1.5), "selection.whole=1.5"),
         (lambda: DiffusionSelection("d", 0.5, keep=0.0), "selection.keep=0.0"),
-        (lambda: DiffusionSelection("d", 0.5, crop_pick="x"), "selection.crop_pick=x: choose best, nearest or top"),
+        (
+            lambda: DiffusionSelection("d", 0.5, crop_pick="x"),
+            "selection.crop_pick=x: choose best, nearest, both or top",
+        ),
+        (lambda: DiffusionSelection("d", 0.5, lead=-1), "selection.lead=-1"),
         (lambda: DiffusionSelection("d", 0.5, depth=0), "selection.depth=0"),
         (lambda: DiffusionSelection("d", 0.5, clusters_per_pick=0), "selection.clusters_per_pick=0"),
         (lambda: ClusterSelection("c", 0.5, clusters_per_pick=-1), "selection.clusters_per_pick=-1"),
@@ -285,6 +304,6 @@ def test_area_needs_two_shares(kind: type[RDEDSelection]) -> None:
 
 
 def test_images_of_a_selection_are_files_of_the_dataset(bench: Bench, animals: Index) -> None:
-    for row in rows_of(METHODS[2], bench)[:5]:
+    for row in rows_of(METHODS[3], bench)[:5]:
         with Image.open(animals.root / row["id"]) as image:
             assert image.size == animals.sizes_at(animals.ids.index(row["id"]))

@@ -79,6 +79,36 @@ class Denoiser(nn.Module, ABC):
         output = self.call_network(noisy.to(self.dtype), self.schedule.time[timesteps], conditions)
         return output[:, : self.latent_channels].float()
 
+    @property
+    def middle(self) -> nn.Module:
+        """The part of the network at half its depth: the middle block of a UNet.
+
+        Raises:
+            UserError: The network has none.
+        """
+        block: nn.Module | None = cast(Any, self.network).mid_block
+        if block is None:
+            raise UserError(f"backbone {self.title}: its network has no middle block; use features=teacher")
+        return block
+
+    def middle_activations(self, latents: Tensor, noise: Tensor, timesteps: Tensor, conditions: Tensor) -> Tensor:
+        """(N, D) float32 output of the network's middle, averaged over positions; one evaluation of the network.
+
+        Args:
+            latents: (N, C, h, w) float32 z0.
+            noise: (N, C, h, w) float32 standard normal.
+            timesteps: (N,) int64.
+            conditions: (N,) int64.
+        """
+        kept: list[Any] = []
+        hook = self.middle.register_forward_hook(lambda module, inputs, output: kept.append(output))
+        try:
+            self.predict(self.schedule.add_noise(latents, noise, timesteps), timesteps, conditions)
+        finally:
+            hook.remove()
+        output: Tensor = kept[0][-1] if isinstance(kept[0], tuple) else kept[0]  # of two streams, that of the image
+        return output.float().flatten(2).mean(2) if output.dim() == 4 else output.float().mean(1)
+
     def encode(self, images: Tensor) -> Tensor:
         """(N, 3, S, S) uint8 images to (N, C, h, w) float32 latents z0."""
         return self.latents.encode(images)

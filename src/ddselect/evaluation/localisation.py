@@ -56,10 +56,16 @@ def true_boxes(index: Index) -> np.ndarray | None:
     return columns[[rows[image] for image in index.ids]]
 
 
-def measure_localisation(index: Index, scores: Path, view: int) -> dict[str, float] | None:
+def measure_localisation(index: Index, scores: Path, view: int, maps: Path | None = None) -> dict[str, float] | None:
     """Pointing game (percent) and mean coverage of the true box by the best crop, with what chance gives.
 
     None if the dataset has no true boxes.
+
+    Args:
+        index: The training images.
+        scores: Folder of their boxes and scores.
+        view: Side in pixels of the square view.
+        maps: Folder of the difference maps; None if they lie with the scores.
     """
     if not (index.root / BOXES).exists():
         return None
@@ -67,12 +73,12 @@ def measure_localisation(index: Index, scores: Path, view: int) -> dict[str, flo
     index = scored_images(index, table)
     truth = true_boxes(index)
     assert truth is not None
-    maps = read_maps(scores)
+    planes = read_maps(maps or scores)
     best = np.array([boxes[:4] for boxes in table["boxes"].to_pylist()])
     in_view = np.stack(
         [source_to_view(t, int(s[0]), int(s[1]), view) for t, s in zip(truth, index.sizes(), strict=True)]
     )
-    hits = pointing_game(np.stack([maps[image] for image in index.ids]), in_view, view)
+    hits = pointing_game(np.stack([planes[image] for image in index.ids]), in_view, view)
     area = (in_view[:, 2] - in_view[:, 0]) * (in_view[:, 3] - in_view[:, 1])
     return {
         "images": len(index),

@@ -2,12 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import ClassVar
 
+from ddselect.backbone.denoiser import Denoiser
+from ddselect.features.prior import PriorNetwork
+from ddselect.prompt.conditions import Conditions
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.store import execution
 from ddselect.student.models import Classifier, build_network
 
 VERSION = 1  # of what the stage writes
+Embedder = Classifier | PriorNetwork
+Prior = tuple[Denoiser, Conditions]
 
 
 @dataclass
@@ -26,13 +32,19 @@ class Features:
     batch_size: int = execution(256)
     workers: int = execution(-1)
 
+    asks_prior: ClassVar[bool] = False  # whether the network is the diffusion prior
+
     def __post_init__(self) -> None:
         for name, least in (("shard_size", 1), ("batch_size", 1), ("workers", -1)):
             if getattr(self, name) < least:
                 raise UserError(f"features.{name}={getattr(self, name)}: at least {least} is needed")
 
-    def network(self, teacher: Callable[[], Classifier]) -> Classifier:
-        """The network whose penultimate features are taken, in evaluation mode; ``teacher`` loads the teacher.
+    def network(self, teacher: Callable[[], Classifier], prior: Callable[[], Prior]) -> Embedder:
+        """The network whose features are taken, in evaluation mode.
+
+        Args:
+            teacher: Loads the teacher.
+            prior: Loads the diffusion prior and the conditions of the dataset's classes.
 
         Raises:
             UserError: It cannot be had.
@@ -61,7 +73,7 @@ class TimmFeatures(Features):
         if self.size < 0:
             raise UserError(f"features.size={self.size}: at least 0 is needed")
 
-    def network(self, teacher: Callable[[], Classifier]) -> Classifier:
+    def network(self, teacher: Callable[[], Classifier], prior: Callable[[], Prior]) -> Embedder:
         network = build_network(self.architecture, 1000, None, pretrained=True)
         from timm.data import resolve_model_data_config  # seconds to import
 
@@ -70,3 +82,40 @@ class TimmFeatures(Features):
 
     def shown(self, side: int) -> int:
         return self.size or side
+
+
+@dataclass
+class BackboneFeatures(Features):
+    """The middle of the diffusion prior's own network: one evaluation of it for each crop and whole image.
+
+    The condition is the reference that images are scored against, which says nothing of the class; without one
+    (``prompt=none``) it is the only condition.
+
+    Attributes:
+        size: Side in pixels that crops and whole images are resized to: the prior's.
+        level: Noise level as a share of the schedule.
+        seed: Seed of the noise, which all images share.
+    """
+
+    size: int = field(kw_only=True)
+    level: float = field(default=0.2, kw_only=True)
+    seed: int = field(default=0, kw_only=True)
+
+    asks_prior: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.size < 1:
+            raise UserError(f"features.size={self.size}: at least 1 is needed")
+        if not 0 <= self.level <= 1:
+            raise UserError(f"features.level={self.level}: a share from 0 to 1 is needed")
+
+    def network(self, teacher: Callable[[], Classifier], prior: Callable[[], Prior]) -> Embedder:
+        denoiser, conditions = prior()
+        denoiser.latent_shape(self.size)
+        denoiser.install(conditions.table)
+        condition = conditions.positive[0] if conditions.reference is None else conditions.reference
+        return PriorNetwork(denoiser, condition, self.level, self.seed)
+
+    def shown(self, side: int) -> int:
+        return self.size

@@ -1,4 +1,4 @@
-"""The features stage: the teacher's view, or another network's, of every candidate."""
+"""The features stage: the teacher's view, another network's or the prior's, of every candidate."""
 
 from pathlib import Path
 
@@ -9,13 +9,12 @@ from torch import Tensor
 
 from ddselect.dataset.index import Index
 from ddselect.features.cuts import Boxes, CutBatch, Cuts, as_batch
-from ddselect.features.settings import Features
+from ddselect.features.settings import Embedder, Features
 from ddselect.features.table import KINDS, feature_shards
 from ddselect.runtime.errors import NumericalError
 from ddselect.runtime.files import write_tensors
 from ddselect.runtime.fill import Loading, MakeTrainer, fill_shards
 from ddselect.scoring.table import Crops
-from ddselect.student.models import Classifier
 
 Row = tuple[Tensor, ...]
 
@@ -23,7 +22,7 @@ Row = tuple[Tensor, ...]
 class _Embedding(pl.LightningModule):
     """A predict step turns cuts into features."""
 
-    def __init__(self, network: Classifier) -> None:
+    def __init__(self, network: Embedder) -> None:
         super().__init__()
         self.network = network
 
@@ -52,7 +51,7 @@ def patch_side(crops: Crops, index: Index, view: int) -> int:
 def embed_candidates(
     index: Index,
     crops: Crops | None,
-    network: Classifier,
+    network: Embedder,
     settings: Features,
     view: int,
     make_trainer: MakeTrainer,

@@ -32,6 +32,7 @@ def write_report(
     scores: Done | None,
     path: Path,
     prompts: Sequence[Mapping[str, str]] = (),
+    maps: Done | None = None,
 ) -> None:
     """Writes the page.
 
@@ -40,9 +41,10 @@ def write_report(
         results: Content of ``results.json``.
         trained: The students with their stages.
         index: The training images.
-        scores: The finished scoring stage, if a selection needed one.
+        scores: The finished stage of boxes and scores, if a selection needed one.
         path: Where the page goes.
         prompts: Class, positive and reference prompt of each class, if there are scores.
+        maps: The finished stage of the difference maps; None if they lie with the scores.
     """
     entries, config = results["results"], results["config"]
     view = int(config["dataset"]["image_size"])
@@ -50,7 +52,7 @@ def write_report(
     way = (entries[0]["protocol"], entries[0]["student"])
     chosen = [branch for branch in trained if (branch.protocol.name, branch.student.name) == way]
     curves = read_curves(chosen, {line.row.selection: line.look for line in compared.lines})
-    lines = stage_lines(trained)
+    lines, planes = stage_lines(trained), maps or scores
     page = render_page(
         "report.html.jinja",
         "report",
@@ -71,7 +73,9 @@ def write_report(
         view=view,
         sharp=view <= SHARP,
         scored=scores is not None,
-        maps=build_maps(index, scores.folder, view, settings.maps_per_class) if scores else None,
+        maps=build_maps(index, scores.folder, view, settings.maps_per_class, planes.folder)
+        if scores and planes
+        else None,
         change=config["scoring"]["change"],
         prompts=prompts,
         localisation=results["localisation"],

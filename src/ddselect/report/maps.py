@@ -75,14 +75,15 @@ def pick(scores: np.ndarray, count: int) -> list[tuple[int, float]]:
     return list(reversed(picks.items()))
 
 
-def build_maps(index: Index, scores: Path, view: int, per_class: int) -> Maps | None:
+def build_maps(index: Index, scores: Path, view: int, per_class: int, folder: Path | None = None) -> Maps | None:
     """Maps of ``per_class`` images of each class shown; None if there are none to show.
 
     Args:
         index: The training images.
-        scores: Folder of the finished scoring stage.
+        scores: Folder of boxes and scores.
         view: Side in pixels of the square view that students are trained on.
         per_class: Images per class.
+        folder: Folder of the difference maps; None if they lie with the scores.
     """
     if not per_class:
         return None
@@ -96,7 +97,7 @@ def build_maps(index: Index, scores: Path, view: int, per_class: int) -> Maps | 
         chosen[label] = [(int(members[place]), q) for place, q in pick(values[members], per_class)]
     ids = index.table["id"]
     wanted = [ids[row].as_py() for picks in chosen.values() for row, _ in picks]
-    maps = read_maps(scores, wanted)
+    maps = read_maps(folder or scores, wanted)
     smooth = {image: smooth3(plane[None])[0] for image, plane in maps.items()}
     scale, smooth_scale = _scale(maps), _scale(smooth)
 

@@ -19,6 +19,7 @@ from ddselect.runtime.progress import note
 from ddselect.runtime.ranks import rank
 
 MANIFEST = "manifest.json"
+_ALWAYS_TOLD = object()
 
 
 def execution(default: Any) -> Any:
@@ -28,11 +29,21 @@ def execution(default: Any) -> Any:
     return dataclasses.field(default=default, metadata={"execution": True})
 
 
+def optional(default: Any) -> Any:
+    """A config field whose default gives the result of a config without it: at the default it is in no fingerprint."""
+    return dataclasses.field(default=default, metadata={"silent_at": default})
+
+
 def describe(value: object) -> Any:
-    """The part of a config that decides a result, as plain JSON: class name and fields, execution fields left out."""
+    """The part of a config that decides a result, as plain JSON: class name and fields.
+
+    Execution fields are left out, and optional ones at their default.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = [f for f in dataclasses.fields(value) if not f.metadata.get("execution")]
-        return {"kind": type(value).__name__, **{f.name: describe(getattr(value, f.name)) for f in fields}}
+        fields = {f.name: f.metadata for f in dataclasses.fields(value) if not f.metadata.get("execution")}
+        values = {name: getattr(value, name) for name in fields}
+        told = {name: v for name, v in values.items() if fields[name].get("silent_at", _ALWAYS_TOLD) != v}
+        return {"kind": type(value).__name__, **{name: describe(v) for name, v in told.items()}}
     if isinstance(value, Mapping):
         return {str(k): describe(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

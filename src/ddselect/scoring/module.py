@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ddselect.backbone.denoiser import Denoiser
@@ -17,9 +16,9 @@ from ddselect.runtime.fill import Loading, MakeTrainer, fill_shards
 from ddselect.runtime.ranks import rank
 from ddselect.scoring.at_once import AtOnce
 from ddselect.scoring.latents import KeptLatents, Views
-from ddselect.scoring.scorer import LossError, Maps, best_boxes, difference_maps, image_scores
+from ddselect.scoring.scorer import LossError, Maps, best_boxes, difference_maps, image_scores, window
 from ddselect.scoring.settings import Scoring
-from ddselect.scoring.table import MAP_SIDE, merge, score_shards, write_rows
+from ddselect.scoring.table import merge, packed, score_shards, write_rows
 
 
 class ScoringModule(pl.LightningModule):
@@ -52,10 +51,11 @@ class ScoringModule(pl.LightningModule):
         cell = self.view // maps.difference.shape[-1]
         side = max(1, round(self.settings.box * maps.difference.shape[-1]))
         place = maps.place(self.settings.change)
-        boxes = best_boxes(maps, place, side, self.settings.boxes, self.settings.sigma * side or None)
+        boxes = best_boxes(place, [window(side, self.settings.sigma * side or None)], self.settings.boxes)
+        of_boxes, losses = boxes.mean(maps.difference), boxes.mean(maps.loss)
         # without a reference the difference is zero on average: how far the best box stands out must do
-        scores = (boxes.score[:, 0] if self.conditions.reference is None else image_scores(maps)).tolist()
-        planes = F.adaptive_avg_pool2d(place, min(MAP_SIDE, place.shape[-1])).half().cpu().numpy()
+        scores = (of_boxes[:, 0] if self.conditions.reference is None else image_scores(maps)).tolist()
+        planes, differences = packed(place), packed(maps.difference)
         corners = (torch.cat([boxes.corner, boxes.corner + side], -1) * cell).cpu().numpy()
         result = []
         for i, row in enumerate(rows):
@@ -67,10 +67,11 @@ class ScoringModule(pl.LightningModule):
                     "label": int(self.labels[row]),
                     "image_score": scores[i],
                     "boxes": source.ravel().tolist(),
-                    "scores": boxes.score[i][found].tolist(),
-                    "losses": boxes.loss[i][found].tolist(),
+                    "scores": of_boxes[i][found].tolist(),
+                    "losses": losses[i][found].tolist(),
                     "map": planes[i].tobytes(),
                     "map_side": planes.shape[-2],
+                    "difference": differences[i].tobytes(),
                 }
             )
         return result

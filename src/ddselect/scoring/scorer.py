@@ -1,5 +1,6 @@
 """The score: differences of denoising losses between two conditions. Functions of tensors, nothing else."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -112,54 +113,62 @@ class Boxes:
 
     Attributes:
         corner: (N, K, 2) int64 x0, y0 in map positions.
-        exists: (N, K) bool: False where an image has fewer than K non-overlapping boxes.
-        score: (N, K) float32 mean difference in the box: S(box | y) of METHOD.
-        loss: (N, K) float32 mean loss in the box under the positive condition.
+        side: (N, K) int64 in map positions.
+        exists: (N, K) bool: False where an image has no room for K boxes.
     """
 
     corner: Tensor
+    side: Tensor
     exists: Tensor
-    score: Tensor
-    loss: Tensor
+
+    def mean(self, plane: Tensor) -> Tensor:
+        """(N, K) float32 means of a plane (N, h, w) in the boxes; of the difference this is S(box | y) of METHOD."""
+        means = torch.zeros_like(self.side, dtype=plane.dtype)
+        for side in torch.unique(self.side).tolist():
+            pooled = F.avg_pool2d(plane[:, None], side, 1)[:, 0]
+            x, y = self.corner.clamp(max=pooled.shape[-1] - 1).unbind(-1)  # those of other sides are not taken
+            found = pooled.flatten(1).gather(1, y * pooled.shape[-1] + x)
+            means = torch.where(self.side == side, found, means)
+        return means
 
 
-def best_boxes(maps: Maps, place: Tensor, side: int, count: int, sigma: float | None) -> Boxes:
-    """Greedy search for the best non-overlapping boxes.
+def best_boxes(place: Tensor, windows: Sequence[Tensor], count: int, overlap: float = 0.0) -> Boxes:
+    """Greedy search for the best boxes, of one size or several.
 
-    A box goes where the window-weighted mean of the positive part of ``place`` is largest: negative positions must not
-    push it off its object. It is clamped after averaging over draws, never before. The box's score has neither window
-    nor clamp, so that few draws make it noisy but do not shift it.
+    A box goes where the window-weighted sum of the positive part of ``place`` is largest: negative positions must not
+    push it off its object. It is clamped after averaging over draws, never before. A box's score has neither window nor
+    clamp, so that few draws make it noisy but do not shift it.
 
     Args:
-        maps: Maps of N images.
         place: (N, h, w) what the boxes are placed by, see :meth:`Maps.place`.
-        side: Side of a box in map positions.
+        windows: For each size the weights (side, side) of the positions in a box: those of :func:`window` sum to 1, so
+            that of several sizes the one with the highest mean wins.
         count: Boxes per image, K.
-        sigma: Width of the Gaussian window in positions; None for a flat one.
+        overlap: The most that two boxes of an image overlap: intersection over union, from 0 to below 1.
     """
-    weights = window(side, sigma).to(place.device)[None, None]
-    free = F.conv2d(place.clamp(min=0)[:, None], weights)[:, 0]
-    score = F.avg_pool2d(maps.difference[:, None], side, 1)[:, 0]
-    loss = F.avg_pool2d(maps.loss[:, None], side, 1)[:, 0]
-    _, rows, columns = free.shape
-    y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
-    y, x = y.to(free.device), x.to(free.device)
+    positive, values, lines = place.clamp(min=0)[:, None], [], []
+    for weights in windows:
+        found = F.conv2d(positive, weights.to(place.device)[None, None])[:, 0]
+        y, x = torch.meshgrid(*(torch.arange(length, device=place.device) for length in found.shape[1:]), indexing="ij")
+        lines.append(torch.stack([x.flatten(), y.flatten(), torch.full_like(x, len(weights)).flatten()]))
+        values.append(found.flatten(1))
+    free, (x, y, side) = torch.cat(values, 1), torch.cat(lines, 1)
     picks, exists = [], []
     for _ in range(count):
-        best, pick = free.flatten(1).max(1)
+        best, pick = free.max(1)
         picks.append(pick)
         exists.append(best.isfinite())
-        overlaps = ((x - (pick % columns)[:, None, None]).abs() < side) & (
-            (y - (pick // columns)[:, None, None]).abs() < side
-        )
-        free = free.masked_fill(overlaps, float("-inf"))
+        mine = pick[:, None]
+        common = _shared(x, x[mine], side, side[mine]) * _shared(y, y[mine], side, side[mine])
+        union = side**2 + side[mine] ** 2 - common
+        free = free.masked_fill(common > overlap * union, float("-inf"))
     index = torch.stack(picks, 1)
+    return Boxes(torch.stack([x[index], y[index]], -1), side[index], torch.stack(exists, 1))
 
-    def at(plane: Tensor) -> Tensor:
-        return plane.flatten(1).gather(1, index)
 
-    corner = torch.stack([index % columns, index // columns], -1)
-    return Boxes(corner, torch.stack(exists, 1), at(score), at(loss))
+def _shared(start: Tensor, other: Tensor, length: Tensor, others: Tensor) -> Tensor:
+    """Length that two intervals have in common."""
+    return (torch.minimum(start + length, other + others) - torch.maximum(start, other)).clamp(min=0)
 
 
 def image_scores(maps: Maps) -> Tensor:

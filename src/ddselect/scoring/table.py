@@ -1,5 +1,6 @@
 """The score table: what its shards and its merged view hold, and how they are written and read."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import torch.nn.functional as F
+from torch import Tensor
 
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import write_table
@@ -24,13 +27,21 @@ SCHEMA = pa.schema(
         ("losses", pa.list_(pa.float32())),
         ("map", pa.binary()),  # what boxes are placed by, fp16, row by row, averaged down to MAP_SIDE
         ("map_side", pa.int32()),
+        ("difference", pa.binary()),  # what boxes are scored by, likewise
     ]
 )
+_PLANES = ("map", "map_side", "difference")  # of the shards alone
 
 
 def score_shards(folder: Path, rows: int, size: int) -> ShardPlan:
     """The shards of a score table."""
     return ShardPlan(folder, rows, size, ".parquet")
+
+
+def packed(planes: Tensor) -> np.ndarray:
+    """Maps (N, h, w) as they are kept: (N, s, s) float16, averaged down to at most MAP_SIDE positions per side."""
+    kept: np.ndarray = F.adaptive_avg_pool2d(planes, min(MAP_SIDE, planes.shape[-1])).half().cpu().numpy()
+    return kept
 
 
 def write_rows(path: Path, rows: list[dict[str, object]]) -> None:
@@ -44,7 +55,7 @@ def merge(plan: ShardPlan) -> pa.Table:
     Raises:
         UserError: A shard does not hold the rows it should.
     """
-    columns = [name for name in SCHEMA.names if name not in ("map", "map_side")]
+    columns = [name for name in SCHEMA.names if name not in _PLANES]
     tables = []
     for shard in range(len(plan)):
         try:
@@ -74,6 +85,24 @@ def read_maps(folder: Path, ids: list[str] | None = None) -> dict[str, np.ndarra
             flat = np.frombuffer(row["map"], dtype=np.float16).astype(np.float32)
             maps[row["id"]] = flat.reshape(row["map_side"], -1)
     return maps
+
+
+def read_planes(folder: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """What boxes are placed and scored by, each (n, h, w) float32, shard by shard: in the order of the score table.
+
+    Raises:
+        UserError: The shards do not hold the difference.
+    """
+    for path in sorted(folder.glob("shard-*.parquet")):
+        if "difference" not in pq.read_schema(path).names:
+            raise UserError(f"{path} holds no difference maps; remove {folder} to score its images again")
+        table = pq.read_table(path, columns=list(_PLANES))
+        side = table["map_side"][0].as_py()
+        place, difference = (
+            np.frombuffer(b"".join(table[name].to_pylist()), dtype=np.float16).astype(np.float32)
+            for name in ("map", "difference")
+        )
+        yield place.reshape(len(table), side, -1), difference.reshape(len(table), side, -1)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import numpy as np
 
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.seeds import key64
+from ddselect.runtime.store import optional
 from ddselect.selection.base import CandidateSelection, Order, unclustered
 from ddselect.selection.ranking import embedding, nested_order
 
@@ -17,9 +18,10 @@ class DiffusionSelection(CandidateSelection):
 
     Attributes:
         keep: Share of a class's candidates that stay: those with the lowest scores go first.
-        crop_pick: Which crop a cluster gives: ``best`` score, ``nearest`` to the centroid, or ``top``: by score alone,
-            without clusters.
+        crop_pick: Which crop a cluster gives: ``best`` score, ``nearest`` to the centroid, ``both``: the least sum of
+            its places by these two, or ``top``: by score alone, without clusters.
         image_pick: The same for whole images.
+        lead: Crops of a class that come by score alone before clusters begin.
         clusters_per_pick: Clusters for each candidate that is picked.
         components: Principal components of the features that are clustered, where there are more; 0 for all.
         depth: Number of candidates per class and kind ordered by clusters; the rest follows by score.
@@ -31,6 +33,7 @@ class DiffusionSelection(CandidateSelection):
     clusters_per_pick: float = 1.0
     components: int = 64
     depth: int = 400
+    lead: int = optional(0)
 
     scored_by: ClassVar[str] = "prior"
 
@@ -43,11 +46,11 @@ class DiffusionSelection(CandidateSelection):
         if not 0 < self.keep <= 1:
             raise UserError(f"selection.keep={self.keep}: a share above 0, up to 1, is needed")
         for name in ("crop_pick", "image_pick"):
-            if getattr(self, name) not in ("best", "nearest", "top"):
-                raise UserError(f"selection.{name}={getattr(self, name)}: choose best, nearest or top")
+            if getattr(self, name) not in ("best", "nearest", "both", "top"):
+                raise UserError(f"selection.{name}={getattr(self, name)}: choose best, nearest, both or top")
         if self.clusters_per_pick <= 0:
             raise UserError(f"selection.clusters_per_pick={self.clusters_per_pick}: a number above 0 is needed")
-        for name, least in (("components", 0), ("depth", 1)):
+        for name, least in (("components", 0), ("depth", 1), ("lead", 0)):
             if getattr(self, name) < least:
                 raise UserError(f"selection.{name}={getattr(self, name)}: at least {least} is needed")
 
@@ -60,6 +63,7 @@ class DiffusionSelection(CandidateSelection):
         kept = by_score[: max(1, round(self.keep * len(scores)))]
         key = key64(seed, "k-means")
         points = embedding(features[kept], self.components, key)
-        order, clusters = nested_order(scores[kept], points, pick, self.depth, key, self.clusters_per_pick)
+        lead = self.lead if kind == "crop" else 0
+        order, clusters = nested_order(scores[kept], points, pick, self.depth, key, self.clusters_per_pick, lead)
         late, none = unclustered(by_score[len(kept) :])
         return np.concatenate([kept[order], late]), np.concatenate([clusters, none])

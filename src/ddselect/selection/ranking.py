@@ -39,47 +39,63 @@ def nested_order(
     depth: int,
     seed: int,
     clusters_per_pick: float = 1.0,
+    lead: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Orders candidates by k-means with a growing number of clusters.
 
-    At every level k of the 1-2-5 series the candidates are clustered into k clusters (times ``clusters_per_pick``).
-    Those clusters of which fewest candidates are chosen give one more each, better ones first, until k are chosen:
-    with one cluster for each pick these are the clusters that hold nothing chosen before. So each prefix covers the
-    class about as well as a clustering of its own size, and a larger IPC extends a smaller one. Of equals the first
-    comes first. Beyond ``depth``, the order is by score.
+    The first ``lead`` come by score alone, and count as chosen. At every level k of the 1-2-5 series the candidates are
+    clustered into k clusters (times ``clusters_per_pick``). Those clusters of which fewest candidates are chosen give
+    one more each, better ones first, until k are chosen: with one cluster for each pick these are the clusters that
+    hold nothing chosen before. So each prefix covers the class about as well as a clustering of its own size, and a
+    larger IPC extends a smaller one. Of equals the first comes first. Beyond ``depth``, the order is by score.
 
     Args:
         scores: (N,) larger is better. None: candidates from larger clusters are better, and beyond ``depth`` the order
             is the given one.
         features: (N, D) embedding, as :func:`embedding` makes it.
-        pick: The member that a cluster gives: ``best`` score, or ``nearest`` to the centroid.
+        pick: The member that a cluster gives: ``best`` score, ``nearest`` to the centroid, or ``both``: of the least
+            sum of its places in its cluster by score and by closeness, the higher score first where sums are equal.
         depth: Number of candidates to order by clusters.
         seed: Seed of k-means.
         clusters_per_pick: Clusters for each candidate that is picked.
+        lead: Number of candidates that come first, by score; within ``depth``. Without scores there are none.
 
     Returns:
         (N,) order and (N,) cluster of each in that order: the cluster of the last level.
     """
     count = len(features)
-    chosen: list[int] = []
+    by_worth = np.arange(count) if scores is None else np.argsort(-scores, kind="stable")
+    chosen: list[int] = [] if scores is None else by_worth[: min(lead, depth)].tolist()
     clusters = np.zeros(count, dtype=np.int32)
-    for level in levels(min(depth, count)):
+    *early, last = levels(min(depth, count))
+    for level in [*(level for level in early if level > len(chosen)), last]:
         number = min(count, max(1, round(level * clusters_per_pick)))
         clusters, distance = _cluster(features, number, seed)
         worth = np.bincount(clusters, minlength=number)[clusters] if scores is None else scores
-        rank = _ranks(distance if pick == "nearest" or scores is None else -scores)
+        rank = _pick_ranks(pick, scores, distance, clusters)
         chosen += _round_robin(clusters, rank, worth, chosen, level - len(chosen))
-    by_worth = np.arange(count) if scores is None else np.argsort(-scores, kind="stable")
     late = np.setdiff1d(by_worth, chosen, assume_unique=True)
     order = np.concatenate([np.array(chosen, dtype=np.int64), late])
     return order, clusters[order]
 
 
-def _ranks(cost: np.ndarray) -> np.ndarray:
-    """(N,) place of each candidate, the lowest cost first."""
-    ranks = np.empty(len(cost), dtype=np.int64)
-    ranks[np.argsort(cost, kind="stable")] = np.arange(len(cost))
-    return ranks
+def _pick_ranks(pick: str, scores: np.ndarray | None, distance: np.ndarray, clusters: np.ndarray) -> np.ndarray:
+    """(N,) in what order members of a cluster come, the lowest first; of equals, the first candidate."""
+    if scores is None or pick == "nearest":
+        return _places([distance])
+    if pick == "best":
+        return _places([-scores])
+    # sorted by cluster, the places in one begin at the same number for all of its members
+    by_score, by_closeness = _places([-scores, clusters]), _places([distance, clusters])
+    begins = np.searchsorted(np.sort(clusters), clusters)
+    return _places([-scores, by_score + by_closeness - 2 * begins])
+
+
+def _places(keys: list[np.ndarray]) -> np.ndarray:
+    """(N,) place of each candidate in the rising order of some keys (N,), the last of which counts most."""
+    places = np.empty(len(keys[0]), dtype=np.int64)
+    places[np.lexsort(keys)] = np.arange(len(places))
+    return places
 
 
 def _round_robin(clusters: np.ndarray, rank: np.ndarray, worth: np.ndarray, chosen: list[int], count: int) -> list[int]:

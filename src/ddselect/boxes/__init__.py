@@ -1,0 +1,1 @@
+"""Which boxes of a scored image are candidates."""

@@ -1,0 +1,39 @@
+"""A diffusion prior as a network that embeds images."""
+
+import torch
+from torch import Tensor, nn
+
+from ddselect.backbone.denoiser import Denoiser
+from ddselect.scoring.draws import Draws
+
+
+class PriorNetwork(nn.Module):
+    """The middle of a prior's network at one noise level, under one condition.
+
+    Every image gets the same noise, that of the seed: what differs between two embeddings is then the images, and
+    batches, order and ranks change nothing.
+    """
+
+    def __init__(self, denoiser: Denoiser, condition: int, level: float, seed: int) -> None:
+        """An embedding network.
+
+        Args:
+            denoiser: The prior, its conditions installed.
+            condition: The condition of all images: one that says nothing of the class.
+            level: Noise level as a share of the schedule.
+            seed: Seed of the noise.
+        """
+        super().__init__()
+        self.denoiser, self.condition = denoiser, condition
+        self.timestep = min(int(level * len(denoiser.schedule)), len(denoiser.schedule) - 1)
+        self.draws = Draws(1, antithetic=False, stratified=False, band=(0.0, 1.0), shared=True, seed=seed)
+
+    @torch.inference_mode()
+    def features(self, images: Tensor) -> Tensor:
+        """Images (N, 3, S, S) float in [0, 1] to features (N, D) float32."""
+        latents = self.denoiser.encode((images * 255).round().byte())
+        noise = self.draws.noise([""] * len(latents), 0, tuple(latents.shape[1:])).to(latents.device)
+        timesteps, conditions = (
+            torch.full((len(latents),), value, device=latents.device) for value in (self.timestep, self.condition)
+        )
+        return self.denoiser.middle_activations(latents, noise, timesteps, conditions)
