@@ -181,9 +181,8 @@ def _job(cfg: "DictConfig") -> None:
             from ddselect.pipeline import run
 
         check_options(settings)
-        reached = run(build_experiment(cfg), folder)
-        if reached is not None:
-            print(": ".join(map(str, reached)), flush=True)
+        for name, place in run(build_experiment(cfg), folder):
+            print(f"{name}: {place}", flush=True)
 
 
 def _start_process(overrides: list[str], folder: Path) -> None:

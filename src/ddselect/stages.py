@@ -55,6 +55,7 @@ class Ground:
     """The finished stages that all selections and seeds share.
 
     Attributes:
+        teacher: None if nothing that is wanted needs it.
         scored: What the prior was asked for: ``backbone`` (if it was adapted), ``prompt``, ``pool`` (if it makes
             images), and where scores are wanted ``latents`` (if they are kept) and ``scoring``.
         features: Features of the scored candidates, if anybody asks for them.
@@ -62,7 +63,7 @@ class Ground:
     """
 
     index: Done
-    teacher: Done
+    teacher: Done | None
     scored: dict[str, Done]
     features: Done | None = None
     real: Done | None = None
@@ -84,7 +85,7 @@ class Ground:
             of_prior = of_prior[: list(self.scored).index("pool") + 1] if method.limit and "pool" in self.scored else []
         elif method.needs_features and self.features:
             of_prior.append(self.features)
-        return [self.index, self.teacher, *of_prior]
+        return [done for done in (self.index, self.teacher, *of_prior) if done]
 
 
 class Stages:

@@ -133,7 +133,7 @@ class TestFolders:
         return run_here(folder, *FOLDER, *arguments).assert_first_line(2)
 
     def test_a_prior_of_other_classes_does_not_keep_from_looking_at_the_images(self, tmp_path: Path) -> None:
-        looked = run_here(tmp_path, "dataset=imagefolder", f"dataset.root={tmp_path / 'data'}", "until=index")
+        looked = run_here(tmp_path, "dataset=imagefolder", f"dataset.root={tmp_path / 'data'}", "stages=[index]")
         assert looked.code == 0, looked.err
         assert "index: " in looked.out
 

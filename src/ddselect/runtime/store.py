@@ -131,34 +131,15 @@ class Stage:
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
-class ReachedError(Exception):
-    """The last stage that was to run is finished: ``done``."""
-
-    def __init__(self, done: Done) -> None:
-        super().__init__(done.name)
-        self.done = done
-
-
 class Store:
     """A folder ``<root>/<stage>/<fingerprint>/`` for each stage; ``manifest.json``, written last, marks it finished."""
 
-    def __init__(self, root: Path, until: str = "") -> None:
-        """A store in a folder; a stage named ``until`` is the last one that it runs."""
-        self.root, self.until = root, until
+    def __init__(self, root: Path) -> None:
+        self.root = root
         self._opened = time.time()
 
     def run(self, stage: Stage) -> Done:
-        """Runs a stage, or skips it if it is finished.
-
-        Raises:
-            ReachedError: It was the last one to run.
-        """
-        done = self._run(stage)
-        if stage.name == self.until:
-            raise ReachedError(done)
-        return done
-
-    def _run(self, stage: Stage) -> Done:
+        """Runs a stage, or skips it if it is finished."""
         fingerprint, folder = stage.fingerprint(), self._folder(stage)
         if not stage.together:
             _wait_for_first_rank(folder)
