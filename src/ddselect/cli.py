@@ -5,6 +5,7 @@ What takes seconds to import is imported where it is used, so that Ctrl-C is ans
 
 import errno
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn, cast
 
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 _failed: list[str] = []
 _INTERRUPTED = 130  # exit code: 128 + SIGINT
-_STOPPED = "interrupted; finished stages and shards are kept, the same command goes on from them"
+_COMMAND = "DDSELECT_COMMAND"  # in the environment: what the user typed, for processes that a run starts
 _LEAD = 3.0  # seconds that the first rank has to say what is wrong
 _GRACE = 10.0  # seconds in which a job that was told to stop should have ended
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)  # a place that a user chose badly
@@ -38,7 +40,7 @@ def one_line_errors() -> Iterator[None]:
     except KeyboardInterrupt:
         if rank() > 0:
             sys.exit(_INTERRUPTED)  # the first rank says it
-        _leave(_STOPPED, _INTERRUPTED)
+        _leave(_stopped(), _INTERRUPTED)
     except Exception as error:
         if rank() > 0:
             time.sleep(_LEAD)  # where the first rank failed too, or first, it says why and ends this one meanwhile
@@ -76,9 +78,21 @@ def _nothing_begun() -> Iterator[None]:
             signal.signal(number, signal.default_int_handler)
 
 
+def _stopped() -> str:
+    """What to say about an interruption: what is kept, and the command that goes on from it."""
+    return f"interrupted; finished stages and shards are kept, go on with: {os.environ.get(_COMMAND) or _command()}"
+
+
+def _command() -> str:
+    """This process's command line, quoted for a shell."""
+    typed = Path(sys.argv[0])
+    words = [typed.name, *sys.argv[1:]] if typed.name == "ddselect" else sys.orig_argv
+    return shlex.join(words)
+
+
 def _leave_at_once(_number: int, _frame: FrameType | None) -> None:
     if rank() == 0:
-        os.write(2, f"ddselect: {_STOPPED}\n".encode())
+        os.write(2, f"ddselect: {_stopped()}\n".encode())
     os._exit(_INTERRUPTED)
 
 
@@ -181,7 +195,13 @@ def _job(cfg: "DictConfig") -> None:
             from ddselect.pipeline import run
 
         check_options(settings)
-        for name, place in run(build_experiment(cfg), folder):
+        experiment = build_experiment(cfg)
+        if experiment.dry_run:
+            from ddselect.plan import print_plan
+
+            print_plan(experiment)
+            return
+        for name, place in run(experiment, folder):
             print(f"{name}: {place}", flush=True)
 
 
@@ -211,16 +231,33 @@ def _end(process: subprocess.Popen[bytes]) -> int:
         return process.wait()
 
 
+@contextmanager
+def _folders() -> Iterator[None]:
+    """Lets Hydra make the run's folder before the run; that of a dry run is gone when it ends."""
+    if not any(word.lower() in ("dry_run=true", "++dry_run=true") for word in sys.argv[1:]):
+        yield
+        return
+    with TemporaryDirectory(prefix="ddselect-") as folder:
+        arguments = list(sys.argv)
+        sys.argv += [f"hydra.run.dir={folder}", f"hydra.sweep.dir={folder}"]
+        try:
+            yield
+        finally:
+            sys.argv = arguments
+
+
 def main() -> None:
     """Entry point. Exit codes: 0 done, 1 jobs of a sweep failed, 2 a user's mistake, 130 interrupted."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors while composing reach this function instead of being printed by Hydra
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # Lightning would ignore a scheduler's stop
+    os.environ.setdefault(_COMMAND, _command())
     _failed.clear()
     with one_line_errors():
         with _nothing_begun():
             import hydra
 
             from ddselect.config import conf_dir
-        hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")(_job)()
+        with _folders():
+            hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")(_job)()
     if _failed:
         _leave(f"{len(_failed)} jobs of the sweep failed: {', '.join(_failed)}", 1)

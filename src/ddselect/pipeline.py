@@ -50,7 +50,11 @@ def run(experiment: Experiment, folder: Path) -> list[tuple[str, Path]]:
         return []
     if "report" in pipeline.wanted:
         return [("results", pipeline.report(trained, ground, folder))]
-    return [(done.name, done.folder) for done in pipeline.made.values() if done.name in experiment.stages]
+    asked_for = [done for done in pipeline.made.values() if done.name in experiment.stages]
+    for done in asked_for:
+        if done.name == "pilot":
+            print_pilot(done.facts)
+    return [(done.name, done.folder) for done in asked_for]
 
 
 def run_branches(experiment: Experiment, branches: Sequence[Named], folder: Path) -> None:
@@ -114,7 +118,7 @@ class Pipeline:
 
     def ask_prior(self, index: Done) -> dict[str, Done]:
         """What the prior is asked for: conditions, the images it makes for the pool, latents, and the scores of all."""
-        e, make, backbone = self.experiment, self.make, self.experiment.backbone
+        make, backbone = self.make, self.experiment.backbone
         before: dict[str, Done] = {}
         if "backbone" in self.wanted:
             before["backbone"] = make(self.stages.backbone(index))
@@ -128,9 +132,7 @@ class Pipeline:
         if "latents" in self.wanted:
             done["latents"] = before["latents"] = make(self.stages.latents(pool, backbone, adaptation))
         if "pilot" in self.wanted:
-            pilot = make(self.stages.pilot(pool, backbone, before))
-            if rank() == 0 and not e.dry_run:
-                print_pilot(pilot.facts)
+            make(self.stages.pilot(pool, backbone, before))
         if "scoring" in self.wanted:
             done["scoring"] = make(self.stages.scores(pool, backbone, before))
         return done
@@ -207,7 +209,8 @@ class Pipeline:
             first = {fingerprint: branch for branch, fingerprint in reversed(missing)}
             now = [branch for branch, fingerprint in missing if first[fingerprint] is branch]
             at_once = e.trainer.students_at_once(len(now))
-            note(f"{len(now)} selections with their students, {at_once} at a time ...")
+            what = "selections with their students" if "student" in self.wanted else "selections"
+            note(f"{len(now)} {what}, {at_once} at a time ...")
             names = [(arm.selection.name, seed, p.name, s.name) for arm, seed, p, s in now]
             train_in_processes(e, names, folder, at_once)
             everything = [branch for branch, _ in missing if branch not in now]

@@ -99,22 +99,25 @@ class Stages:
         """Every readable image of the dataset, with its content hash."""
         dataset = self.experiment.dataset
         config = {"dataset": dataset, "files": dataset.signature(), "names": file_signature(Path(dataset.names))}
-        self.experiment.trainer.check_devices()  # after the look for the images, before the work of reading them
+        if not self.experiment.dry_run:
+            self.experiment.trainer.check_devices()  # after the look for the images, before the work of reading them
         return Stage("index", indexing.VERSION, config, [], partial(indexing.build_index, dataset))
 
     def teacher(self, index: Done) -> Stage:
         """The teacher, loaded or trained, and checked on real images before anything expensive."""
         e = self.experiment
-        bench = teaching.Bench(
-            self._images(index, "train"), e.dataset.image_size, self._test(index, e.protocol), e.trainer.single
-        )
+
+        def build(folder: Path) -> dict[str, object]:
+            test = self._test(index, e.protocol)
+            bench = teaching.Bench(self._images(index, "train"), e.dataset.image_size, test, e.trainer.single)
+            return teaching.build_teacher(e.teacher, bench, folder)
+
         config = {
             "teacher": e.teacher,
             "weights": e.teacher.signature(),
             "split": e.evaluation.split,
             "test_margin": e.protocol.margin(e.dataset.image_size),
         }
-        build = partial(teaching.build_teacher, e.teacher, bench)
         return Stage("teacher", teaching.VERSION, config, [index], build)
 
     def backbone(self, index: Done) -> Stage:

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +19,7 @@ from ddselect.runtime import progress
 from ddselect.runtime.errors import UserError
 
 Named = tuple[str, int, str, str]  # a selection, a seed, a protocol and a student
+_GRACE = 5.0  # seconds for a worker to end by itself
 _PROGRESS = re.compile(r"  .+: \d+/\d+ ")  # a line of ddselect.runtime.progress
 
 
@@ -44,8 +46,7 @@ def train_in_processes(experiment: Experiment, branches: Sequence[Named], folder
             pass
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
-        for process in running:
-            process.terminate()
+        _end(running)
         raise
     pool.shutdown()
 
@@ -86,6 +87,18 @@ def _run(
         raise UserError(other[-1].removeprefix("ddselect: ").rstrip())
     if code:
         raise RuntimeError(f"a worker ended with exit code {code}:\n{''.join(other)}")
+
+
+def _end(running: Sequence[subprocess.Popen[str]]) -> None:
+    """Ends all workers; those that do not end by themselves, in the middle of long work without Python, are killed."""
+    for process in running:
+        process.terminate()
+    patience = time.monotonic() + _GRACE
+    for process in running:
+        try:
+            process.wait(max(0.0, patience - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
 
 
 def _leave_with_parent() -> None:

@@ -182,6 +182,11 @@ class Store:
         manifest = _read_manifest(folder)
         return Done(stage.name, stage.fingerprint(), folder, manifest, reused=manifest["finished"] < self._opened)
 
+    def finished(self) -> list[Done]:
+        """All finished stages that lie in it, of whatever run."""
+        folders = [path.parent for path in sorted(self.root.glob(f"*/*/{MANIFEST}"))]
+        return [Done(f.parent.name, f.name, f, _read_manifest(f), reused=True) for f in folders]
+
     def _folder(self, stage: Stage) -> Path:
         return self.root / stage.name / stage.fingerprint()
 
