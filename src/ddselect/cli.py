@@ -4,6 +4,7 @@ What takes seconds to import is imported where it is used, so that Ctrl-C is ans
 """
 
 import errno
+import gc
 import os
 import shlex
 import signal
@@ -17,7 +18,8 @@ from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn, cast
 
-from ddselect.runtime.errors import UserError, disk_full, one_line
+from ddselect.options import conf_dir, options
+from ddselect.runtime.errors import UserError, choose, disk_full, one_line
 from ddselect.runtime.ranks import rank
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 _failed: list[str] = []
 _INTERRUPTED = 130  # exit code: 128 + SIGINT
+_UNREAD = 141  # 128 + SIGPIPE
 _COMMAND = "DDSELECT_COMMAND"  # in the environment: what the user typed, for processes that a run starts
 _LEAD = 3.0  # seconds that the first rank has to say what is wrong
 _GRACE = 10.0  # seconds in which a job that was told to stop should have ended
@@ -38,9 +41,13 @@ def one_line_errors() -> Iterator[None]:
         with _interruptions():
             yield
     except KeyboardInterrupt:
+        gc.freeze()  # Python would look through all that was imported once more, for a second, before it ends
         if rank() > 0:
             sys.exit(_INTERRUPTED)  # the first rank says it
         _leave(_stopped(), _INTERRUPTED)
+    except BrokenPipeError:
+        _leave_quietly()
+        raise
     except Exception as error:
         if rank() > 0:
             time.sleep(_LEAD)  # where the first rank failed too, or first, it says why and ends this one meanwhile
@@ -48,6 +55,15 @@ def one_line_errors() -> Iterator[None]:
         if message is None:
             raise
         _leave(message, 2)
+
+
+def _leave_quietly() -> None:
+    """Ends the process if it is standard output that nobody reads any more, as with ``--help | head``."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
+        sys.exit(_UNREAD)
 
 
 @contextmanager
@@ -128,7 +144,7 @@ def _hydra_message(error: Exception) -> str:
         OmegaConfBaseException,
     )
 
-    from ddselect.config import options, unknown_key
+    from ddselect.config import unknown_key
 
     cause = error.__cause__ or error
     text = one_line(str(cause).partition("\n")[0])  # OmegaConf adds lines about its nodes
@@ -136,7 +152,7 @@ def _hydra_message(error: Exception) -> str:
         group, _, option = cause.missing_cfg_file.rpartition("/")
         known = cause.options or options(group)
         if known:
-            return f"no option '{option}' in group '{group}'; choose from {', '.join(sorted(known))}"
+            return f"no option '{option}' in group '{group}'; {choose(option, sorted(known))}"
     if (
         isinstance(cause, ConfigKeyError | ConfigAttributeError | ConfigIndexError | KeyValidationError)
         and cause.parent_node is not None
@@ -156,14 +172,14 @@ def _hydra_message(error: Exception) -> str:
 
 def _argument_message(text: str) -> str | None:
     """What to say about the two mistakes of users to which Hydra gives no type of its own, nor says where they are."""
-    from ddselect.config import GROUPS, below_a_list, options
+    from ddselect.config import GROUPS, below_a_list
 
     settings = [word.lstrip("+~").partition("=") for word in sys.argv[1:]]
     if "Config group override" in text:
         for group, _, names in settings:
             for name in names.split(","):
                 if group in GROUPS and name not in options(group):
-                    return f"no option '{name}' in group '{group}'; choose from {', '.join(options(group))}"
+                    return f"no option '{name}' in group '{group}'; {choose(name, options(group))}"
         return f"a group takes the name of one of its options: {text}"
     for key, _, _ in settings:
         parts = key.split(".")
@@ -255,8 +271,6 @@ def main() -> None:
     with one_line_errors():
         with _nothing_begun():
             import hydra
-
-            from ddselect.config import conf_dir
         with _folders():
             hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")(_job)()
     if _failed:

@@ -16,6 +16,8 @@ from ddselect.dataset.folders import Dataset
 from ddselect.evaluation.accuracy import Evaluation
 from ddselect.evaluation.dd_ranking import NEEDED
 from ddselect.features.settings import Features
+from ddselect.options import conf_dir as conf_dir
+from ddselect.options import options as options
 from ddselect.pilot.settings import Pilot
 from ddselect.pool.settings import Pool
 from ddselect.prompt.modes import Prompt
@@ -147,17 +149,6 @@ class Experiment:
         return self.protocols[0]
 
 
-def conf_dir() -> Path:
-    """The folder of the YAML files: in the package when installed, beside it in a checkout."""
-    packaged = Path(__file__).parent / "conf"
-    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "conf"
-
-
-def options(group: str) -> list[str]:
-    """Names of a group's options."""
-    return sorted(file.stem for file in (conf_dir() / group).glob("*.yaml"))
-
-
 def build_experiment(cfg: DictConfig) -> Experiment:
     """Checks a composed config and builds its dataclasses.
 
@@ -283,7 +274,9 @@ def unknown_key(error: OmegaConfBaseException, prefix: str = "") -> str:
     if isinstance(parent, ListConfig):
         above, _, name = key.replace("[", ".").rstrip("]").rpartition(".")
         return below_a_list(above, name)
-    known = [str(name) for name in parent if name != "_target_"]
+    known = [str(name) for name in parent if name not in ("_target_", "hydra")]
+    if "." not in key:
+        known.append("experiment")  # a group that leaves no key of its own
     if not known:  # OmegaConf makes room below a single value before it finds that it may not
         above = key.rpartition(".")[0]
         return f"unknown key '{key}'; there is nothing below {above}, write {above}=..."

@@ -3,12 +3,13 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -42,8 +43,9 @@ def train_in_processes(experiment: Experiment, branches: Sequence[Named], folder
     pool = ThreadPoolExecutor(at_once)
     try:
         shares = [branches[number::at_once] for number in range(at_once)]
-        for _ in pool.map(lambda share: _run(experiment, share, folder, running), shares):
-            pass
+        futures = [pool.submit(_run, experiment, share, folder, running) for share in shares]
+        for future in wait(futures, return_when=FIRST_EXCEPTION).done:
+            future.result()
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
         _end(running)
@@ -112,6 +114,7 @@ def main() -> None:
     from ddselect.cli import one_line_errors
     from ddselect.pipeline import run_branches
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # Lightning would end the training as if it were done
     task = json.loads(sys.stdin.readline())
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     progress.console.quiet = True
