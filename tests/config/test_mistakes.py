@@ -127,6 +127,10 @@ TOP: list[tuple[str, object]] = [
     ("protocols", "hard"),
     ("protocols", ["best"]),
     ("store", ["a"]),
+    ("stages", "scoring"),
+    ("stages", []),
+    ("stages", ["scorng"]),
+    ("dry_run", "perhaps"),
 ]
 FOREIGN = [
     "os.system",
@@ -253,7 +257,9 @@ def test_several_options_for_a_group() -> None:
 
 def test_unknown_key_outside_the_groups(configs: dict[str, DictConfig]) -> None:
     message = one_line(changed(configs["trainer=cpu"], "ipcs", 3), "ipcs")
-    assert message.startswith("unknown key 'ipcs'; choose from ipc, seeds, compare, students, protocols, store")
+    assert message.startswith(
+        "unknown key 'ipcs'; did you mean ipc? choose from ipc, seeds, compare, students, protocols"
+    )
 
 
 @pytest.mark.parametrize(("key", "value"), TOP)
