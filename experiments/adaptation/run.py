@@ -24,7 +24,7 @@ VARIANTS = {
 
 def stage(until: str, *overrides: str) -> Path:
     """Runs up to a stage and returns its folder."""
-    command = [sys.executable, "-m", "ddselect", *overrides, f"until={until}", "trainer.threads=1"]
+    command = [sys.executable, "-m", "ddselect", *overrides, f"stages=[{until}]", "trainer.threads=1"]
     ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return Path(ended.stdout.splitlines()[-1].partition(": ")[2])
 

@@ -87,7 +87,7 @@ def main(place: str | None) -> None:
             command = [
                 sys.executable, "-m", "ddselect", "dataset=imagenet1k", f"dataset.root={root / 'images'}",
                 f"backbone={option}", f"backbone.path={root / option}", "prompt=label", "scoring.draws=2",
-                "scoring.workers=0", "trainer=cpu", "until=scoring", f"store={root / 'store'}",
+                "scoring.workers=0", "trainer=cpu", "stages=[scoring]", f"store={root / 'store'}",
                 f"hydra.run.dir={root / 'run'}",
             ]  # fmt: skip
             start = time.perf_counter()

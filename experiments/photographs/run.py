@@ -33,7 +33,7 @@ RUN = (
     *(*FOLDER, "backbone=class_unet", "backbone/adapt=scratch", "backbone.adapt.steps=300"),
     *("teacher=trained", "teacher.recipe.steps=300", "protocol=rded", "ipc=2"),
 )
-COMMANDS = ((*FOLDER, "until=index"), RUN)
+COMMANDS = ((*FOLDER, "stages=[index]"), RUN)
 
 
 def write_photographs(root: Path) -> dict[str, object]:

@@ -109,7 +109,7 @@ def ranks(root: Path, rounds: int = 3) -> dict[str, Any]:
         for count, rates in found.items():
             store = root / f"ranks {count} {number}"
             command = [
-                sys.executable, "-m", "ddselect", "until=scoring", "trainer=ddp_cpu", f"trainer.devices={count}",
+                sys.executable, "-m", "ddselect", "stages=[scoring]", "trainer=ddp_cpu", f"trainer.devices={count}",
                 "scoring.shard_size=50", "dataset.sizes={train: 2000, val: 10, test: 10}", f"store={store}",
                 f"hydra.run.dir={root}",
             ]  # fmt: skip

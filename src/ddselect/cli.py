@@ -4,24 +4,29 @@ What takes seconds to import is imported where it is used, so that Ctrl-C is ans
 """
 
 import errno
+import gc
 import os
+import shlex
 import signal
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn, cast
 
-from ddselect.runtime.errors import UserError, disk_full, is_interruption, one_line
+from ddselect.options import conf_dir, options
+from ddselect.runtime.errors import UserError, choose, disk_full, is_interruption, one_line
 from ddselect.runtime.ranks import rank
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 _INTERRUPTED = 130  # exit code: 128 + SIGINT
-_STOPPED = "interrupted; finished stages and shards are kept, the same command goes on from them"
+_UNREAD = 141  # 128 + SIGPIPE
+_COMMAND = "DDSELECT_COMMAND"  # in the environment: what the user typed, for processes that a run starts
 _LEAD = 3.0  # seconds that the first rank has to say what is wrong
 _SWEEP_REPORT = "sweep-report"  # the one command beside a run or a sweep
 _PLUGINS = ("hydra/launcher", "hydra/sweeper")  # groups that packages add options to
@@ -43,9 +48,13 @@ def one_line_errors() -> Iterator[None]:
         with _interruptions():
             yield
     except KeyboardInterrupt:
+        gc.freeze()  # Python would look through all that was imported once more, for a second, before it ends
         if rank() > 0:
             sys.exit(_INTERRUPTED)  # the first rank says it
-        _leave(_STOPPED, _INTERRUPTED)
+        _leave(_stopped(), _INTERRUPTED)
+    except BrokenPipeError:
+        _leave_quietly()
+        raise
     except Exception as error:
         if rank() > 0:
             time.sleep(_LEAD)  # where the first rank failed too, or first, it says why and ends this one meanwhile
@@ -53,6 +62,15 @@ def one_line_errors() -> Iterator[None]:
         if message is None:
             raise
         _leave(message, 2)
+
+
+def _leave_quietly() -> None:
+    """Ends the process if it is standard output that nobody reads any more, as with ``--help | head``."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
+        sys.exit(_UNREAD)
 
 
 @contextmanager
@@ -80,9 +98,21 @@ def _nothing_begun() -> Iterator[None]:
             signal.signal(number, signal.default_int_handler)
 
 
+def _stopped() -> str:
+    """What to say about an interruption: what is kept, and the command that goes on from it."""
+    return f"interrupted; finished stages and shards are kept, go on with: {os.environ.get(_COMMAND) or _command()}"
+
+
+def _command() -> str:
+    """This process's command line, quoted for a shell."""
+    typed = Path(sys.argv[0])
+    words = [typed.name, *sys.argv[1:]] if typed.name == "ddselect" else sys.orig_argv
+    return shlex.join(words)
+
+
 def _leave_at_once(_number: int, _frame: FrameType | None) -> None:
     if rank() == 0:
-        os.write(2, f"ddselect: {_STOPPED}\n".encode())
+        os.write(2, f"ddselect: {_stopped()}\n".encode())
     os._exit(_INTERRUPTED)
 
 
@@ -118,7 +148,7 @@ def _hydra_message(error: Exception) -> str:
         OmegaConfBaseException,
     )
 
-    from ddselect.config import options, unknown_key
+    from ddselect.config import unknown_key
 
     cause = error.__cause__ or error
     text = one_line(str(cause).partition("\n")[0])  # OmegaConf adds lines about its nodes
@@ -127,7 +157,7 @@ def _hydra_message(error: Exception) -> str:
         known = cause.options or options(group)
         if known:
             more = "; others come with pip install 'ddselect[sweep]'" if group in _PLUGINS else ""
-            return f"no option '{option}' in group '{group}'; choose from {', '.join(sorted(known))}{more}"
+            return f"no option '{option}' in group '{group}'; {choose(option, sorted(known))}{more}"
     if (
         isinstance(cause, ConfigKeyError | ConfigAttributeError | ConfigIndexError | KeyValidationError)
         and cause.parent_node is not None
@@ -147,14 +177,14 @@ def _hydra_message(error: Exception) -> str:
 
 def _argument_message(text: str) -> str | None:
     """What to say about the two mistakes of users to which Hydra gives no type of its own, nor says where they are."""
-    from ddselect.config import GROUPS, below_a_list, options
+    from ddselect.config import GROUPS, below_a_list
 
     settings = [word.lstrip("+~").partition("=") for word in sys.argv[1:]]
     if "Config group override" in text:
         for group, _, names in settings:
             for name in names.split(","):
                 if group in GROUPS and name not in options(group):
-                    return f"no option '{name}' in group '{group}'; choose from {', '.join(options(group))}"
+                    return f"no option '{name}' in group '{group}'; {choose(name, options(group))}"
         return f"a group takes the name of one of its options: {text}"
     for key, _, _ in settings:
         parts = key.split(".")
@@ -188,16 +218,37 @@ def _job(cfg: "DictConfig") -> float | None:
             from ddselect.pipeline import run
 
         check_options(settings)
-        reached = run(build_experiment(cfg), folder)
-        if reached is not None:
-            print(": ".join(map(str, reached)), flush=True)
+        experiment = build_experiment(cfg)
+        if experiment.dry_run:
+            from ddselect.plan import print_plan
+
+            print_plan(experiment)
+            return None
+        for name, place in run(experiment, folder):
+            print(f"{name}: {place}", flush=True)
     return None
+
+
+@contextmanager
+def _folders() -> Iterator[None]:
+    """Lets Hydra make the run's folder before the run; that of a dry run is gone when it ends."""
+    if not any(word.lower() in ("dry_run=true", "++dry_run=true") for word in sys.argv[1:]):
+        yield
+        return
+    with TemporaryDirectory(prefix="ddselect-") as folder:
+        arguments = list(sys.argv)
+        sys.argv += [f"hydra.run.dir={folder}", f"hydra.sweep.dir={folder}"]
+        try:
+            yield
+        finally:
+            sys.argv = arguments
 
 
 def main() -> None:
     """Entry point. Exit codes: 0 done, 1 jobs of a sweep failed, 2 a user's mistake, 130 interrupted."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors while composing reach this function instead of being printed by Hydra
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # Lightning would ignore a scheduler's stop
+    os.environ.setdefault(_COMMAND, _command())
     if sys.argv[1:2] == ["export"]:
         with one_line_errors():
             with _nothing_begun():
@@ -208,12 +259,11 @@ def main() -> None:
         with _nothing_begun():
             import hydra
 
-            from ddselect.config import conf_dir
             from ddselect.sweep.report import report_again, reported
         if sys.argv[1:2] == [_SWEEP_REPORT]:
             report_again(sys.argv[2:])
             return
-        with reported() as failed:
+        with _folders(), reported() as failed:
             hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")(_job)()
     if failed:
         _leave(failed[0], 1)

@@ -17,13 +17,15 @@ from ddselect.dataset.folders import Dataset
 from ddselect.evaluation.accuracy import Evaluation
 from ddselect.evaluation.dd_ranking import NEEDED
 from ddselect.features.settings import Features
+from ddselect.options import conf_dir as conf_dir
+from ddselect.options import options as options
 from ddselect.pilot.settings import Pilot
 from ddselect.pool.settings import Pool
 from ddselect.prompt.modes import Prompt
 from ddselect.protocol.recipe import Protocol
 from ddselect.relabel.settings import Relabel
 from ddselect.report.settings import Report
-from ddselect.runtime.errors import UserError, one_line
+from ddselect.runtime.errors import UserError, choose, one_line
 from ddselect.runtime.logger import LoggerSettings
 from ddselect.runtime.trainer import TrainerSettings
 from ddselect.scoring.settings import Scoring
@@ -32,9 +34,9 @@ from ddselect.student.settings import Student
 from ddselect.sweep.objective import OBJECTIVES
 from ddselect.teacher.choice import Teacher
 from ddselect.teacher.ensemble import EnsembleTeacher, stored_member
+from ddselect.wanted import STAGES
 
 T = TypeVar("T")
-UNTIL = ("index", "teacher", "backbone", "prompt", "pilot", "scoring", "report")
 GROUPS: dict[str, type] = {
     "dataset": Dataset,
     "backbone": Backbone,
@@ -70,7 +72,8 @@ class TopLevel:
         protocols: Protocols under which they are trained beside the chosen one.
         objective: What a tuner is told of a run.
         store: Folder of finished stages.
-        until: The last stage to run.
+        stages: Stages to make, with all that they need; ``report`` is the whole way.
+        dry_run: Whether to show what would be done instead of doing it.
     """
 
     ipc: int = 10
@@ -80,15 +83,19 @@ class TopLevel:
     protocols: list[str] = field(default_factory=list)
     objective: str = OBJECTIVES[0]
     store: str = "store"
-    until: str = "report"
+    stages: list[str] = field(default_factory=lambda: ["report"])
+    dry_run: bool = False
 
     def __post_init__(self) -> None:
         if self.ipc < 1:
             raise UserError(f"ipc={self.ipc}: at least 1 image per class is needed")
         if self.objective not in OBJECTIVES:
             raise UserError(f"objective={self.objective}: choose one of {', '.join(OBJECTIVES)}")
-        if self.until not in UNTIL:
-            raise UserError(f"until={self.until}: choose one of {', '.join(UNTIL)}")
+        if not self.stages:
+            raise UserError("stages=[]: name at least one stage; stages=[report] is the whole way")
+        for name in self.stages:
+            if name not in STAGES:
+                raise UserError(f"stages=[{name}]: no such stage; {choose(name, STAGES)}")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise UserError(f"seeds={self.seeds}: different numbers are needed, e.g. seeds=[0,1,2]")
 
@@ -107,6 +114,8 @@ class Experiment:
 
     Attributes:
         arms: The chosen selection first, then those it is compared with.
+        stages: Names of the stages to make, with all that they need.
+        dry_run: Whether to show what would be done instead of doing it.
         students: The chosen student first, then those that are trained on the same sets.
         protocols: The chosen protocol first, then the others under which they are trained.
         config: The resolved config, as plain values.
@@ -116,7 +125,8 @@ class Experiment:
     ipc: int
     seeds: list[int]
     store: Path
-    until: str
+    stages: list[str]
+    dry_run: bool
     dataset: Dataset
     backbone: Backbone
     prompt: Prompt
@@ -148,17 +158,6 @@ class Experiment:
         return self.protocols[0]
 
 
-def conf_dir() -> Path:
-    """The folder of the YAML files: in the package when installed, beside it in a checkout."""
-    packaged = Path(__file__).parent / "conf"
-    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "conf"
-
-
-def options(group: str) -> list[str]:
-    """Names of a group's options."""
-    return sorted(file.stem for file in (conf_dir() / group).glob("*.yaml"))
-
-
 def build_experiment(cfg: DictConfig) -> Experiment:
     """Checks a composed config and builds its dataclasses.
 
@@ -187,7 +186,8 @@ def build_experiment(cfg: DictConfig) -> Experiment:
         ipc=top.ipc,
         seeds=top.seeds,
         store=Path(top.store),
-        until=top.until,
+        stages=top.stages,
+        dry_run=top.dry_run,
         arms=arms,
         students=students,
         protocols=protocols,
@@ -238,7 +238,7 @@ def _member(cfg: DictConfig, name: str) -> Teacher:
 def _with_option(cfg: DictConfig, key: str, group: str, name: str) -> DictConfig:
     """A config with another option of a group, which a list under ``key`` names."""
     if name not in options(group):
-        raise UserError(f"{key}={name}: no such {group}; choose from {', '.join(options(group))}")
+        raise UserError(f"{key}={name}: no such {group}; {choose(name, options(group))}")
     other = cfg.copy()
     OmegaConf.set_struct(other, False)
     other[group] = read_option(group, name)
@@ -304,11 +304,13 @@ def unknown_key(error: OmegaConfBaseException, prefix: str = "") -> str:
     if isinstance(parent, ListConfig):
         above, _, name = key.replace("[", ".").rstrip("]").rpartition(".")
         return below_a_list(above, name)
-    known = [str(name) for name in parent if name != "_target_"]
+    known = [str(name) for name in parent if name not in ("_target_", "hydra")]
+    if "." not in key:
+        known.append("experiment")  # a group that leaves no key of its own
     if not known:  # OmegaConf makes room below a single value before it finds that it may not
         above = key.rpartition(".")[0]
         return f"unknown key '{key}'; there is nothing below {above}, write {above}=..."
-    return f"unknown key '{key}'; choose from {', '.join(known)}"
+    return f"unknown key '{key}'; {choose(key.rpartition('.')[2], known)}"
 
 
 def _checked(kind: type[T], node: DictConfig, prefix: str) -> T:

@@ -5,7 +5,7 @@ from itertools import product
 from pathlib import Path
 from typing import cast
 
-from ddselect.backbone.choice import Backbone, adapted
+from ddselect.backbone.choice import adapted
 from ddselect.composition.compose import DISTILLED
 from ddselect.config import Arm, Experiment
 from ddselect.dataset.index import read_index
@@ -17,14 +17,14 @@ from ddselect.prompt.conditions import read_prompts
 from ddselect.protocol.recipe import Protocol
 from ddselect.report.html import write_report
 from ddselect.report.table import print_pilot, print_table
-from ddselect.runtime.errors import UserError
 from ddselect.runtime.logger import CurveFiles
 from ddselect.runtime.progress import note
 from ddselect.runtime.ranks import rank, run_name
-from ddselect.runtime.store import Done, ReachedError, Stage, Store
+from ddselect.runtime.store import Done, Stage, Store
 from ddselect.stages import Ground, Stages
 from ddselect.student.settings import Student
 from ddselect.tracking.tracker import Tracker, tracking
+from ddselect.wanted import wanted_stages
 from ddselect.workers import Named, train_in_processes
 
 Training = tuple[Arm, int, Protocol, Student]
@@ -32,11 +32,12 @@ Training = tuple[Arm, int, Protocol, Student]
 Way = Generator[Stage, Done, Branch]  # stages in order, each made in view of those finished; at its end all of them
 
 
-def run(experiment: Experiment, folder: Path) -> tuple[str, Path] | None:
-    """Runs an experiment and returns the path of its ``results.json`` as ("results", path).
+def run(experiment: Experiment, folder: Path) -> list[tuple[str, Path]]:
+    """Runs an experiment and returns what it came to: the path of its ``results.json`` as ("results", path).
 
-    Stages write to the store and read from it; only results, report and curves lie in the run's own folder. A run that
-    ends with an earlier stage returns that one's name and folder. The ranks that only help return None.
+    Stages write to the store and read from it; only results, report and curves lie in the run's own folder. Where the
+    report is not asked for, it returns the name and folder of every stage that is. The ranks that only help return
+    nothing.
 
     Raises:
         UserError: Something is missing or wrong that the user can mend.
@@ -45,26 +46,22 @@ def run(experiment: Experiment, folder: Path) -> tuple[str, Path] | None:
         return _run(experiment, folder, tracker)
 
 
-def _run(experiment: Experiment, folder: Path, tracker: Tracker) -> tuple[str, Path] | None:
-    pipeline = Pipeline(experiment, Store(experiment.store, experiment.until, run_name(folder), tracker))
-    try:
-        ground = pipeline.prepare()
-    except ReachedError as end:
-        if end.done.name == "pilot" and rank() == 0:
-            print_pilot(end.done.facts)
-        return (end.done.name, end.done.folder) if rank() == 0 else None
-    if rank() > 0 and not experiment.trainer.together:
-        return None
-    pipeline.go_at_the_same_time(ground, folder)
-    trained, curves = [], experiment.logger.curves(folder)
-    for arm, seed in product(experiment.arms, experiment.seeds):
-        distilled = pipeline.distil(arm, seed, ground)
-        ways = product(protocols_for(experiment, arm), experiment.students)
-        trained += [pipeline.train(distilled.training_by(*way), curves) for way in ways]
+def _run(experiment: Experiment, folder: Path, tracker: Tracker) -> list[tuple[str, Path]]:
+    pipeline = Pipeline(experiment, Store(experiment.store, run_name(folder), tracker))
+    ground = pipeline.prepare()
+    if rank() > 0 and not (experiment.trainer.together and "student" in pipeline.wanted):
+        return []
+    trained = pipeline.branches(ground, folder) if "selection" in pipeline.wanted else []
     if rank() > 0:
-        return None
-    tracker.reported(results := pipeline.report(trained, ground, folder))
-    return "results", results
+        return []
+    if "report" in pipeline.wanted:
+        tracker.reported(results := pipeline.report(trained, ground, folder))
+        return [("results", results)]
+    asked_for = [done for done in pipeline.made.values() if done.name in experiment.stages]
+    for done in asked_for:
+        if done.name == "pilot":
+            print_pilot(done.facts)
+    return [(done.name, done.folder) for done in asked_for]
 
 
 def run_branches(experiment: Experiment, branches: Sequence[Named], folder: Path) -> None:
@@ -83,75 +80,89 @@ class Pipeline:
 
     def __init__(self, experiment: Experiment, store: Store) -> None:
         self.experiment, self.store, self.stages = experiment, store, Stages(experiment)
+        self.wanted = wanted_stages(experiment)
+        self.made: dict[str, Done] = {}  # by fingerprint
+
+    def make(self, stage: Stage) -> Done:
+        """Runs a stage, or skips it if it is finished."""
+        done = self.made[stage.fingerprint()] = self.store.run(stage)
+        return done
 
     def prepare(self) -> Ground:
         """Index, teacher and scores: once for every selection, IPC, factor, protocol and student."""
+        e, make, wanted = self.experiment, self.make, self.wanted
+        self._check()
+        index = make(self.stages.index())
+        teacher = make(self.stages.teacher(index)) if "teacher" in wanted else None
+        scored = self.ask_prior(index) if wanted & {"backbone", "prompt", "latents"} else {}
+        features = real = None
+        if "features" in wanted and any(
+            a.selection.scored_by == "prior" and a.selection.needs_features for a in e.arms
+        ):
+            assert teacher
+            pool = scored.get("pool", index)
+            scores = scored.get("boxes", scored["scoring"])
+            features = make(self.stages.features(pool, teacher, scores, scored, together=True))
+        if "real" in wanted:
+            assert teacher
+            real = make(self.stages.real(index, teacher))
+        return Ground(index, teacher, scored, features, real)
+
+    def _check(self) -> None:
+        """Refuses what will not do, before any work."""
         e = self.experiment
-        if e.until == "backbone" and e.backbone.adapt.mode == "none":
-            raise UserError("until=backbone: the prior is used as it is; choose backbone/adapt=full, lora or scratch")
-        only_scores = e.until in ("backbone", "prompt", "pilot", "scoring")  # needs no teacher, and ends there
-        if e.until == "report":
+        if "student" in self.wanted:
             for student in e.students:
                 student.check(e.dataset.image_size)
                 if e.trainer.together:
                     student.check_ranks(e.dataset.image_size, e.trainer.accelerator)
-        needs_scores = only_scores or any(arm.selection.scored_by == "prior" for arm in e.arms)
-        needs_features = any(arm.selection.needs_features for arm in e.arms)
-        asks_prior = needs_scores or e.pool.generates or (needs_features and e.features.asks_prior)
-        if asks_prior and e.until not in ("index", "teacher"):
+        if self.wanted & {"backbone", "prompt", "latents"}:
             folders = e.dataset.class_folders()
-            e.backbone.check(e.prompt, e.dataset.class_names(folders), folders)  # before any work
-        index = self.store.run(self.stages.index())
-        if only_scores:
-            self.score(index)
-        teacher = self.store.run(self.stages.teacher(index))
-        scored = self.score(index) if needs_scores else self.ask_prior(index)[1] if asks_prior else {}
-        features = real = None
-        if any(arm.selection.scored_by == "prior" and arm.selection.needs_features for arm in e.arms):
-            pool = scored.get("pool", index)
-            scores = scored.get("boxes", scored["scoring"])
-            features = self.store.run(self.stages.features(pool, teacher, scores, scored, together=True))
-        if any(self._is_compared(arm) for arm in e.arms):
-            real = self.store.run(self.stages.real(index, teacher))
-        return Ground(index, teacher, scored, features, real)
+            e.backbone.check(e.prompt, e.dataset.class_names(folders), folders)
 
     def _is_compared(self, arm: Arm) -> bool:
         """Whether an arm's distilled sets are compared with the real images; all images are not."""
         return self.experiment.evaluation.quality and arm.selection.limit
 
-    def ask_prior(self, index: Done) -> tuple[Backbone, dict[str, Done]]:
-        """The prior, adapted if it should be; with the classes' conditions, and the images it makes for the pool."""
-        e, run, backbone = self.experiment, self.store.run, self.experiment.backbone
-        done: dict[str, Done] = {}
-        if backbone.adapt.mode != "none":
-            done["backbone"] = run(self.stages.backbone(index))
-            backbone = adapted(backbone, done["backbone"].folder)
-        done["prompt"] = run(self.stages.prompt(index, backbone, done))
-        if e.pool.generates:
-            done["pool"] = run(self.stages.pool(index, backbone, done))
-        return backbone, done
-
-    def score(self, index: Done) -> dict[str, Done]:
-        """What the prior is asked for, the latents of the pool's images if they are kept, and their scores."""
-        e, run = self.experiment, self.store.run
-        backbone, done = self.ask_prior(index)
-        pool, before = done.get("pool", index), {name: stage for name, stage in done.items() if name != "pool"}
-        if e.scoring.keep_latents:
-            adaptation = {name: stage for name, stage in before.items() if name == "backbone"}
-            done["latents"] = before["latents"] = run(self.stages.latents(pool, backbone, adaptation))
-        if e.until == "pilot":
-            run(self.stages.pilot(pool, backbone, before))
-        done["scoring"] = run(self.stages.scores(pool, backbone, before))
-        if e.boxes.sizes:
-            done["boxes"] = run(self.stages.boxes(pool, done["scoring"]))
+    def ask_prior(self, index: Done) -> dict[str, Done]:
+        """What the prior is asked for: conditions, the images it makes for the pool, latents, and the scores of all."""
+        make, backbone = self.make, self.experiment.backbone
+        before: dict[str, Done] = {}
+        if "backbone" in self.wanted:
+            before["backbone"] = make(self.stages.backbone(index))
+            backbone = adapted(backbone, before["backbone"].folder)
+        adaptation = dict(before)
+        if "prompt" in self.wanted:
+            before["prompt"] = make(self.stages.prompt(index, backbone, before))
+        done, pool = dict(before), index
+        if "pool" in self.wanted:
+            done["pool"] = pool = make(self.stages.pool(index, backbone, before))
+        if "latents" in self.wanted:
+            done["latents"] = before["latents"] = make(self.stages.latents(pool, backbone, adaptation))
+        if "pilot" in self.wanted:
+            make(self.stages.pilot(pool, backbone, before))
+        if "scoring" in self.wanted:
+            done["scoring"] = make(self.stages.scores(pool, backbone, before))
+        if "boxes" in self.wanted:
+            done["boxes"] = make(self.stages.boxes(pool, done["scoring"]))
         return done
+
+    def branches(self, ground: Ground, folder: Path) -> list[Branch]:
+        """Everything from selection on, for every arm, seed, protocol and student."""
+        e, trained, curves = self.experiment, [], self.experiment.logger.curves(folder)
+        self.go_at_the_same_time(ground, folder)
+        for arm, seed in product(e.arms, e.seeds):
+            distilled = self.distil(arm, seed, ground)
+            ways = product(protocols_for(e, arm), e.students)
+            trained += [self.train(distilled.training_by(*way), curves) for way in ways]
+        return trained
 
     def distil(self, arm: Arm, seed: int, ground: Ground) -> Branch:
         """Selection and composition of one arm and seed, for the chosen protocol and student."""
         e = self.experiment
         return self._go(self._to_distilled(Branch(arm, seed, e.protocol, e.student, {}), ground))
 
-    def train(self, branch: Branch, curves: CurveFiles | None) -> Branch:
+    def train(self, branch: Branch, curves: CurveFiles | None = None) -> Branch:
         """The labels of a distilled set, if they are stored, and its student."""
         return self._go(self._to_student(branch, curves))
 
@@ -166,26 +177,29 @@ class Pipeline:
                     branch = branch.with_stage(ground.scored[name]) if name in ground.scored else branch
             branch = branch.with_stage(losses := (yield stages.losses(branch)))
             if method.needs_features:
-                embedding = stages.features(branch.pool, ground.teacher, losses, ground.scored, together=False)
+                embedding = stages.features(branch.pool, branch.stages["teacher"], losses, ground.scored, together=False)
                 branch = branch.with_stage((yield embedding))
         branch = branch.with_stage((yield stages.selection(branch)))
-        branch = branch.with_stage((yield stages.composition(branch)))
-        if ground.real and self._is_compared(branch.arm):
+        if "composition" in self.wanted:
+            branch = branch.with_stage((yield stages.composition(branch)))
+        if "quality" in self.wanted and ground.real and self._is_compared(branch.arm):
             branch = branch.with_stage((yield stages.quality(branch, ground.real)))
         return branch
 
     def _to_student(self, branch: Branch, curves: CurveFiles | None = None) -> Way:
         """The stages from a distilled set to its student."""
-        if branch.protocol.labels == "soft" and self.experiment.relabel.keep != "nothing":
+        if "relabel" in self.wanted and branch.protocol.labels == "soft":
             branch = branch.with_stage((yield self.stages.labels(branch)))
-        return branch.with_stage((yield self.stages.student(branch, curves)))
+        if "student" in self.wanted:
+            branch = branch.with_stage((yield self.stages.student(branch, curves)))
+        return branch
 
     def _go(self, way: Way) -> Branch:
         """Runs the stages of a way, or skips those that are finished."""
         try:
             stage = next(way)
             while True:
-                stage = way.send(self.store.run(stage))
+                stage = way.send(self.make(stage))
         except StopIteration as end:
             return cast(Branch, end.value)
 
@@ -207,7 +221,8 @@ class Pipeline:
             first = {fingerprint: branch for branch, fingerprint in reversed(missing)}
             now = [branch for branch, fingerprint in missing if first[fingerprint] is branch]
             at_once = e.trainer.students_at_once(len(now))
-            note(f"{len(now)} selections with their students, {at_once} at a time ...")
+            what = "selections with their students" if "student" in self.wanted else "selections"
+            note(f"{len(now)} {what}, {at_once} at a time ...")
             names = [(arm.selection.name, seed, p.name, s.name) for arm, seed, p, s in now]
             train_in_processes(e, names, folder, at_once)
             everything = [branch for branch, _ in missing if branch not in now]
@@ -234,6 +249,7 @@ class Pipeline:
     def report(self, trained: list[Branch], ground: Ground, folder: Path) -> Path:
         """``results.json``, ``report.html`` and the table on the terminal."""
         e = self.experiment
+        assert ground.teacher
         images, scores, maps = read_index(ground.pool.folder).split("train"), ground.scores, ground.maps
         found = None
         if scores and maps:

@@ -57,6 +57,7 @@ class Ground:
     """The finished stages that all selections and seeds share.
 
     Attributes:
+        teacher: None if nothing that is wanted needs it.
         scored: What the prior was asked for: ``backbone`` (if it was adapted), ``prompt``, ``pool`` (if it makes
             images), and where scores are wanted ``latents`` (if they are kept), ``scoring`` and ``boxes`` (if others
             than scoring's own are wanted).
@@ -65,7 +66,7 @@ class Ground:
     """
 
     index: Done
-    teacher: Done
+    teacher: Done | None
     scored: dict[str, Done]
     features: Done | None = None
     real: Done | None = None
@@ -92,7 +93,7 @@ class Ground:
             of_prior = of_prior[: list(self.scored).index("pool") + 1] if method.limit and "pool" in self.scored else []
         elif method.needs_features and self.features:
             of_prior.append(self.features)
-        return [self.index, self.teacher, *of_prior]
+        return [done for done in (self.index, self.teacher, *of_prior) if done]
 
 
 class Stages:
@@ -106,22 +107,25 @@ class Stages:
         """Every readable image of the dataset, with its content hash."""
         dataset = self.experiment.dataset
         config = {"dataset": dataset, "files": dataset.signature(), "names": file_signature(Path(dataset.names))}
-        self.experiment.trainer.check_devices()  # after the look for the images, before the work of reading them
+        if not self.experiment.dry_run:
+            self.experiment.trainer.check_devices()  # after the look for the images, before the work of reading them
         return Stage("index", indexing.VERSION, config, [], partial(indexing.build_index, dataset))
 
     def teacher(self, index: Done) -> Stage:
         """The teacher, loaded or trained, and checked on real images before anything expensive."""
         e = self.experiment
-        bench = teaching.Bench(
-            self._images(index, "train"), e.dataset.image_size, self._test(index, e.protocol), e.trainer.single
-        )
+
+        def build(folder: Path) -> dict[str, object]:
+            test = self._test(index, e.protocol)
+            bench = teaching.Bench(self._images(index, "train"), e.dataset.image_size, test, e.trainer.single)
+            return teaching.build_teacher(e.teacher, bench, folder)
+
         config = {
             "teacher": e.teacher,
             "weights": e.teacher.signature(),
             "split": e.evaluation.split,
             "test_margin": e.protocol.margin(e.dataset.image_size),
         }
-        build = partial(teaching.build_teacher, e.teacher, bench)
         return Stage("teacher", teaching.VERSION, config, [index], build)
 
     def backbone(self, index: Done) -> Stage:

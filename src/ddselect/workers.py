@@ -3,11 +3,13 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -18,6 +20,7 @@ from ddselect.runtime import progress
 from ddselect.runtime.errors import UserError
 
 Named = tuple[str, int, str, str]  # a selection, a seed, a protocol and a student
+_GRACE = 5.0  # seconds for a worker to end by itself
 _PROGRESS = re.compile(r"  (.+: \d+/\d+ |waiting for )")  # lines of ddselect.runtime.progress and .locks
 
 
@@ -40,12 +43,12 @@ def train_in_processes(experiment: Experiment, branches: Sequence[Named], folder
     pool = ThreadPoolExecutor(at_once)
     try:
         shares = [branches[number::at_once] for number in range(at_once)]
-        for _ in pool.map(lambda share: _run(experiment, share, folder, running), shares):
-            pass
+        futures = [pool.submit(_run, experiment, share, folder, running) for share in shares]
+        for future in wait(futures, return_when=FIRST_EXCEPTION).done:
+            future.result()
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
-        for process in running:
-            process.terminate()
+        _end(running)
         raise
     pool.shutdown()
 
@@ -88,6 +91,18 @@ def _run(
         raise RuntimeError(f"a worker ended with exit code {code}:\n{''.join(other)}")
 
 
+def _end(running: Sequence[subprocess.Popen[str]]) -> None:
+    """Ends all workers; those that do not end by themselves, in the middle of long work without Python, are killed."""
+    for process in running:
+        process.terminate()
+    patience = time.monotonic() + _GRACE
+    for process in running:
+        try:
+            process.wait(max(0.0, patience - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
 def _leave_with_parent() -> None:
     """Ends this process when the other end of its standard input is gone."""
     sys.stdin.read()
@@ -99,6 +114,7 @@ def main() -> None:
     from ddselect.cli import one_line_errors
     from ddselect.pipeline import run_branches
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # Lightning would end the training as if it were done
     task = json.loads(sys.stdin.readline())
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     progress.console.quiet = True

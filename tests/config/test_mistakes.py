@@ -141,6 +141,10 @@ TOP: list[tuple[str, object]] = [
     ("protocols", ["best"]),
     ("objective", "loss"),
     ("store", ["a"]),
+    ("stages", "scoring"),
+    ("stages", []),
+    ("stages", ["scorng"]),
+    ("dry_run", "perhaps"),
 ]
 FOREIGN = [
     "os.system",
@@ -267,7 +271,9 @@ def test_several_options_for_a_group() -> None:
 
 def test_unknown_key_outside_the_groups(configs: dict[str, DictConfig]) -> None:
     message = one_line(changed(configs["trainer=cpu"], "ipcs", 3), "ipcs")
-    assert message.startswith("unknown key 'ipcs'; choose from ipc, seeds, compare, students, protocols, objective, store")
+    assert message.startswith(
+        "unknown key 'ipcs'; did you mean ipc? choose from ipc, seeds, compare, students, protocols, objective"
+    )
 
 
 @pytest.mark.parametrize(("key", "value"), TOP)

@@ -97,7 +97,7 @@ def test_two_ranks_score_what_one_does(one_rank: Path, two_ranks: Path, shards: 
 
 
 def test_three_ranks_score_what_one_does(one_rank: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "ddselect", *SCORES, "until=scoring", "trainer=ddp_cpu", "trainer.devices=3"]
+    command = [sys.executable, "-m", "ddselect", *SCORES, "stages=[scoring]", "trainer=ddp_cpu", "trainer.devices=3"]
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=120)
     assert_same_scores(one_rank, only(tmp_path / "store" / "scoring"))
 
@@ -107,7 +107,7 @@ def test_a_rank_without_memory_halves_the_batch_of_all(
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(NARROW)
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
-    command = [sys.executable, "-m", "ddselect", *SCORES, "until=scoring", "trainer=ddp_cpu", "trainer.threads=1"]
+    command = [sys.executable, "-m", "ddselect", *SCORES, "stages=[scoring]", "trainer=ddp_cpu", "trainer.threads=1"]
     done = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=120, text=True)
     assert "4 images at once from here on, on every device" in done.stderr
     first, second = ([int(size) for size in (tmp_path / f"sizes{rank}").read_text().split()] for rank in (0, 1))
@@ -189,7 +189,7 @@ def test_a_rank_that_fails_ends_the_others(rank: int, one_rank: Path, tmp_path: 
 
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_rank_that_is_killed_ends_the_others_and_a_finished_shard_stays(rank: int, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "ddselect", *SCORES, "trainer=ddp_cpu", "scoring.draws=64", "until=scoring"]
+    command = [sys.executable, "-m", "ddselect", *SCORES, "trainer=ddp_cpu", "scoring.draws=64", "stages=[scoring]"]
     first = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True)
     start = time.monotonic()
     while not (shards := list(tmp_path.glob("store/scoring/*/shard-*.parquet"))):

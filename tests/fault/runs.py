@@ -108,10 +108,14 @@ class Started:
     def end(self, number: signal.Signals) -> Ended:
         """Sends a signal and waits for the end; the code of a killed process is negative."""
         os.kill(self.pid, number)
+        return self.wait()
+
+    def wait(self) -> Ended:
+        """Waits for the end."""
         self._process.join(_PATIENCE)
         if self._process.exitcode is None:
             self._process.kill()
-            pytest.fail(f"{number.name} did not end the run: {self._log.read_text()}")
+            pytest.fail(f"the run does not end: {self._log.read_text()}")
         return Ended(self._process.exitcode, "", self._log.read_text())
 
 

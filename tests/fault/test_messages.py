@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -27,13 +28,26 @@ FOLDER = ("dataset=imagefolder", "dataset.root=data", "selection=random_image", 
             ["selection=foo"],
             "no option 'foo' in group 'selection'; choose from all, ccs, clusters, diffusion, herding",
         ),
-        (["dataset=imagenet1k", "student=resnet"], "no option 'resnet' in group 'student'; choose from convnet3"),
+        (["dataset=imagenet1k", "student=resnet"], "no option 'resnet' in group 'student'; did you mean resnet50?"),
         (["-m", "ipc=1,2", "selection=rded,foo"], "no option 'foo' in group 'selection'; choose from all"),
-        (["selectoin=rded"], "unknown key 'selectoin'; choose from "),
-        (["scoring.drawz=4"], "unknown key 'scoring.drawz'; choose from draws, antithetic"),
-        (["+scoring.drawz=4"], "unknown key 'scoring.drawz'; choose from draws, antithetic"),
-        (["teacher=trained", "teacher.recipe.stepz=4"], "unknown key 'teacher.recipe.stepz'; choose from name"),
-        (["+experiment=nope"], "unknown key 'experiment'; choose from ipc, seeds"),
+        (["selectoin=rded"], "unknown key 'selectoin'; did you mean selection? choose from ipc, seeds"),
+        (["experimnt=rded"], "unknown key 'experimnt'; did you mean experiment? choose from ipc, seeds"),
+        (
+            ["selection=difusion"],
+            "no option 'difusion' in group 'selection'; did you mean diffusion? choose from all, ccs",
+        ),
+        (["student.foo=1"], "unknown key 'student.foo'; choose from name, architecture, learning_rate"),
+        (["scoring.drawz=4"], "unknown key 'scoring.drawz'; did you mean draws? choose from draws, antithetic"),
+        (["+scoring.drawz=4"], "unknown key 'scoring.drawz'; did you mean draws? choose from draws, antithetic"),
+        (
+            ["teacher=trained", "teacher.recipe.stepz=4"],
+            "unknown key 'teacher.recipe.stepz'; did you mean steps? choose from name",
+        ),
+        (["experiment=nope"], "no option 'nope' in group 'experiment'; choose from cifar100_rded"),
+        (["stages=scoring"], "stages=scoring: a list is needed, stages=[scoring]"),
+        (["stages=[scorng]"], "stages=[scorng]: no such stage; did you mean scoring? choose from index, teacher"),
+        (["stages=[relabel]"], "stages=[relabel]: this run has no such stage; choose relabel=logits or features"),
+        (["stages=[backbone]"], "stages=[backbone]: this run has no such stage; choose backbone/adapt=full"),
         (["scoring.draws=many"], "scoring.draws: Value 'many' of type 'str' could not be converted to Integer"),
         (["ipc=ten"], "ipc: Value 'ten' of type 'str' could not be converted to Integer"),
         (["ipc=${nothing}"], "ipc: Interpolation key 'nothing' not found"),
@@ -138,7 +152,7 @@ class TestFolders:
         return run_here(folder, *FOLDER, *arguments).assert_first_line(2)
 
     def test_a_prior_of_other_classes_does_not_keep_from_looking_at_the_images(self, tmp_path: Path) -> None:
-        looked = run_here(tmp_path, "dataset=imagefolder", f"dataset.root={tmp_path / 'data'}", "until=index")
+        looked = run_here(tmp_path, "dataset=imagefolder", f"dataset.root={tmp_path / 'data'}", "stages=[index]")
         assert looked.code == 0, looked.err
         assert "index: " in looked.out
 
@@ -282,7 +296,8 @@ def test_an_interruption_is_one_line_wherever_it_falls(
     ending: Callable[[], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pipeline, "run", lambda *_: ending())
-    assert "interrupted" in run_here(tmp_path).assert_one_line(130)
+    line = run_here(tmp_path, "seeds=[0, 1]").assert_one_line(130)
+    assert line.endswith("go on with: ddselect 'seeds=[0, 1]'")
 
 
 def test_a_bug_is_not_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -321,7 +336,9 @@ def test_an_interruption_while_modules_are_imported(
     assert ended.returncode == 130, ended.stderr
     assert ended.stdout == ""
     (line,) = ended.stderr.splitlines()
-    assert line.startswith("ddselect: interrupted; ")
+    assert line.startswith("ddselect: interrupted; finished stages and shards are kept, go on with: ")
+    typed = [sys.executable, *(str(ROOT / word) if word == "run.py" else word for word in command)]
+    assert shlex.split(line.partition("go on with: ")[2]) == typed
 
 
 # Stands in for the Python of a sweep's job: says and does what a job would.

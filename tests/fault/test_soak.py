@@ -17,7 +17,7 @@ def test_kills_at_random_moments_cost_a_shard_each_and_change_nothing(
 ) -> None:
     kills = int(pytestconfig.getoption("kills"))
     images = f"dataset.sizes.train={150 * (kills + 1)}"  # more than can be scored between the kills
-    settings = (*SMALL, "scoring.draws=8", "scoring.shard_size=10", "until=scoring", images)
+    settings = (*SMALL, "scoring.draws=8", "scoring.shard_size=10", "stages=[scoring]", images)
     moments, times = random.Random(kills), {}
     for _ in range(kills):
         run = Started(tmp_path / "killed", *settings)

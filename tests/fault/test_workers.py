@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fault.runs import SMALL, Started, run_here
+from tests.fault.runs import SMALL, Ended, Started, run_here
 from tests.helpers.wandb_file import WandbFile
 
 TWO = (*SMALL, "compare=[random_image]", "selection=random_crop", "hydra.run.dir=run")
@@ -82,11 +82,27 @@ def test_workers_end_with_the_run(number: signal.Signals, tmp_path: Path) -> Non
     run.wait_for("store/student/*/last.ckpt")
     pids = workers_of(run.pid)
     assert 1 <= len(pids) <= 2
-    run.end(number)
+    assert_gone(pids, run.end(number))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at /proc")
+def test_a_scheduler_that_stops_a_worker_stops_the_run(tmp_path: Path) -> None:
+    run = Started(tmp_path, *TWO, "trainer.students=2", "protocol.steps=100000", "protocol.evaluations=2000")
+    run.wait_for("store/student/*/last.ckpt")
+    while len(pids := workers_of(run.pid)) < 2:
+        time.sleep(0.05)
+    os.kill(pids[0], signal.SIGTERM)
+    ended = run.wait()
+    assert ended.assert_one_line(130).startswith("ddselect: interrupted; finished stages and shards are kept")
+    assert_gone(pids, ended)
+
+
+def assert_gone(pids: list[int], ended: Ended) -> None:
     patience = time.monotonic() + 30
     while any(is_running(pid) for pid in pids) and time.monotonic() < patience:
         time.sleep(0.1)
     left = [pid for pid in pids if is_running(pid)]
     for pid in left:
         os.kill(pid, signal.SIGKILL)
-    assert not left
+    assert not left, ended.err

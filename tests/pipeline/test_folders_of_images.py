@@ -137,7 +137,7 @@ def test_dit_on_imagenet_folders(tmp_path: Path) -> None:
 def test_a_run_can_end_with_its_prompts(tmp_path: Path) -> None:
     """What every class is compared with can be read before the scoring that takes long; no teacher is needed."""
     root = write_colours(tmp_path / "digits", ["3", "1"])
-    chosen = ["dataset=imagefolder", f"dataset.root={root}", "until=prompt", "selection=random_image"]
+    chosen = ["dataset=imagefolder", f"dataset.root={root}", "stages=[prompt]", "selection=random_image"]
     reached = run(experiment(tmp_path, chosen), tmp_path / "run")
     (folder,) = (tmp_path / "store" / "prompt").iterdir()
     assert reached == ("prompt", folder)

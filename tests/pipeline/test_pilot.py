@@ -1,4 +1,4 @@
-"""``until=pilot`` from the command line, on one rank and on two."""
+"""``stages=[pilot]`` from the command line, on one rank and on two."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 
 PILOT = (
     *SMALL,
-    "until=pilot",
+    "stages=[pilot]",
     "backbone.dtype=fp32",
     "pilot.classes=2",
     "pilot.images=10",

@@ -120,7 +120,7 @@ def test_other_names_are_other_prompts(tmp_path: Path) -> None:
         "backbone=sd15",
         f"backbone.path={prior}",
         "backbone.image_size=16",
-        "until=prompt",
+        "stages=[prompt]",
     ]
     names = tmp_path / "names.txt"
     names.write_text("".join(f"{wnid} bee {number}\n" for number, wnid in enumerate(class_list("imagenette"))))

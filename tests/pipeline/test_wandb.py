@@ -187,7 +187,7 @@ def test_a_run_that_fails_says_so(folder: Path, tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_run_that_ends_early_is_finished(folder: Path, tmp_path: Path) -> None:
-    run(tiny(folder / "store", "logger=wandb", "until=prompt"), tmp_path / "run")
+    run(tiny(folder / "store", "logger=wandb", "stages=[prompt]"), tmp_path / "run")
     found = WandbFile(tmp_path / "run")
     assert found.exit_code == 0
     assert [row["stage"] for row in found.table("stages")] == ["index", "prompt"]
@@ -195,7 +195,7 @@ def test_a_run_that_ends_early_is_finished(folder: Path, tmp_path: Path) -> None
 
 def test_other_ranks_have_no_run(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "1")
-    run(tiny(folder / "store", "logger=wandb", "until=prompt"), tmp_path / "run")
+    run(tiny(folder / "store", "logger=wandb", "stages=[prompt]"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

@@ -496,7 +496,7 @@ def test_images_that_are_not_kept_in_memory_change_nothing(
 
 # --- in a run ---------------------------------------------------------------------------------------------------------
 
-RUN = [*SMALL, "until=scoring", "backbone.dtype=fp32", "backbone/adapt=full", "backbone.adapt.precision=fp32"]
+RUN = [*SMALL, "stages=[scoring]", "backbone.dtype=fp32", "backbone/adapt=full", "backbone.adapt.precision=fp32"]
 RUN += ["backbone.adapt.warmup=0", "backbone.adapt.batch_size=6"]
 
 

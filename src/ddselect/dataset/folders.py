@@ -1,6 +1,7 @@
 """Datasets as they lie on disk: class folders of images, one image folder for each split."""
 
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -108,6 +109,10 @@ class Dataset:
         """Class names, in the order of the class folders."""
         return class_names(folders, self.names)
 
+    def counts(self) -> dict[str, int]:
+        """Images of each split as far as that can be told without opening or writing a file; empty if it cannot."""
+        return {}
+
 
 @dataclass
 class ImageFolder(Dataset):
@@ -168,6 +173,9 @@ class ImageFolder(Dataset):
                     raise UserError(f"dataset {self.name}: class '{name}' has no {split} images in {root}")
                 files += [SourceFile(path, split, name) for path in paths]
         return files
+
+    def counts(self) -> dict[str, int]:
+        return dict(Counter(file.split for file in self.files(self.provide(Path()))))
 
     def signature(self) -> str:
         root = self.provide(Path())
@@ -257,6 +265,9 @@ class ClutteredDigits(Dataset):
         from ddselect.dataset.scenes import CLASS_NAMES
 
         return list(CLASS_NAMES)
+
+    def counts(self) -> dict[str, int]:
+        return dict(self.sizes)
 
     def files(self, root: Path) -> list[SourceFile]:
         files = []

@@ -26,9 +26,10 @@ class Texts:
 
 @dataclass
 class Prompt:
-    """A prompt mode."""
+    """A prompt mode, which compares so many ``conditions``."""
 
     mode: ClassVar[str] = ""
+    conditions: ClassVar[int] = 2
 
     def texts(self, class_names: list[str], class_folders: list[str]) -> Texts:
         """The texts of the dataset's classes.
@@ -58,6 +59,7 @@ class NoPrompt(Prompt):
     """No condition: a patch's own unconditional loss against its image's mean loss."""
 
     mode: ClassVar[str] = "none"
+    conditions: ClassVar[int] = 1
 
     def texts(self, class_names: list[str], class_folders: list[str]) -> Texts:
         return Texts([[""] for _ in class_names], None)

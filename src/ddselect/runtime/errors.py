@@ -1,6 +1,8 @@
 """What the user sees when something is wrong: one line, what, where and what to do."""
 
 import errno
+from collections.abc import Sequence
+from difflib import get_close_matches
 
 
 class UserError(Exception):
@@ -34,3 +36,9 @@ def is_interruption(error: BaseException) -> bool:
 def disk_full(error: OSError) -> bool:
     """Whether the operating system refused a write for want of space or quota."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def choose(name: str, known: Sequence[str]) -> str:
+    """What to do about a name that is not among the known ones: the one that may be meant, and all of them."""
+    meant = get_close_matches(name, known, 1)
+    return f"{f'did you mean {meant[0]}? ' if meant else ''}choose from {', '.join(known)}"

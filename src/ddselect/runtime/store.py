@@ -154,40 +154,25 @@ class Listener:
         """A stage is finished, now or before; told again whenever it is asked for again."""
 
 
-class ReachedError(Exception):
-    """The last stage that was to run is finished: ``done``."""
-
-    def __init__(self, done: Done) -> None:
-        super().__init__(done.name)
-        self.done = done
-
-
 class Store:
     """A folder ``<root>/<stage>/<fingerprint>/`` for each stage; ``manifest.json``, written last, marks it finished."""
 
-    def __init__(self, root: Path, until: str = "", run_name: str = "", listener: Listener | None = None) -> None:
+    def __init__(self, root: Path, run_name: str = "", listener: Listener | None = None) -> None:
         """A store in a folder.
 
         Args:
             root: The folder.
-            until: Name of the last stage that it runs; empty for all.
             run_name: What the ranks and workers of this run have in common (:func:`ddselect.runtime.ranks.run_name`).
             listener: Is told of each stage that starts and that is finished.
         """
-        self.root, self.until, self.run_name, self.listener = root, until, run_name, listener or Listener()
+        self.root, self.run_name, self.listener = root, run_name, listener or Listener()
         self._opened = time.time()
 
     def run(self, stage: Stage) -> Done:
-        """Runs a stage, or skips it if it is finished.
-
-        Raises:
-            ReachedError: It was the last one to run.
-        """
+        """Runs a stage, or skips it if it is finished."""
         self.listener.started(stage)
         done = self._run(stage)
         self.listener.finished(stage, done)
-        if stage.name == self.until:
-            raise ReachedError(done)
         return done
 
     def _run(self, stage: Stage) -> Done:
@@ -241,6 +226,11 @@ class Store:
         manifest = _read_manifest(folder)
         is_ours = manifest.get("run", self.run_name) == self.run_name and manifest["finished"] >= self._opened
         return Done(stage.name, stage.fingerprint(), folder, manifest, reused=not is_ours)
+
+    def finished(self) -> list[Done]:
+        """All finished stages that lie in it, of whatever run."""
+        folders = [path.parent for path in sorted(self.root.glob(f"*/*/{MANIFEST}"))]
+        return [Done(f.parent.name, f.name, f, _read_manifest(f), reused=True) for f in folders]
 
     def _folder(self, stage: Stage) -> Path:
         return self.root / stage.name / stage.fingerprint()

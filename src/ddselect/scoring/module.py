@@ -184,4 +184,4 @@ def score_images(
 
 def evaluations(conditions: Conditions, settings: Scoring) -> int:
     """Network evaluations that one image costs."""
-    return settings.draws * (1 if conditions.reference is None else 2)
+    return settings.evaluations(1 if conditions.reference is None else 2)

@@ -69,6 +69,10 @@ class Scoring:
             if getattr(self, name) < least:
                 raise UserError(f"scoring.{name}={getattr(self, name)}: at least {least} is needed")
 
+    def evaluations(self, conditions: int) -> int:
+        """Network evaluations that one image costs under so many conditions, 1 or 2."""
+        return self.draws * conditions
+
     def make_draws(self) -> Draws:
         """The draws that these settings describe."""
         low, high = self.band

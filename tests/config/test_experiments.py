@@ -1,0 +1,94 @@
+"""Published settings: each composes with the figures that were published; the command line has the last word."""
+
+from functools import cache
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from ddselect.config import Experiment, build_experiment, conf_dir, options
+from ddselect.protocol.recipe import Protocol
+
+RDED = {
+    "epochs": 300, "optimizer": "adamw", "learning_rate": 1e-3, "weight_decay": 0.01, "loss": "kl", "temperature": 20,
+    "mixing": "cutmix", "alpha": 1, "zeta": 2, "shuffle": True, "labels": "soft",
+}  # fmt: skip
+FKD = {**RDED, "zeta": 1, "shuffle": False, "area": [0.08, 1.0]}
+RD3 = {**RDED, "epochs": 400, "optimizer": "adam", "weight_decay": 0, "zeta": 1}
+HARD = {
+    "epochs": 2000, "optimizer": "sgd", "learning_rate": 0.01, "momentum": 0.9, "weight_decay": 5e-4, "labels": "hard",
+    "schedule": "steps", "gamma": 0.2, "mixing": "cutmix", "area": [0.5, 1.0], "jitter": 0.4, "lighting": 0.1,
+}  # fmt: skip
+# experiment: classes, batch size at IPC 10, protocol of its student at IPC 10
+PUBLISHED: dict[str, tuple[int, int, dict[str, object]]] = {
+    "imagenet1k_rded": (1000, 100, RDED),
+    "imagenet1k_fkd": (1000, 1024, FKD),
+    "imagenet1k_rd3": (1000, 50, RD3),
+    "imagenette_hard": (10, 64, HARD),
+    "imagewoof_hard": (10, 64, HARD),
+    "imageidc_hard": (10, 64, HARD),
+    "cifar10_rded": (10, 50, RDED),
+    "cifar100_rded": (100, 100, RDED),
+    "tinyimagenet_rded": (200, 100, RDED),
+}
+
+
+@cache
+def experiment(name: str, *overrides: str) -> Experiment:
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return build_experiment(compose("config", [f"experiment={name}", *overrides]))
+
+
+def settled(e: Experiment, classes: int) -> Protocol:
+    return e.protocol.settled(e.student.architecture, e.student.learning_rate, e.ipc, classes)
+
+
+def test_all_are_checked_here() -> None:
+    assert options("experiment") == sorted(PUBLISHED)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_training_is_as_published(name: str) -> None:
+    classes, batch, figures = PUBLISHED[name]
+    e = experiment(name)
+    assert e.ipc == 10
+    assert len(e.seeds) == 3
+    assert [arm.selection.name for arm in e.arms] == ["diffusion"]
+    protocol = settled(e, classes)
+    assert {key: getattr(protocol, key) for key in figures} == figures
+    assert protocol.batch(10, classes, images=10 * classes) == min(batch, 10 * classes)
+
+
+@pytest.mark.parametrize("name", ["imagenet1k_rded", "imagenet1k_fkd", "imagenet1k_rd3"])
+def test_imagenet(name: str) -> None:
+    e = experiment(name, "student=resnet101", "ipc=50")
+    assert (e.ipc, e.student.name, e.dataset.name, e.dataset.image_size) == (50, "resnet101", "imagenet1k", 224)
+    assert (e.teacher.name, e.backbone.name, e.scoring.draws) == ("resnet18", "dit_xl_2_256", 8)
+    assert e.relabel.keep == ("logits" if name == "imagenet1k_fkd" else "nothing")
+    assert e.arms[0].composition.factor == 2
+    assert e.trainer.accelerator == "gpu"
+
+
+def test_batches_of_rded_grow_with_the_ipc() -> None:
+    protocol = experiment("imagenet1k_rded").protocol
+    assert [protocol.batch(ipc, 1000, 1000 * ipc) for ipc in (1, 10, 50)] == [20, 100, 200]
+
+
+@pytest.mark.parametrize("dataset", ["imagenette", "imagewoof", "imageidc"])
+def test_class_labels(dataset: str) -> None:
+    e = experiment(f"{dataset}_hard")
+    assert (e.dataset.name, e.dataset.image_size, e.backbone.name) == (dataset, 224, "dit_xl_2_256")
+    assert e.student.name == "resnetap10"
+
+
+def test_class_labels_of_more_images_and_another_student() -> None:
+    e = experiment("imagenette_hard", "ipc=50", "student=convnet6")
+    assert (settled(e, 10).epochs, e.student.name) == (1500, "convnet6")
+
+
+def test_small_images() -> None:
+    for name in ("cifar10", "cifar100"):
+        e = experiment(f"{name}_rded")
+        assert (e.dataset.name, e.arms[0].composition.factor, e.arms[0].composition.whole) == (name, 1, 1)
+        assert (e.backbone.adapt.mode, e.teacher.name, e.student.name) == ("scratch", "trained", "resnet18")
+    e = experiment("tinyimagenet_rded")
+    assert (e.dataset.image_size, e.backbone.name, e.teacher.name) == (64, "sd15", "trained")
