@@ -116,7 +116,9 @@ def draw(frozen: dict[int, list[dict[str, Any]]], protocol: str, path: Path) -> 
                 label.set_fontweight("bold")
         for side in ("top", "right", "left"):
             panel.spines[side].set_visible(False)
-    figure.suptitle(f"protocol {protocol}: mean, spread and every seed; dashed: all {3000} training scenes", fontsize=11)
+    figure.suptitle(
+        f"protocol {protocol}: mean, spread and every seed; dashed: all {3000} training scenes", fontsize=11
+    )
     figure.tight_layout()
     figure.savefig(path, dpi=110)
 

@@ -75,7 +75,7 @@ _RULES: dict[str, Rule] = {
     "latents": lambda c, f: (_prior(c), f["images"], f["images"]),
     "pilot": lambda c, f: ([_prior(c), _without(c["pilot"], "classes", "images", "seed")], f["images"], f["images"]),
     "scoring": _scoring,
-    "boxes": lambda c, f: (c["view"], f["images"], f["images"]),
+    "boxes": lambda _, f: ([], f["images"], f["images"]),
     "losses": lambda c, f: ([c["padded"], c["view"]], f["images"] * (c["crops"] + 1), f["images"]),
     "features": _features,
     "real": _features,

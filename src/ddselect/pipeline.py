@@ -177,7 +177,9 @@ class Pipeline:
                     branch = branch.with_stage(ground.scored[name]) if name in ground.scored else branch
             branch = branch.with_stage(losses := (yield stages.losses(branch)))
             if method.needs_features:
-                embedding = stages.features(branch.pool, branch.stages["teacher"], losses, ground.scored, together=False)
+                embedding = stages.features(
+                    branch.pool, branch.stages["teacher"], losses, ground.scored, together=False
+                )
                 branch = branch.with_stage((yield embedding))
         branch = branch.with_stage((yield stages.selection(branch)))
         if "composition" in self.wanted:
