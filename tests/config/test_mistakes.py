@@ -203,10 +203,10 @@ def test_value_out_of_range(configs: dict[str, DictConfig], override: str, key: 
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_unknown_key(configs: dict[str, DictConfig], group: str) -> None:
-    message = one_line(changed(configs["trainer=cpu"], f"{group}.nonsense", 1), "nonsense", group)
+    message = one_line(changed(configs["trainer=cpu"], f"{group}.xyzzy", 1), "xyzzy", group)
     keys = [key for key in configs["trainer=cpu"][group] if key != "_target_"]
     rest = "choose from " if keys else f"there is nothing below {group}, write {group}=..."
-    assert message.startswith(f"unknown key '{group}.nonsense'; {rest}")
+    assert message.startswith(f"unknown key '{group}.xyzzy'; {rest}")
 
 
 def test_unknown_key_in_a_nested_schema(configs: dict[str, DictConfig]) -> None:
