@@ -61,6 +61,14 @@ def test_images_count_alike_however_many_a_class_has(tmp_path: Path) -> None:
     said = torch.eye(3)[torch.zeros(11, dtype=torch.int64)]
     result = measure(Lookup(said), accuracy.TestSet(index, 8, 1.0), Evaluation(batch_size=4), CPU)
     assert result.top1 == pytest.approx(800 / 11)
+    assert result.per_class == (100, 0, 0)
+
+
+def test_accuracy_of_each_class(tmp_path: Path) -> None:
+    index = numbered_images(tmp_path, [0, 1, 2, 1, 1])  # in the index's order 0, 1, 1, 1, 2
+    said = torch.eye(3)[[0, 0, 1, 1, 1]]  # by the number that an image shows
+    tests = accuracy.TestSet(index.take(np.arange(4)), 8, 1.0)
+    assert measure(Lookup(said), tests, Evaluation(), CPU).per_class == (100, pytest.approx(200 / 3), None)
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 5, 8])
@@ -79,8 +87,9 @@ def test_the_hits_of_all_ranks_are_those_of_one(tmp_path: Path, ranks: int, coun
         warnings.simplefilter("error")
         found = [hits(rank, ranks) for rank in range(ranks)]
     place = (logits > logits[torch.arange(7), labels][:, None]).sum(1)[:count]
-    assert sum(found).tolist() == [(place == 0).sum(), (place < 5).sum()]  # type: ignore[union-attr]
-    assert all(found[rank].tolist() == [0, 0] for rank in range(count, ranks))
+    whole = torch.stack([place == 0, place < 5], 1).long()  # of classes with one image each
+    assert torch.stack(found).sum(0)[:count].equal(whole)
+    assert not any(found[rank].any() for rank in range(count, ranks))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, distributed
 from torch.utils.data import DataLoader, Dataset, Subset
@@ -48,11 +49,13 @@ class Accuracy:
         top1: Top-1 accuracy, 0 to 100.
         top5: Top-5 accuracy (top-K for K < 5 classes), 0 to 100.
         images: Number of test images.
+        per_class: Top-1 accuracy of each class, 0 to 100, in class order; None for a class without test images.
     """
 
     top1: float
     top5: float
     images: int
+    per_class: tuple[float | None, ...] = ()
 
 
 class TestSet(Dataset[tuple[Tensor, int]]):
@@ -99,25 +102,26 @@ def measure(
     hits = count_hits(model, test_set, range(rank, len(test_set), ranks), settings, device)
     if together:
         distributed.all_reduce(hits)
-    top1, top5 = (100 * number / len(test_set) for number in hits.tolist())
-    return Accuracy(top1, top5, len(test_set))
+    top1, top5 = (100 * number / len(test_set) for number in hits.sum(0).tolist())
+    images = np.bincount(test_set.labels, minlength=len(hits)).tolist()
+    right = hits[:, 0].tolist()
+    per_class = tuple(100 * hit / count if count else None for hit, count in zip(right, images, strict=True))
+    return Accuracy(top1, top5, len(test_set), per_class)
 
 
 @torch.inference_mode()
 def count_hits(model: Classifier, test_set: TestSet, rows: range, settings: Evaluation, device: torch.device) -> Tensor:
-    """(2,) int64: how many of some test images are right in the first place, and in the first five (see Accuracy)."""
-    from torchmetrics.classification import MulticlassAccuracy
+    """(K, 2) int64: how many of some test images of each class are right in the first place, and in the first five.
 
+    Of fewer than five classes all places count; see :class:`Accuracy`.
+    """
     model.to(device).eval()
     classes = len(test_set.index.class_names)
-    metrics = [
-        MulticlassAccuracy(classes, top_k=min(k, classes), average="micro", sync_on_compute=False).to(device)
-        for k in (1, 5)
-    ]
+    hits = torch.zeros(classes, 2, dtype=torch.int64, device=device)
     loader = DataLoader(Subset(test_set, rows), settings.batch_size, num_workers=settings.workers)
     for images, labels in loader:
+        labels = labels.to(device)
         logits = model(images.to(device).float() / 255).float()
-        for metric in metrics:
-            metric.update(logits, labels.to(device))
-    # the metric divides in float32: rounding gives the exact number back
-    return torch.tensor([round(float(m.compute()) * len(rows)) if rows else 0 for m in metrics], device=device)
+        in_five = (logits.topk(min(5, classes)).indices == labels[:, None]).any(1)
+        hits.index_add_(0, labels, torch.stack([logits.argmax(1) == labels, in_five], 1).long())
+    return hits
