@@ -44,7 +44,9 @@ def caveats(trained: Sequence[Branch], results: dict[str, Any]) -> list[Caveat]:
         if changes:
             found.append(Caveat("protocol", f"Not the protocol {name} as it stands", changes))
     if results["environment"]["modified"]:
-        found.append(Caveat("code", "The code had changes that are not committed, so the commit below is not all of it"))
+        found.append(
+            Caveat("code", "The code had changes that are not committed, so the commit below is not all of it")
+        )
     return found
 
 

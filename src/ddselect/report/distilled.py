@@ -43,9 +43,10 @@ class Sheet:
 
     Attributes:
         selection: Its name.
-        picture: Data URI of all images shown, in lines of ``columns``.
+        picture: Data URI of all images shown.
+        width: Its width in pixels.
+        height: Its height in pixels.
         columns: Images in a line.
-        lines: Number of lines.
         shown: Images shown.
         of: Images that there are.
         made_of: What they consist of, in words.
@@ -54,8 +55,9 @@ class Sheet:
 
     selection: str
     picture: str
+    width: int
+    height: int
     columns: int
-    lines: int
     shown: int
     of: int
     made_of: str
@@ -73,6 +75,7 @@ class DistilledSet:
     def __init__(self, branch: Branch) -> None:
         """The composition of a selection and seed."""
         self.selection, self.seed = branch.arm.selection.name, branch.seed
+        self.factor = branch.arm.composition.factor
         self.root = branch.stages["composition"].folder / DISTILLED
         self.entries: dict[int, list[dict[str, Any]]] = defaultdict(list)  # by class
         for line in (self.root / METADATA).read_text().splitlines():
@@ -83,12 +86,13 @@ class DistilledSet:
         """The images of a class."""
         everything = self.entries[label]
         entries = everything[: detail.images]
-        pictures = [thumbnail(self.picture(entry), detail.side) for entry in entries]
+        picture = sheet([thumbnail(self.picture(entry), detail.side) for entry in entries])
         return Sheet(
             selection=self.selection,
-            picture=inline(sheet(pictures), detail),
+            picture=inline(picture, detail),
+            width=picture.width,
+            height=picture.height,
             columns=min(COLUMNS, len(entries)),
-            lines=-(-len(entries) // COLUMNS),
             shown=len(entries),
             of=len(everything),
             made_of=_made_of([patch for entry in everything for patch in entry["patches"]]),

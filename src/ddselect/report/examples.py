@@ -126,7 +126,9 @@ class Examples:
         members = np.flatnonzero(self._table["label"].to_numpy() == label)
         scores = self._table["image_score"].to_numpy()[members]
         order = members[np.argsort(scores, kind="stable")]
-        found = {"median score": order[(len(order) - 1) // 2], "lowest score": order[0]} if len(order) else {}
+        found = (
+            {"median of the class": order[(len(order) - 1) // 2], "lowest of the class": order[0]} if len(order) else {}
+        )
         rows = [(why, self._table.slice(int(row), 1).to_pylist()[0]) for why, row in found.items()]
         return [_Pick(row["id"], why, f"score {row['image_score']:.2g}", row["boxes"][:4]) for why, row in rows]
 
@@ -161,7 +163,7 @@ class Examples:
         image = self.chosen.picture(pick.entry)
         if pick.patch["kind"] == "crop":
             row, column = pick.patch["cell"]
-            side = image.width // max(1, round(len(pick.entry["patches"]) ** 0.5))
+            side = image.width // self.chosen.factor
             image = image.crop((column * side, row * side, (column + 1) * side, (row + 1) * side))
         return inline(thumbnail(image, detail.side), detail)
 

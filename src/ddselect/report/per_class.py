@@ -20,7 +20,9 @@ def per_class(trained: Sequence[Branch]) -> dict[str, list[float | None]]:
     for branch in trained:
         found[branch.arm.selection.name].append(branch.training.facts.get("top1_per_class") or [])
     return {
-        name: [None if None in values else mean(v for v in values if v is not None) for values in zip(*seeds, strict=True)]
+        name: [
+            None if None in values else mean(v for v in values if v is not None) for values in zip(*seeds, strict=True)
+        ]
         for name, seeds in found.items()
         if all(seeds)
     }

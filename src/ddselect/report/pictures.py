@@ -68,12 +68,18 @@ def uri(image: Image.Image, lossless: bool, quality: int = 75) -> str:
 
 
 def sheet(images: Sequence[Image.Image]) -> Image.Image:
-    """Images (at least one, all as large as the first) in lines of ``COLUMNS``, in order."""
+    """Images (at least one, all as large as the first) in lines of ``COLUMNS``, in order, with clear gaps between."""
     side, columns = images[0].width, min(COLUMNS, len(images))
-    canvas = Image.new("RGB", (columns * side, -(-len(images) // columns) * side), "white")
+    step = side + gap(side)
+    canvas = Image.new("RGBA", (columns * step - gap(side), -(-len(images) // columns) * step - gap(side)))
     for number, image in enumerate(images):
-        canvas.paste(image, (number % columns * side, number // columns * side))
+        canvas.paste(image, (number % columns * step, number // columns * step))
     return canvas
+
+
+def gap(side: int) -> int:
+    """Pixels between images of a sheet."""
+    return max(1, side // 16)
 
 
 def from_pixels(pixels: np.ndarray) -> Image.Image:

@@ -22,5 +22,5 @@ class Report:
     def __post_init__(self) -> None:
         if self.images_per_class < 1 or self.maps_per_class < 0:
             raise UserError("report: images_per_class must be at least 1, maps_per_class 0 or more")
-        if self.megabytes < 1:
-            raise UserError(f"report.megabytes={self.megabytes}: at least 1 is needed")
+        if self.megabytes < 0.25:
+            raise UserError(f"report.megabytes={self.megabytes}: at least 0.25 is needed")
