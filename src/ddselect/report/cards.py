@@ -11,7 +11,8 @@ from ddselect.report.settings import Report
 
 _SAMPLE = 20  # classes that are tried first
 _MARGIN = 1.08  # the others may be larger
-_FRAME = 900  # bytes of a card around what it shows
+_REST = 150_000  # bytes of the page without its cards
+_FRAME = 350  # bytes of a card around what it shows
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Card:
     def bytes(self) -> int:
         """About how much it takes on the page."""
         shown: list[Sheet | Example] = [*self.sheets, *self.examples]
-        return _FRAME + len(self.prompt or "") + 80 * len(self.accuracies) + sum(part.bytes for part in shown)
+        return _FRAME + len(self.prompt or "") + 200 * len(self.accuracies) + sum(part.bytes for part in shown)
 
 
 @dataclass(frozen=True)
@@ -101,13 +102,8 @@ def build_cards(material: Material, settings: Report) -> Cards:
     choices = details(settings.images_per_class, settings.maps_per_class)
     for detail in choices:
         cards = [material.card(label, detail) for label in sample]
-        if sum(card.bytes for card in cards) * count / len(cards) * _MARGIN < settings.megabytes * 1e6 - _rest(count):
+        if sum(card.bytes for card in cards) * count / len(cards) * _MARGIN < settings.megabytes * 1e6 - _REST:
             break
     if count > len(cards):
         cards = [material.card(label, detail) for label in range(count)]
     return Cards(cards, detail, detail == choices[0])
-
-
-def _rest(classes: int) -> int:
-    """Bytes that the rest of the page takes."""
-    return 150_000 + 20 * classes

@@ -8,7 +8,8 @@
   const count = document.getElementById("count");
   const more = document.getElementById("more");
   const number = (card, key) => (card.dataset[key] === undefined ? NaN : Number(card.dataset[key]));
-  const text = (a, b) => a.dataset.name.localeCompare(b.dataset.name, undefined, { numeric: true });
+  const names = new Map(cards.map((card) => [card, card.querySelector("h3").textContent.toLowerCase()]));
+  const text = (a, b) => names.get(a).localeCompare(names.get(b), undefined, { numeric: true });
   const rising = (key) => (a, b) => (number(a, key) - number(b, key)) || number(a, "label") - number(b, "label");
   const ORDERS = {
     class: rising("label"),
@@ -30,7 +31,7 @@
   const show = () => {
     const words = form.search.value.trim().toLowerCase();
     const subset = inSubset(form.subset?.value ?? "all");
-    const found = cards.filter((card) => subset.has(card) && card.dataset.words.includes(words));
+    const found = cards.filter((card) => subset.has(card) && names.get(card).includes(words));
     found.sort(ORDERS[form.order.value]);
     const shown = new Set(found.slice(0, limit));
     for (const card of cards) card.hidden = !shown.has(card);

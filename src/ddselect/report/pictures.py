@@ -41,9 +41,10 @@ def details(images: int, examples: int) -> list[Detail]:
         Detail(80, 65, images, min(examples, 2)),
         Detail(56, 60, images, min(examples, 1), origins=False),
         Detail(40, 55, min(images, 10), min(examples, 1), origins=False),
-        Detail(40, 50, min(images, 10), min(examples, 1), rivals=False, origins=False),
-        Detail(28, 45, min(images, 10), min(examples, 1), rivals=False, origins=False),
-        Detail(20, 35, min(images, 10), min(examples, 1), rivals=False, origins=False),
+        Detail(28, 45, min(images, 10), min(examples, 1), origins=False),
+        Detail(32, 50, min(images, 10), min(examples, 1), rivals=False, origins=False),
+        Detail(24, 40, min(images, 10), min(examples, 1), rivals=False, origins=False),
+        Detail(16, 35, min(images, 10), min(examples, 1), rivals=False, origins=False),
     ]
 
 
@@ -63,7 +64,7 @@ def inline(image: Image.Image, detail: Detail) -> str:
 def uri(image: Image.Image, lossless: bool, quality: int = 75) -> str:
     """A data URI in WebP, which is the smallest of those that every browser shows."""
     buffer = BytesIO()
-    image.save(buffer, "WEBP", lossless=lossless, quality=quality, method=4)
+    image.save(buffer, "WEBP", lossless=lossless, quality=quality, method=6)
     return f"data:image/webp;base64,{b64encode(buffer.getvalue()).decode()}"
 
 
