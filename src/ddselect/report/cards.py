@@ -10,9 +10,9 @@ from ddselect.report.pictures import Detail, details
 from ddselect.report.settings import Report
 
 _SAMPLE = 20  # classes that are tried first
-_MARGIN = 1.08  # the others may be larger
+_MARGIN = 1.04  # the others may be larger
 _REST = 150_000  # bytes of the page without its cards
-_FRAME = 350  # bytes of a card around what it shows
+_FRAME = 300  # bytes of a card around what it shows
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Card:
     def bytes(self) -> int:
         """About how much it takes on the page."""
         shown: list[Sheet | Example] = [*self.sheets, *self.examples]
-        return _FRAME + len(self.prompt or "") + 200 * len(self.accuracies) + sum(part.bytes for part in shown)
+        return _FRAME + len(self.prompt or "") + 150 * len(self.accuracies) + sum(part.bytes for part in shown)
 
 
 @dataclass(frozen=True)

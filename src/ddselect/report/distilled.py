@@ -66,7 +66,7 @@ class Sheet:
     @property
     def bytes(self) -> int:
         """About how much it takes on the page."""
-        return len(self.picture) + 350 + sum(len(origin.source) + 150 for origin in self.origins)
+        return len(self.picture) + 270 + sum(len(origin.source) + 150 for origin in self.origins)
 
 
 class DistilledSet:

@@ -51,7 +51,7 @@ class Example:
     @property
     def bytes(self) -> int:
         """About how much it takes on the page."""
-        return len(self.image) + len(self.heat or "") + len(self.patch or "") + len(self.path) + 700
+        return len(self.image) + len(self.heat or "") + len(self.patch or "") + len(self.path) + 600
 
 
 @dataclass(frozen=True)
