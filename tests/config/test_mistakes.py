@@ -116,6 +116,7 @@ VALUES: list[tuple[str, str, object, list[object]]] = [
     ("evaluation=default", "workers", "two", [-1]),
     ("report=default", "images_per_class", "all", [0]),
     ("report=default", "maps_per_class", "all", [-1]),
+    ("report=default", "megabytes", "small", [0.1]),
     ("trainer=cpu", "accelerator", [1], ["tpu"]),
     ("trainer=cpu", "devices", "all", [0]),
     ("trainer=cpu", "nodes", "all", [0]),

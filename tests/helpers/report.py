@@ -1,6 +1,7 @@
 """A finished run made up by hand, and a reader of the page that reports it."""
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
@@ -60,7 +61,7 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         inside = [c for element in self.open for c in element.attributes.get("class", "").split()]
         self.elements.append(Element(tag, {name: value or "" for name, value in attrs}, inside))
-        if tag not in ("meta", "img", "br", "wbr"):
+        if tag not in ("meta", "img", "br", "wbr", "input"):
             self.open.append(self.elements[-1])
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -97,16 +98,19 @@ def done(name: str, folder: Path, fingerprint: str, seconds: float = 1.0, reused
     return Done(name, fingerprint, folder, {**took, "facts": {}}, reused)
 
 
-def write_distilled(folder: Path, per_class: int) -> None:
+def write_distilled(folder: Path, per_class: int, index: Index) -> None:
+    """For each class images of one colour each: of every second a crop in its right half, the others whole images."""
     lines = []
-    for label in range(len(NAMES)):
+    for label, name in enumerate(index.class_names):
+        sources = [source for source, its in zip(index.ids, index.labels, strict=True) if its == label]
+        (folder / "distilled" / str(label)).mkdir(parents=True, exist_ok=True)
         for slot in range(per_class):
             file = f"{label}/{slot:05d}.png"
-            (folder / "distilled" / str(label)).mkdir(parents=True, exist_ok=True)
-            Image.new("RGB", (16, 16), (80 * label, 60 * slot, 0)).save(folder / "distilled" / file)
-            patch = {"source": f"train/{label}-{slot}.png", "box": [1, 2, 9, 10], "cell": [0, 1], "kind": "crop"}
-            patches = [{**patch, "score": 0.125, "cluster": 3, "rank": slot}]
-            lines.append(json.dumps({"file_name": file, "label": label, "class": NAMES[label], "patches": patches}))
+            Image.new("RGB", (16, 16), (80 * label % 256, 60 * slot % 256, 0)).save(folder / "distilled" / file)
+            kind, cell = ("image", [0, 0]) if slot % 2 else ("crop", [0, 1])
+            patch = {"source": sources[slot % len(sources)], "box": [1, 2, 9, 10], "cell": cell, "kind": kind}
+            patches = [{**patch, "score": 0.125, "cluster": 3, "rank": slot // 2}]
+            lines.append(json.dumps({"file_name": file, "label": label, "class": name, "patches": patches}))
     (folder / "distilled" / "metadata.jsonl").write_text("\n".join(lines) + "\n")
 
 
@@ -117,6 +121,7 @@ class Run:
     root: Path
     index: Index
     seeds: tuple[int, ...] = (0, 1)
+    per_class: dict[str, list[float | None]] = field(default_factory=dict)  # top-1 of the students by selection
 
     def trained(self) -> list[Branch]:
         shared = done("index", self.root / "index", "1dex", seconds=5, reused=True)
@@ -126,8 +131,9 @@ class Run:
         key = f"{name}-{seed}"
         composition = done("composition", self.root / "composition" / key, f"c-{key}")
         if name != "all":  # the page must not look for the images of the full data
-            write_distilled(composition.folder, IPC)
+            write_distilled(composition.folder, IPC, self.index)
         student = done("student", self.root / "student" / key, f"s-{key}", seconds=70)
+        student.manifest["facts"]["top1_per_class"] = self.per_class.get(name, [])
         tests = [{"step": step, "loss": 0.5 / step, "top1": TOP1[name][seed] * step / 20} for step in (10.0, 20.0)]
         (student.folder / "metrics.jsonl").write_text("".join(json.dumps(test) + "\n" for test in tests))
         return Branch(
@@ -154,7 +160,7 @@ class Run:
                 "test_images": 400,
                 "quality": QUALITY if arm.selection.limit else None,
                 "localisation": None,
-                "training_images": IPC * len(NAMES) if arm.selection.limit else len(self.index),
+                "training_images": IPC * len(self.index.class_names) if arm.selection.limit else len(self.index),
             }
             for name, arm in ARMS.items()
             for seed in self.seeds
@@ -178,9 +184,15 @@ class Run:
             },
         }
 
-    def page(self, scores: Done | None = None, settings: Report | None = None, **results: Any) -> Page:
+    def page(
+        self,
+        scores: Done | None = None,
+        settings: Report | None = None,
+        prompts: Sequence[Mapping[str, str]] = (),
+        **results: Any,
+    ) -> Page:
         path = self.root / "report.html"
-        write_report(settings or Report(), self.results(**results), self.trained(), self.index, scores, path)
+        write_report(settings or Report(), self.results(**results), self.trained(), self.index, scores, path, prompts)
         return Page(path.read_text())
 
 
@@ -203,3 +215,12 @@ def write_scores(run: Run, truth: bool = True) -> Done:
         sides = {c: [v] * len(rows) for c, v in {"x0": 4, "y0": 4, "x1": 12, "y1": 20}.items()}
         write_table(run.index.root / BOXES, pa.table({"path": run.index.ids, **sides}))
     return scores
+
+
+def with_classes(run: Run, count: int) -> Run:
+    """The run with many classes of one image each, some of them the same."""
+    rows = np.arange(count) % len(run.index)
+    table = run.index.take(rows).table
+    table = table.set_column(table.schema.get_field_index("label"), "label", pa.array(np.arange(count), pa.int32()))
+    names = [f"class {i}" for i in range(count)]
+    return Run(run.root, Index(run.index.root, names, names, table), seeds=(0,))

@@ -10,16 +10,18 @@ from markupsafe import Markup
 from ddselect.dataset.index import Index
 from ddselect.evaluation.branch import Branch
 from ddselect.evaluation.dd_ranking import SCORES
+from ddselect.report.cards import Material, build_cards
+from ddselect.report.caveats import caveats
 from ddselect.report.comparison import across_trainings, compare
+from ddselect.report.distilled import distilled_sets
+from ddselect.report.examples import Examples
 from ddselect.report.figures import draw_curves, read_curves
-from ddselect.report.gallery import galleries
-from ddselect.report.images import image_trouble
-from ddselect.report.maps import build_maps
 from ddselect.report.page import render_page
-from ddselect.report.pictures import SHARP, shown_classes
+from ddselect.report.per_class import extremes, per_class
+from ddselect.report.pictures import SHARP
 from ddselect.report.quality import quality_lines
 from ddselect.report.settings import Report
-from ddselect.report.stages import environment_lines, stage_lines, stage_sums
+from ddselect.report.stages import command_line, environment_lines, stage_lines, stage_sums
 from ddselect.runtime.files import write_text
 from ddselect.runtime.store import Done
 
@@ -37,7 +39,7 @@ def write_report(
     """Writes the page.
 
     Args:
-        settings: How many pictures it shows.
+        settings: How many pictures it shows, and how large it may be.
         results: Content of ``results.json``.
         trained: The students with their stages.
         index: The training images.
@@ -51,39 +53,43 @@ def write_report(
     compared = compare(entries, len(index.class_names))
     way = (entries[0]["protocol"], entries[0]["student"])
     chosen = [branch for branch in trained if (branch.protocol.name, branch.student.name) == way]
-    curves = read_curves(chosen, {line.row.selection: line.look for line in compared.lines})
-    lines, planes = stage_lines(trained), maps or scores
+    looks = {line.row.selection: line.look for line in compared.lines}
+    curves = read_curves(chosen, looks)
+    lines = stage_lines(trained)
+    sets, accuracies = distilled_sets(chosen), per_class(chosen)
+    first = sets[0] if sets and sets[0].selection == entries[0]["selection"] else None
+    folders = (scores.folder, (maps or scores).folder) if scores else None
+    examples = Examples(index, folders, first, view, settings.maps_per_class)
     page = render_page(
         "report.html.jinja",
         "report",
         first=entries[0],
         ipc=config["ipc"],
         seeds=sorted({entry["seed"] for entry in entries}),
-        deviations=results["deviations"][way[0]],
         teacher=results["teacher"],
-        trouble=image_trouble(trained[0].stages["index"]),
+        caveats=caveats(trained, results),
         compared=compared,
+        looks=looks,
         trainings=across_trainings(entries),
         dd_ranking=results["dd_ranking"],
         scores=SCORES,
         qualities=quality_lines(entries),
-        classes=len(index.class_names),
-        shown=len(shown_classes(len(index.class_names))),
-        galleries=galleries(trained, index.class_names, settings.images_per_class),
-        view=view,
+        class_names=index.class_names,
+        extremes=extremes(accuracies.get(entries[0]["selection"])),
+        cards=build_cards(Material(index, sets, examples, accuracies, prompts), settings),
+        examples=examples,
+        accuracies=accuracies,
         sharp=view <= SHARP,
         scored=scores is not None,
-        maps=build_maps(index, scores.folder, view, settings.maps_per_class, planes.folder)
-        if scores and planes
-        else None,
         change=config["scoring"]["change"],
-        prompts=prompts,
+        reference=prompts[0]["reference"] if prompts else None,
         localisation=results["localisation"],
         curves=curves,
         top1_curves=Markup(draw_curves(curves, "top1", "top-1 on test images, %")),
         loss_curves=Markup(draw_curves(curves, "loss", "training loss", log=True)),
         stages=lines,
         sums=stage_sums(lines),
+        command=command_line(results["environment"]),
         environment=environment_lines(results["environment"]),
         config=json.dumps(config, indent=2, ensure_ascii=False),
     )

@@ -1,49 +1,88 @@
-"""Pictures as data URIs, so that the page is one file; and which classes have room on it."""
+"""Pictures as data URIs, so that the page is one file, and how large and how many they may be."""
 
 from base64 import b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 SHARP = 64  # pixels: up to this side an image is shown pixel by pixel, above it as a thumbnail
-_THUMBNAIL = 160  # pixels
-_CLASSES = 20  # of a dataset with more, this many are shown: ImageNet-1K would make a page of gigabytes
+COLUMNS = 10  # images in a line of a sheet
 
 
-def shown_classes(count: int) -> list[int]:
-    """The classes that the page shows: all of a few, else evenly spread ones."""
-    return list(range(count)) if count <= _CLASSES else [i * count // _CLASSES for i in range(_CLASSES)]
+@dataclass(frozen=True)
+class Detail:
+    """How much the page shows of each class.
+
+    Attributes:
+        side: Side of a thumbnail in pixels.
+        quality: WebP's, 1 to 100. At 100 images that are no larger than ``SHARP`` are kept without loss.
+        images: Most distilled images of a selection.
+        examples: Most training images with their map, box and patch.
+        rivals: Whether the distilled images of the selections that the run did not choose are shown too.
+        origins: Whether it says where each patch comes from.
+    """
+
+    side: int
+    quality: int
+    images: int
+    examples: int
+    rivals: bool = True
+    origins: bool = True
 
 
-def thumbnail_size(view: int) -> int:
-    """Side in pixels at which a square image of this side is inlined."""
-    return min(view, _THUMBNAIL)
+def details(images: int, examples: int) -> list[Detail]:
+    """From all that is asked for to what 1000 classes have room for: pictures get smaller first, then fewer."""
+    return [
+        Detail(160, 100, images, examples),
+        Detail(112, 75, images, examples),
+        Detail(80, 65, images, min(examples, 2)),
+        Detail(56, 60, images, min(examples, 1), origins=False),
+        Detail(40, 55, min(images, 10), min(examples, 1), origins=False),
+        Detail(28, 45, min(images, 10), min(examples, 1), origins=False),
+        Detail(32, 50, min(images, 10), min(examples, 1), rivals=False, origins=False),
+        Detail(24, 40, min(images, 10), min(examples, 1), rivals=False, origins=False),
+        Detail(16, 35, min(images, 10), min(examples, 1), rivals=False, origins=False),
+    ]
 
 
-def inline_array(pixels: np.ndarray) -> str:
-    """A data URI of (H, W, 3) uint8: PNG of what is shown pixel by pixel, JPEG of photographs."""
-    return _inline(Image.fromarray(pixels))
+def thumbnail(image: Image.Image, side: int) -> Image.Image:
+    """A square image, made smaller where it is larger than a thumbnail."""
+    if image.width <= side:
+        return image
+    return image.resize((side, side), Image.Resampling.BICUBIC)
 
 
-def inline_file(path: Path) -> str:
-    """A data URI of a PNG file, made smaller where it is larger than a thumbnail."""
-    with Image.open(path) as image:
-        if max(image.size) <= SHARP and image.format == "PNG":
-            return _uri("png", path.read_bytes())
-        image.thumbnail((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BICUBIC)
-        return _inline(image.convert("RGB"))
+def inline(image: Image.Image, detail: Detail) -> str:
+    """A data URI of an image or of a sheet of images."""
+    lossless = detail.quality == 100 and min(image.size) <= SHARP
+    return uri(image, lossless, min(detail.quality, 85))
 
 
-def _inline(image: Image.Image) -> str:
+def uri(image: Image.Image, lossless: bool, quality: int = 75) -> str:
+    """A data URI in WebP, which is the smallest of those that every browser shows."""
     buffer = BytesIO()
-    if max(image.size) <= SHARP:
-        image.save(buffer, "PNG")
-        return _uri("png", buffer.getvalue())
-    image.save(buffer, "JPEG", quality=88, subsampling=0)
-    return _uri("jpeg", buffer.getvalue())
+    image.save(buffer, "WEBP", lossless=lossless, quality=quality, method=6)
+    return f"data:image/webp;base64,{b64encode(buffer.getvalue()).decode()}"
 
 
-def _uri(kind: str, data: bytes) -> str:
-    return f"data:image/{kind};base64,{b64encode(data).decode()}"
+def sheet(images: Sequence[Image.Image]) -> Image.Image:
+    """Images (at least one, all as large as the first) in lines of ``COLUMNS``, in order, with clear gaps between."""
+    side, columns = images[0].width, min(COLUMNS, len(images))
+    step = side + gap(side)
+    canvas = Image.new("RGBA", (columns * step - gap(side), -(-len(images) // columns) * step - gap(side)))
+    for number, image in enumerate(images):
+        canvas.paste(image, (number % columns * step, number // columns * step))
+    return canvas
+
+
+def gap(side: int) -> int:
+    """Pixels between images of a sheet."""
+    return max(1, side // 16)
+
+
+def from_pixels(pixels: np.ndarray) -> Image.Image:
+    """(H, W, 3) or (H, W, 4) uint8 as an image."""
+    return Image.fromarray(pixels)

@@ -30,6 +30,7 @@ class StageSum:
         count: How many there are.
         reused: How many of them were finished before this run.
         seconds: Wall time in all.
+        seconds_before: The part of it that was spent before this run.
         bytes: Size in all.
         peak_bytes: Highest peak memory of one of them; None where no stage says it.
         gpu_peak_bytes: The same on a GPU.
@@ -39,6 +40,7 @@ class StageSum:
     count: int
     reused: int
     seconds: float
+    seconds_before: float
     bytes: int
     peak_bytes: int | None
     gpu_peak_bytes: int | None
@@ -86,6 +88,7 @@ def stage_sums(lines: list[StageLine]) -> list[StageSum]:
                 len(mine),
                 sum(done.reused for done in mine),
                 sum(done.seconds for done in mine),
+                sum(done.seconds for done in mine if done.reused),
                 sum(done.bytes for done in mine),
                 max(done.peak_bytes or 0 for done in mine) or None,
                 max(done.gpu_peak_bytes or 0 for done in mine) or None,
@@ -94,13 +97,17 @@ def stage_sums(lines: list[StageLine]) -> list[StageSum]:
     return sums
 
 
+def command_line(environment: dict[str, Any]) -> str:
+    """The command of the run, as a shell takes it."""
+    return shlex.join(["python", "run.py", *environment["command"]])
+
+
 def environment_lines(environment: dict[str, Any]) -> list[tuple[str, str]]:
     """What made the results, as names and values."""
     state = {True: ", with changes that are not committed", False: "", None: ""}[environment["modified"]]
     commit = environment["commit"]
     packages = [f"{name} {version}" for name, version in environment["packages"].items() if version]
     return [
-        ("command", shlex.join(["python", "run.py", *environment["command"]])),
         ("ddselect", environment["ddselect"]),
         ("commit", f"{commit}{state}" if commit else "unknown: not run from a git checkout with a commit"),
         ("Python", environment["python"]),

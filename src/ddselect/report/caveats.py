@@ -1,0 +1,79 @@
+"""What a run warned of, gathered from its stages: for the page."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ddselect.dataset.survey import UNREADABLE
+from ddselect.evaluation.branch import Branch
+from ddselect.runtime.files import read_json
+from ddselect.runtime.store import Done
+
+_LISTED = 50  # unreadable images
+
+
+@dataclass(frozen=True)
+class Caveat:
+    """Something to know of a result.
+
+    Attributes:
+        about: The stage or the part of the run.
+        text: A sentence without its full stop.
+        items: What it is about, one by one.
+    """
+
+    about: str
+    text: str
+    items: list[str] = field(default_factory=list)
+
+
+def caveats(trained: Sequence[Branch], results: dict[str, Any]) -> list[Caveat]:
+    """All of them, in the order of the stages.
+
+    Args:
+        trained: The students with their stages.
+        results: Content of ``results.json``.
+    """
+    found = _of_images(trained[0].stages["index"])
+    scoring = next((branch.stages["scoring"] for branch in trained if "scoring" in branch.stages), None)
+    left_out = scoring.facts.get("images_left_out", 0) if scoring else 0
+    if left_out:
+        found.append(Caveat("scoring", f"{_count(left_out, 'image')} not scored (scoring.cap), so never selected"))
+    found += _of_compositions(trained)
+    for name, changes in results["deviations"].items():
+        if changes:
+            found.append(Caveat("protocol", f"Not the protocol {name} as it stands", changes))
+    if results["environment"]["modified"]:
+        found.append(
+            Caveat("code", "The code had changes that are not committed, so the commit below is not all of it")
+        )
+    return found
+
+
+def _of_images(index: Done) -> list[Caveat]:
+    """Copies of images, and images that could not be read."""
+    found = [Caveat("images", str(twin["text"])) for twin in index.facts.get("duplicates", {}).values()]
+    path = index.folder / UNREADABLE
+    listed = read_json(path)["files"] if path.exists() else []
+    if listed:
+        first = f", the first {_LISTED}" if len(listed) > _LISTED else ""
+        items = [f"{entry['path']}: {entry['error']}" for entry in listed[:_LISTED]]
+        found.append(Caveat("images", f"{_count(len(listed), 'unreadable image')} skipped{first}", items))
+    return found
+
+
+def _of_compositions(trained: Sequence[Branch]) -> list[Caveat]:
+    """Classes that had too few candidates."""
+    found: dict[str, Caveat] = {}
+    for branch in trained:
+        done, name = branch.stages["composition"], f"{branch.arm.selection.name}, seed {branch.seed}"
+        short, moved, again = (done.facts.get(key, 0) for key in ("short_classes", "moved_boxes", "repeated_boxes"))
+        if short:
+            classes = "1 class has" if short == 1 else f"{short} classes have"
+            patches = f"{moved} patches are other boxes of the same images, {again} are boxes used before"
+            found[done.fingerprint] = Caveat("composition", f"{name}: {classes} too few candidates, so {patches}")
+    return list(found.values())
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what} was" if number == 1 else f"{number} {what}s were"

@@ -1,0 +1,149 @@
+"""The distilled images of each selection as a sheet for each class, with where every patch comes from."""
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from ddselect.composition.compose import DISTILLED, METADATA
+from ddselect.evaluation.branch import Branch
+from ddselect.report.pictures import COLUMNS, Detail, inline, sheet, thumbnail
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a patch comes from.
+
+    Attributes:
+        image: Number of the distilled image in its class, from 1.
+        place: Where in it the patch lies, in words.
+        source: Path of the training image.
+        box: x0, y0, x1, y1 in its pixels.
+        rank: Place in the selection's order, from 1.
+        score: The selection's score.
+        cluster: The cluster, where the selection makes any.
+    """
+
+    image: int
+    place: str
+    source: str
+    box: tuple[int, int, int, int]
+    rank: int
+    score: float
+    cluster: int | None
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """The distilled images of one selection and class.
+
+    Attributes:
+        selection: Its name.
+        picture: Data URI of all images shown.
+        width: Its width in pixels.
+        height: Its height in pixels.
+        columns: Images in a line.
+        shown: Images shown.
+        of: Images that there are.
+        made_of: What they consist of, in words.
+        origins: Their patches.
+    """
+
+    selection: str
+    picture: str
+    width: int
+    height: int
+    columns: int
+    shown: int
+    of: int
+    made_of: str
+    origins: list[Origin]
+
+    @property
+    def bytes(self) -> int:
+        """About how much it takes on the page."""
+        return len(self.picture) + 270 + sum(len(origin.source) + 150 for origin in self.origins)
+
+
+class DistilledSet:
+    """A finished composition."""
+
+    def __init__(self, branch: Branch) -> None:
+        """The composition of a selection and seed."""
+        self.selection, self.seed = branch.arm.selection.name, branch.seed
+        self.factor = branch.arm.composition.factor
+        self.root = branch.stages["composition"].folder / DISTILLED
+        self.entries: dict[int, list[dict[str, Any]]] = defaultdict(list)  # by class
+        for line in (self.root / METADATA).read_text().splitlines():
+            entry = json.loads(line)
+            self.entries[entry["label"]].append(entry)
+
+    def sheet(self, label: int, detail: Detail) -> Sheet:
+        """The images of a class."""
+        everything = self.entries[label]
+        entries = everything[: detail.images]
+        picture = sheet([thumbnail(self.picture(entry), detail.side) for entry in entries])
+        return Sheet(
+            selection=self.selection,
+            picture=inline(picture, detail),
+            width=picture.width,
+            height=picture.height,
+            columns=min(COLUMNS, len(entries)),
+            shown=len(entries),
+            of=len(everything),
+            made_of=_made_of([patch for entry in everything for patch in entry["patches"]]),
+            origins=[_origin(i, p) for i, e in enumerate(entries, 1) for p in e["patches"]] if detail.origins else [],
+        )
+
+    def picture(self, entry: dict[str, Any]) -> Image.Image:
+        """The distilled image of a line of the metadata."""
+        path: Path = self.root / entry["file_name"]
+        with Image.open(path) as image:
+            return image.convert("RGB")
+
+    def first_patches(self, label: int) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+        """The first crop and the first whole image in the selection's order, each with the image that it is in."""
+        found = {}
+        for kind in ("crop", "image"):
+            mine = [(entry, patch) for entry in self.entries[label] for patch in entry["patches"]]
+            ranked = [pair for pair in mine if pair[1]["kind"] == kind]
+            if ranked:
+                found[kind] = min(ranked, key=lambda pair: pair[1]["rank"])
+        return list(found.values())
+
+
+def distilled_sets(trained: Sequence[Branch]) -> list[DistilledSet]:
+    """Those of the first seed of every selection, without those that take all images."""
+    firsts: dict[str, Branch] = {}
+    for branch in trained:
+        if branch.arm.selection.limit:
+            firsts.setdefault(branch.arm.selection.name, branch)
+    return [DistilledSet(branch) for branch in firsts.values()]
+
+
+def _origin(image: int, patch: dict[str, Any]) -> Origin:
+    row, column = patch["cell"]
+    return Origin(
+        image=image,
+        place="whole" if patch["kind"] == "image" else f"row {row + 1}, column {column + 1}",
+        source=patch["source"],
+        box=tuple(patch["box"]),
+        rank=patch["rank"] + 1,
+        score=patch["score"],
+        cluster=patch["cluster"] if patch["cluster"] >= 0 else None,
+    )
+
+
+def _made_of(patches: list[dict[str, Any]]) -> str:
+    """``20 crops and 5 whole images of 24 training images, from 25 clusters``."""
+    counts = {kind: sum(patch["kind"] == kind for patch in patches) for kind in ("crop", "image")}
+    words = {"crop": ("crop", "crops"), "image": ("whole image", "whole images")}
+    parts = [f"{count} {words[kind][count > 1]}" for kind, count in counts.items() if count]
+    sources = len({patch["source"] for patch in patches})
+    clusters = len({(patch["kind"], patch["cluster"]) for patch in patches if patch["cluster"] >= 0})
+    text = f"{' and '.join(parts)} of {sources} training image{'s' if sources > 1 else ''}"
+    return f"{text}, from {clusters} cluster{'s' if clusters > 1 else ''}" if clusters else text

@@ -1,0 +1,49 @@
+"""The accuracy of each class: of every selection, and which classes are worst and best."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import mean
+
+from ddselect.evaluation.branch import Branch
+
+_LISTED = 5
+
+
+def per_class(trained: Sequence[Branch]) -> dict[str, list[float | None]]:
+    """Top-1 in percent of each class by selection, mean over seeds; without selections of which it is not known.
+
+    Args:
+        trained: Students of one kind under one protocol.
+    """
+    found: dict[str, list[list[float | None]]] = defaultdict(list)
+    for branch in trained:
+        found[branch.arm.selection.name].append(branch.training.facts.get("top1_per_class") or [])
+    return {
+        name: [
+            None if None in values else mean(v for v in values if v is not None) for values in zip(*seeds, strict=True)
+        ]
+        for name, seeds in found.items()
+        if all(seeds)
+    }
+
+
+@dataclass(frozen=True)
+class Extremes:
+    """The worst and the best classes of the chosen selection.
+
+    Attributes:
+        worst: Class numbers with their top-1 in percent, the worst first.
+        best: The best first.
+    """
+
+    worst: list[tuple[int, float]]
+    best: list[tuple[int, float]]
+
+
+def extremes(accuracies: Sequence[float | None] | None) -> Extremes | None:
+    """A few classes from both ends, none in both; None if the accuracies are not known or there is one class only."""
+    known = [(label, value) for label, value in enumerate(accuracies or []) if value is not None]
+    order = sorted(known, key=lambda pair: pair[1])
+    count = min(_LISTED, len(order) // 2)
+    return Extremes(order[:count], order[::-1][:count]) if count else None
