@@ -103,7 +103,7 @@ def test_scenes_on_disk(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_drawn_is_refused() -> None:
-    with pytest.raises(UserError, match="dataset.image_size=64: shapes has 32-pixel scenes"):
+    with pytest.raises(UserError, match=r"dataset.image_size=64: shapes has 32-pixel scenes"):
         TexturedShapes("shapes", 64, sizes=SIZES)
     with pytest.raises(UserError, match=r"dataset.fragments=\[-1\]: numbers of fragments are needed"):
         TexturedShapes("shapes", 32, sizes=SIZES, fragments=[-1])

@@ -31,8 +31,8 @@ class Backbone:
 
     Attributes:
         name: Name in results and reports.
-        path: Folder in the diffusers layout, or a hub id; ``embedded``, ``embedded_text`` and ``embedded_shapes`` are in
-            the package.
+        path: Folder in the diffusers layout, or a hub id; ``embedded``, ``embedded_text`` and ``embedded_shapes`` are
+            in the package.
         image_size: Side in pixels of the square view that the prior sees.
         dtype: Precision of the network: ``fp32``, ``bf16``, ``fp16``, or ``auto``: bf16 where the machine computes
             in it and fp32 elsewhere (the choice is made here, so results and fingerprints name it).

@@ -81,6 +81,7 @@ def render(count: int, seed: int, train: bool = True, style: SceneStyle | None =
 
 
 def uniform(generator: torch.Generator, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
+    """Random numbers from ``low`` to ``high``, of the given shape."""
     return torch.rand(*shape, generator=generator) * (high - low) + low
 
 

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from ddselect.dataset.scenes import Scenes, tight_boxes, uniform
 
-HANDS = {True: 24, False: 30}  # of the training scenes, and of the test scenes
-TEXTURES = {True: 40, False: 40}
+HANDS = {True: 60, False: 30}  # of the training scenes, and of the test scenes
+TEXTURES = {True: 60, False: 40}
 _GRID = 48  # cells per side of a drawn shape
 _REACH = 1.6  # half of its width, where a shape reaches from -1 to 1 before it is bent
 _LIMIT = 1.3  # as far as a bent one reaches
@@ -53,7 +53,7 @@ def _star() -> Tensor:
 
 
 def _heart() -> Tensor:
-    t = torch.linspace(0, 2 * pi, 40)[:-1]
+    t = torch.linspace(0, 2 * pi, 29)[:-1]
     x = torch.sin(t) ** 3
     y = -(13 * torch.cos(t) - 5 * torch.cos(2 * t) - 2 * torch.cos(3 * t) - torch.cos(4 * t)) / 15
     return torch.stack([x, y - 0.1], 1)
@@ -67,8 +67,8 @@ def _polygon(*corners: tuple[float, float]) -> Callable[[], Tensor]:
 _SHAPES: dict[str, Callable[[], Tensor]] = {
     "arrow": _polygon((-1, -0.3), (0, -0.3), (0, -0.9), (1.1, 0), (0, 0.9), (0, 0.3), (-1, 0.3)),
     "bolt": _polygon((0.3, -1.1), (-0.75, 0.2), (-0.1, 0.2), (-0.3, 1.1), (0.75, -0.25), (0.1, -0.25)),
-    "circle": lambda: _arc(0, 1, 33)[:-1] * 0.95,
-    "crescent": lambda: torch.cat([_arc(0.12, 0.88, 24, 1.0), _arc(0.80, 0.20, 16, 0.8, 0.45)]),
+    "circle": lambda: _arc(0, 1, 25)[:-1] * 0.95,
+    "crescent": lambda: torch.cat([_arc(0.12, 0.88, 18, 1.0), _arc(0.80, 0.20, 12, 0.8, 0.45)]),
     "cross": _polygon(
         *((-0.33, -1), (0.33, -1), (0.33, -0.33), (1, -0.33), (1, 0.33), (0.33, 0.33)),
         *((0.33, 1), (-0.33, 1), (-0.33, 0.33), (-1, 0.33), (-1, -0.33), (-0.33, -0.33)),
@@ -123,8 +123,8 @@ def textures(train: bool) -> Tensor:
     found = []
     for i in range(TEXTURES[train]):
         angle, frequency, edge, cells = (float(v) for v in uniform(generator, 4))
-        across = (torch.cos(torch.tensor(angle * pi)) * columns + torch.sin(torch.tensor(angle * pi)) * rows)
-        along = (torch.cos(torch.tensor(angle * pi)) * rows - torch.sin(torch.tensor(angle * pi)) * columns)
+        across = torch.cos(torch.tensor(angle * pi)) * columns + torch.sin(torch.tensor(angle * pi)) * rows
+        along = torch.cos(torch.tensor(angle * pi)) * rows - torch.sin(torch.tensor(angle * pi)) * columns
         wave, other = (torch.sin(v * (0.5 + 0.9 * frequency)) for v in (across, along))
         blobs = torch.randn(1, 1, 8 + int(cells * 12), 8 + int(cells * 12), generator=generator)
         blobs = F.interpolate(blobs, size=(size, size), mode="bicubic", align_corners=True)[0, 0]
