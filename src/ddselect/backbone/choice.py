@@ -20,7 +20,7 @@ from ddselect.runtime.hardware import computes_in_bf16
 from ddselect.runtime.store import execution
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-_EMBEDDED = ("embedded", "embedded_text", "embedded_shapes")  # folders in this package
+_EMBEDDED = {"embedded": "embedded", "embedded_text": "embedded_text"}  # path: folder in this package
 _TEXTS_AT_ONCE = 32
 MODEL, LORA = "model", "lora"  # what an adaptation leaves
 
@@ -31,8 +31,7 @@ class Backbone:
 
     Attributes:
         name: Name in results and reports.
-        path: Folder in the diffusers layout, or a hub id; ``embedded``, ``embedded_text`` and ``embedded_shapes`` are
-            in the package.
+        path: Folder in the diffusers layout, or a hub id; ``embedded`` and ``embedded_text`` are in the package.
         image_size: Side in pixels of the square view that the prior sees.
         dtype: Precision of the network: ``fp32``, ``bf16``, ``fp16``, or ``auto``: bf16 where the machine computes
             in it and fp32 elsewhere (the choice is made here, so results and fingerprints name it).
@@ -62,7 +61,7 @@ class Backbone:
     @property
     def source(self) -> ModelSource:
         """The model's files."""
-        path = str(files("ddselect.backbone") / self.path) if self.path in _EMBEDDED else self.path
+        path = str(files("ddselect.backbone") / _EMBEDDED[self.path]) if self.path in _EMBEDDED else self.path
         return ModelSource(path, self.name, self.variant)
 
     def signature(self) -> str:

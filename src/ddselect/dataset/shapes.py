@@ -9,7 +9,7 @@ never given to a method.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from math import pi
+from math import cos, pi, sin
 
 import torch
 import torch.nn.functional as F
@@ -109,7 +109,7 @@ def drawn_shapes(train: bool) -> Tensor:
     stretch = uniform(generator, hands * count, 1, 1, low=0.88, high=1.14)
     slant = uniform(generator, hands * count, 1, 1, low=-0.15, high=0.15)
     moved = torch.stack([plane[..., 0] * stretch + plane[..., 1] * slant, plane[..., 1] / stretch], -1) + bend
-    moved = moved.unflatten(0, (hands, count))
+    moved = moved.reshape(hands, count, _GRID, _GRID, 2)
     found = torch.stack([signed_distance(draw(), moved[:, i]) for i, draw in enumerate(_SHAPES.values())], 1)
     return torch.maximum(found, plane.abs().amax(-1) - _LIMIT)
 
@@ -122,11 +122,12 @@ def textures(train: bool) -> Tensor:
     rows, columns = torch.meshgrid(ticks, ticks, indexing="ij")
     found = []
     for i in range(TEXTURES[train]):
-        angle, frequency, edge, cells = (float(v) for v in uniform(generator, 4))
-        across = torch.cos(torch.tensor(angle * pi)) * columns + torch.sin(torch.tensor(angle * pi)) * rows
-        along = torch.cos(torch.tensor(angle * pi)) * rows - torch.sin(torch.tensor(angle * pi)) * columns
+        turn, frequency, edge, fineness = uniform(generator, 4).tolist()
+        across = cos(turn * pi) * columns + sin(turn * pi) * rows
+        along = cos(turn * pi) * rows - sin(turn * pi) * columns
         wave, other = (torch.sin(v * (0.5 + 0.9 * frequency)) for v in (across, along))
-        blobs = torch.randn(1, 1, 8 + int(cells * 12), 8 + int(cells * 12), generator=generator)
+        cells = 8 + int(fineness * 12)
+        blobs = torch.randn(1, 1, cells, cells, generator=generator)
         blobs = F.interpolate(blobs, size=(size, size), mode="bicubic", align_corners=True)[0, 0]
         grain = torch.randn(size, size, generator=generator) * 0.6
         field = (wave * 1.4, wave * other * 1.8, blobs, blobs * 0.6 + grain)[i % 4] * (1 + 2 * edge)
@@ -180,8 +181,8 @@ def _coverage(
     angle = uniform(generator, count, low=-0.5, high=0.5)
     ticks = torch.arange(size) + 0.5
     x, y = (ticks - centre[:, :1])[:, None, :], (ticks - centre[:, 1:])[:, :, None]
-    cos, sin = torch.cos(angle)[:, None, None], torch.sin(angle)[:, None, None]
-    plane = torch.stack([cos * x + sin * y, cos * y - sin * x], -1) / half[:, None, None, None]
+    c, s = torch.cos(angle)[:, None, None], torch.sin(angle)[:, None, None]
+    plane = torch.stack([c * x + s * y, c * y - s * x], -1) / half[:, None, None, None]
     offset = torch.zeros(count, 2) if piece is None else piece
     grid = (plane + offset[:, None, None]) / _REACH
     distance = F.grid_sample(shapes[:, None], grid, padding_mode="border", align_corners=True)

@@ -20,7 +20,6 @@ from ddselect.teacher.card import CARD, WEIGHTS, Card, load_teacher, write_teach
 
 VERSION = 3
 HALF = [0.5, 0.5, 0.5]
-_EMBEDDED = ("embedded", "embedded_shapes")  # folders in this package
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ class StoredTeacher(Teacher):
     """A teacher from a folder with ``teacher.safetensors`` and ``teacher.json``, as the teacher stage writes them.
 
     Attributes:
-        path: The folder; ``embedded`` and ``embedded_shapes`` are teachers in the package.
+        path: The folder; ``embedded`` is the teacher in the package.
     """
 
     path: str = "embedded"
@@ -78,7 +77,7 @@ class StoredTeacher(Teacher):
     @property
     def source(self) -> Path:
         """Where the teacher lies."""
-        return Path(str(files("ddselect.teacher") / self.path)) if self.path in _EMBEDDED else Path(self.path)
+        return Path(str(files("ddselect.teacher") / "embedded")) if self.path == "embedded" else Path(self.path)
 
     def signature(self) -> str:
         return folder_signature(self.source)
