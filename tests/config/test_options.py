@@ -62,12 +62,14 @@ def test_option_of_a_group_below_a_group_composes_and_is_built(group: str, optio
 
 
 def test_ways_to_adapt_a_backbone() -> None:
-    assert options("backbone/adapt") == ["full", "lora", "none", "scratch"] == sorted(Adapt.modes)
+    assert options("backbone/adapt") == [*sorted(Adapt.modes), "transfer"]
     ways = {option: build(composed(f"backbone/adapt={option}"), "backbone").adapt for option in Adapt.modes}
     assert all(adapt.mode == option for option, adapt in ways.items())
     assert ways["none"] == Adapt()  # the file and the class say the same
     assert build(composed(), "backbone").adapt == ways["none"]
     assert ways["lora"] == Adapt(mode="lora", batch_size=16)
+    transfer = build(composed("backbone/adapt=transfer"), "backbone").adapt
+    assert transfer == replace(ways["scratch"], start="embedded", steps=1500)
 
 
 @pytest.mark.parametrize("option", options("backbone"))

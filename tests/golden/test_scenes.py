@@ -1,14 +1,19 @@
-"""The embedded dataset does not change from release to release.
+"""The drawn datasets do not change from release to release.
 
 Pixels may differ in the last bit between processors, so colours are compared in the mean; labels and boxes exactly.
 """
 
+from types import ModuleType
+from typing import Any
+
 import pytest
 
-from ddselect.dataset.scenes import render
+from ddselect.dataset import scenes, shapes
+
+Golden = dict[str, tuple[int, int, Any, Any, Any, Any]]
 
 # seed, number of scenes, then of the first five: labels, boxes, mean of each channel; mean of each channel of all
-GOLDEN = {
+DIGITS = {
     "train": (
         1,
         100,
@@ -35,13 +40,59 @@ GOLDEN = {
     ),
 }
 
+SHAPES = {
+    "train": (
+        1,
+        100,
+        [5, 5, 0, 2, 5],
+        [[13, 11, 24, 27], [15, 12, 31, 25], [12, 13, 26, 23], [2, 5, 12, 21], [9, 4, 22, 17]],
+        [
+            [153.1, 179.3, 146.7],
+            [197.9, 164.6, 197.6],
+            [177.1, 179.3, 178.5],
+            [173.4, 182.4, 179.8],
+            [187.7, 155.0, 201.3],
+        ],
+        [175.6, 174.7, 174.4],
+    ),
+    "val": (
+        3,
+        100,
+        [6, 2, 9, 2, 3],
+        [[13, 4, 27, 19], [3, 16, 19, 28], [8, 8, 20, 24], [9, 7, 25, 20], [13, 1, 29, 18]],
+        [
+            [199.0, 152.5, 192.8],
+            [190.1, 196.2, 199.2],
+            [158.6, 189.2, 149.1],
+            [188.4, 148.0, 151.2],
+            [149.2, 194.4, 174.7],
+        ],
+        [170.7, 171.5, 177.2],
+    ),
+    "test": (
+        2,
+        100,
+        [8, 7, 1, 1, 0],
+        [[16, 6, 27, 20], [19, 11, 32, 24], [20, 10, 28, 24], [5, 10, 14, 25], [15, 15, 29, 27]],
+        [
+            [204.2, 156.0, 159.5],
+            [163.6, 151.4, 174.2],
+            [196.8, 188.4, 168.5],
+            [172.3, 164.6, 154.5],
+            [170.4, 181.9, 158.3],
+        ],
+        [172.2, 169.5, 174.5],
+    ),
+}
+
 
 @pytest.mark.parametrize("split", ["train", "val", "test"])
-def test_first_scenes(split: str) -> None:
-    seed, count, labels, boxes, means, overall = GOLDEN[split]
-    scenes = render(count, seed, train=split != "test")
-    assert scenes.labels[:5].tolist() == labels
-    assert scenes.boxes[:5].tolist() == boxes
-    for image, mean in zip(scenes.images[:5], means, strict=True):
+@pytest.mark.parametrize(("drawing", "golden"), [(scenes, DIGITS), (shapes, SHAPES)], ids=["digits", "shapes"])
+def test_first_scenes(drawing: ModuleType, golden: Golden, split: str) -> None:
+    seed, count, labels, boxes, means, overall = golden[split]
+    found = drawing.render(count, seed, train=split != "test")
+    assert found.labels[:5].tolist() == labels
+    assert found.boxes[:5].tolist() == boxes
+    for image, mean in zip(found.images[:5], means, strict=True):
         assert image.float().mean((1, 2)).tolist() == pytest.approx(mean, abs=0.5)
-    assert scenes.images.float().mean((0, 2, 3)).tolist() == pytest.approx(overall, abs=0.5)
+    assert found.images.float().mean((0, 2, 3)).tolist() == pytest.approx(overall, abs=0.5)

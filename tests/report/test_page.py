@@ -162,7 +162,7 @@ def test_maps_are_explained_for_each_prompt_mode(run: Run, mode: str, words: str
 @pytest.fixture
 def chosen(run: Run) -> Examples:
     """Examples of the first selection of a run whose images are scored."""
-    return Examples(run.index, write_scores(run).folder, distilled_sets(run.trained())[0], 16, 4)
+    return Examples(run.index, (write_scores(run).folder,) * 2, distilled_sets(run.trained())[0], 16, 4)
 
 
 def pixels(source: str) -> Image.Image:
@@ -187,7 +187,7 @@ def test_the_patch_is_cut_from_its_distilled_image(run: Run) -> None:
     both = Image.new("RGB", (16, 16), (250, 0, 0))
     both.paste((0, 0, 250), (8, 0, 16, 8))  # the crop's cell: row 1, column 2
     both.save(distilled / "0" / "00000.png")
-    crop, whole, *others = Examples(run.index, write_scores(run).folder, distilled_sets(trained)[0], 16, 4).of(
+    crop, whole, *others = Examples(run.index, (write_scores(run).folder,) * 2, distilled_sets(trained)[0], 16, 4).of(
         0, details(10, 4)[0]
     )
     assert crop.patch

@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 
 from ddselect.dataset.folders import ClutteredDigits
 from ddselect.dataset.index import Index
-from ddselect.dataset.rendering import BOXES, write_scenes
+from ddselect.dataset.rendering import BOXES
 from ddselect.dataset.scenes import TRAIN_DIGITS, Scenes, SceneStyle, digits, render
 from ddselect.runtime.errors import UserError
 
@@ -110,14 +110,15 @@ def test_scenes_on_disk(scenes: Index) -> None:
 
 
 def test_a_half_written_folder_is_finished_and_a_whole_one_left_alone(tmp_path: Path) -> None:
-    write_scenes(tmp_path, SIZES, 0, [4], False)
-    some = next((tmp_path / "train").glob("*/*.png"))
+    dataset = ClutteredDigits("digits", 32, sizes=SIZES)
+    root = dataset.provide(tmp_path)
+    some = next((root / "train").glob("*/*.png"))
     content = some.read_bytes()
     some.write_bytes(b"")
-    write_scenes(tmp_path, SIZES, 0, [4], False)
+    dataset.provide(tmp_path)
     assert some.read_bytes() == b""
-    (tmp_path / BOXES).unlink()
-    write_scenes(tmp_path, SIZES, 0, [4], False)
+    (root / BOXES).unlink()
+    dataset.provide(tmp_path)
     assert some.read_bytes() == content
 
 

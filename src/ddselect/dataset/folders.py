@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ddselect.dataset.classes import KINDS, class_list, class_lists, class_names
 from ddselect.dataset.layout import below, subfolders, wrong_layout
@@ -13,6 +13,9 @@ from ddselect.dataset.tree import folders_signature, image_files
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.seeds import key64
 from ddselect.runtime.store import execution
+
+if TYPE_CHECKING:  # torch takes a second to import
+    from ddselect.dataset.scenes import Scenes
 
 
 @dataclass(frozen=True, slots=True)  # there may be a million
@@ -230,41 +233,38 @@ class ImageFolder(Dataset):
 
 
 @dataclass
-class ClutteredDigits(Dataset):
-    """The embedded dataset, rendered from scikit-learn's digits; see :mod:`ddselect.dataset.scenes`.
+class DrawnScenes(Dataset):
+    """A dataset of 32-pixel scenes that are drawn when they are needed, with a true box each.
 
     Attributes:
         sizes: Number of scenes of each split.
-        seed: Other numbers give other scenes of the same digits.
-        fragments: Numbers of fragments of other digits; of each, as many scenes.
-        bright: Dark digits on bright backgrounds instead of bright ones on dark.
+        seed: Other numbers give other scenes of the same handwriting.
+        fragments: Numbers of fragments of other objects; of each, as many scenes.
     """
 
     sizes: dict[str, int] = field(default_factory=dict)
     seed: int = 0
     fragments: list[int] = field(default_factory=lambda: [4])
-    bright: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.image_size != 32:
-            raise UserError(f"dataset.image_size={self.image_size}: cluttered_digits has 32-pixel scenes")
+            raise UserError(f"dataset.image_size={self.image_size}: {self.name} has 32-pixel scenes")
         if set(self.sizes) != {"train", "val", "test"} or min(self.sizes.values()) < 10:
             raise UserError(f"dataset.sizes={self.sizes}: train, val and test are needed, each at least 10 scenes")
         if not self.fragments or min(self.fragments) < 0:
             raise UserError(f"dataset.fragments={list(self.fragments)}: numbers of fragments are needed, e.g. [4]")
 
+    def draw(self, count: int, seed: int, train: bool, fragments: int) -> "Scenes":
+        """Scenes with so many fragments, drawn as for the training split or as for the test split."""
+        raise UserError(f"dataset {self.name}: class {type(self).__name__} draws no scenes")
+
     def provide(self, folder: Path) -> Path:
         from ddselect.dataset.rendering import write_scenes
 
         root = (folder / "images").absolute()
-        write_scenes(root, self.sizes, self.seed, self.fragments, self.bright)
+        write_scenes(root, self.class_folders(), self.sizes, self.seed, self.fragments, self.draw)
         return root
-
-    def class_folders(self) -> list[str]:
-        from ddselect.dataset.scenes import CLASS_NAMES
-
-        return list(CLASS_NAMES)
 
     def counts(self) -> dict[str, int]:
         return dict(self.sizes)
@@ -275,3 +275,39 @@ class ClutteredDigits(Dataset):
             for path in sorted((root / split).glob("*/*.png")):
                 files.append(SourceFile(path.relative_to(root).as_posix(), split, path.parent.name))
         return files
+
+
+@dataclass
+class ClutteredDigits(DrawnScenes):
+    """The embedded dataset, rendered from scikit-learn's digits; see :mod:`ddselect.dataset.scenes`.
+
+    Attributes:
+        bright: Dark digits on bright backgrounds instead of bright ones on dark.
+    """
+
+    bright: bool = False
+
+    def class_folders(self) -> list[str]:
+        from ddselect.dataset.scenes import CLASS_NAMES
+
+        return list(CLASS_NAMES)
+
+    def draw(self, count: int, seed: int, train: bool, fragments: int) -> "Scenes":
+        from ddselect.dataset.scenes import SceneStyle, render
+
+        return render(count, seed, train, SceneStyle(fragments=fragments, bright=self.bright))
+
+
+@dataclass
+class TexturedShapes(DrawnScenes):
+    """The second embedded dataset, shapes on textures; see :mod:`ddselect.dataset.shapes`."""
+
+    def class_folders(self) -> list[str]:
+        from ddselect.dataset.shapes import CLASS_NAMES
+
+        return list(CLASS_NAMES)
+
+    def draw(self, count: int, seed: int, train: bool, fragments: int) -> "Scenes":
+        from ddselect.dataset.shapes import ShapeStyle, render
+
+        return render(count, seed, train, ShapeStyle(fragments=fragments))

@@ -1,43 +1,51 @@
-"""Writes the embedded dataset as class folders of PNG files, with the true boxes beside them."""
+"""Writes a drawn dataset as class folders of PNG files, with the true boxes beside them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 from PIL import Image
 
-from ddselect.dataset.scenes import CLASS_NAMES, SceneStyle, render
+from ddselect.dataset.scenes import Scenes
 from ddselect.runtime.files import write_table
 
 BOXES = "true_boxes.parquet"
 _SEEDS = {"train": 1, "val": 3, "test": 2}
 
 
-def write_scenes(root: Path, sizes: dict[str, int], seed: int, fragments: Sequence[int], bright: bool) -> None:
+def write_scenes(
+    root: Path,
+    classes: Sequence[str],
+    sizes: dict[str, int],
+    seed: int,
+    fragments: Sequence[int],
+    draw: Callable[[int, int, bool, int], Scenes],
+) -> None:
     """Writes ``<root>/<split>/<class>/<number>.png`` and ``<root>/true_boxes.parquet`` (path, x0, y0, x1, y1).
 
-    Training and validation scenes show the training writers' digits, test scenes the other writers'. The boxes are for
-    measuring a localisation only. ``seed``, ``fragments`` and ``bright`` are those of the dataset. A folder that
-    is complete is left as it is.
+    The boxes are for measuring a localisation only. A folder that is complete is left as it is.
+
+    Args:
+        root: Where to write.
+        classes: Names of the classes, in the order of the labels.
+        sizes: Number of scenes of each split.
+        seed: Seed of the dataset.
+        fragments: Numbers of fragments; of each, as many scenes.
+        draw: Draws (count, seed, train, fragments) scenes: training and validation scenes with ``train``.
     """
     if (root / BOXES).exists():
         return
     paths, boxes = [], []
     for split, size in sizes.items():
-        for name in CLASS_NAMES:
+        for name in classes:
             (root / split / name).mkdir(parents=True, exist_ok=True)
         parts = [
-            render(
-                len(range(i, size, len(fragments))),
-                _SEEDS[split] + 1000 * seed + 10 * i,
-                train=split != "test",
-                style=SceneStyle(fragments=count, bright=bright),
-            )
+            draw(len(range(i, size, len(fragments))), _SEEDS[split] + 1000 * seed + 10 * i, split != "test", count)
             for i, count in enumerate(fragments)
         ]
         drawn = (scene for s in parts for scene in zip(s.images, s.labels, s.boxes, strict=True))
         for number, (image, label, box) in enumerate(drawn):
-            path = f"{split}/{CLASS_NAMES[label]}/{number:05d}.png"
+            path = f"{split}/{classes[label]}/{number:05d}.png"
             Image.fromarray(image.permute(1, 2, 0).numpy()).save(root / path, compress_level=1)
             paths.append(path)
             boxes.append(box.tolist())

@@ -80,36 +80,37 @@ def render(count: int, seed: int, train: bool = True, style: SceneStyle | None =
     return Scenes(torch.cat([p[0] for p in parts]), labels, torch.cat([p[1] for p in parts]))
 
 
-def _uniform(generator: torch.Generator, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
+def uniform(generator: torch.Generator, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
+    """Random numbers from ``low`` to ``high``, of the given shape."""
     return torch.rand(*shape, generator=generator) * (high - low) + low
 
 
 def _background(count: int, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """A dark colour, a smooth texture and a wave: (N, 3, S, S), and the colour alone (N, 3, 1, 1)."""
-    base = _uniform(generator, count, 3, 1, 1, low=0.05, high=0.45)
+    base = uniform(generator, count, 3, 1, 1, low=0.05, high=0.45)
     texture = torch.randn(count, 3, 5, 5, generator=generator)
     texture = F.interpolate(texture, size=(size, size), mode="bicubic", align_corners=True) * 0.06
     rows, columns = torch.meshgrid(torch.arange(size).float(), torch.arange(size).float(), indexing="ij")
-    angle = _uniform(generator, count, 1, 1, high=pi)
-    frequency = _uniform(generator, count, 1, 1, low=0.25, high=1.0)
-    phase = _uniform(generator, count, 1, 1, high=2 * pi)
+    angle = uniform(generator, count, 1, 1, high=pi)
+    frequency = uniform(generator, count, 1, 1, low=0.25, high=1.0)
+    phase = uniform(generator, count, 1, 1, high=2 * pi)
     wave = torch.sin((columns * torch.cos(angle) + rows * torch.sin(angle)) * frequency + phase)
-    strength = _uniform(generator, count, 3, 1, 1, low=-0.06, high=0.06)
+    strength = uniform(generator, count, 3, 1, 1, low=-0.06, high=0.06)
     return base + texture + wave[:, None] * strength, base
 
 
 def _ink_colour(base: Tensor, generator: torch.Generator) -> Tensor:
     """A colour brighter than the background: (N, 3, 1, 1)."""
-    tint = _uniform(generator, *base.shape) - 0.5
-    return (base + _uniform(generator, len(base), 1, 1, 1, low=0.35, high=0.55) + 0.3 * tint).clamp(0, 1)
+    tint = uniform(generator, *base.shape) - 0.5
+    return (base + uniform(generator, len(base), 1, 1, 1, low=0.35, high=0.55) + 0.3 * tint).clamp(0, 1)
 
 
 def _place(
     ink: Tensor, x: Tensor, y: Tensor, width: Tensor, size: int, shear: float, generator: torch.Generator
 ) -> Tensor:
     """Puts (N, 8, 8) ink, rotated a little, at centre (x, y) with the given width: coverage (N, 1, S, S) in [0, 1]."""
-    angle = _uniform(generator, len(ink), low=-0.2, high=0.2)
-    slant = _uniform(generator, len(ink), low=-shear, high=shear) if shear else torch.zeros(len(ink))
+    angle = uniform(generator, len(ink), low=-0.2, high=0.2)
+    slant = uniform(generator, len(ink), low=-shear, high=shear) if shear else torch.zeros(len(ink))
     padded = F.pad(ink[:, None], (1, 1, 1, 1))
     extent = width * 10 / 8 / size
     rows = [
@@ -134,8 +135,8 @@ def _fragment(
     cells = torch.arange(8)[None]
     in_columns, in_rows = (cells >= left) & (cells < left + 4), (cells >= top) & (cells < top + 4)
     pieces = pieces * in_rows[:, :, None] * in_columns[:, None, :]
-    width = _uniform(generator, count, low=style.digit[0], high=style.digit[1])
-    tries = _uniform(generator, count, 12, 2, low=4.0, high=style.size - 4.0)
+    width = uniform(generator, count, low=style.digit[0], high=style.digit[1])
+    tries = uniform(generator, count, 12, 2, low=4.0, high=style.size - 4.0)
     distance = (tries - torch.stack([digit_x, digit_y], -1)[:, None]).abs().amax(-1)
     clear = distance > (clearance + width / 4 + 1)[:, None]
     centre = tries[torch.arange(count), clear.float().argmax(1)]
@@ -149,10 +150,10 @@ def _fragment(
 def _draw(ink: Tensor, picks: Tensor, style: SceneStyle, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     count, size = len(picks), style.size
     image, base = _background(count, size, generator)
-    width = _uniform(generator, count, low=style.digit[0], high=style.digit[1])
+    width = uniform(generator, count, low=style.digit[0], high=style.digit[1])
     half = width / 2
-    x = half + 1 + _uniform(generator, count) * (size - 2 * half - 2)
-    y = half + 1 + _uniform(generator, count) * (size - 2 * half - 2)
+    x = half + 1 + uniform(generator, count) * (size - 2 * half - 2)
+    y = half + 1 + uniform(generator, count) * (size - 2 * half - 2)
     for _ in range(style.fragments):
         coverage = _fragment(ink, x, y, half, style, generator)
         image = image * (1 - coverage) + coverage * _ink_colour(base, generator)
@@ -160,10 +161,10 @@ def _draw(ink: Tensor, picks: Tensor, style: SceneStyle, generator: torch.Genera
     image = image * (1 - coverage) + coverage * _ink_colour(base, generator)
     image = 1 - image if style.bright else image
     image = image + torch.randn(image.shape, generator=generator) * 0.02
-    return (image.clamp(0, 1) * 255).round().to(torch.uint8), _tight_boxes(coverage[:, 0] > 0.25)
+    return (image.clamp(0, 1) * 255).round().to(torch.uint8), tight_boxes(coverage[:, 0] > 0.25)
 
 
-def _tight_boxes(mask: Tensor) -> Tensor:
+def tight_boxes(mask: Tensor) -> Tensor:
     """(N, S, S) bool to (N, 4) boxes x0, y0, x1, y1 around the set pixels."""
     size = mask.shape[-1]
     columns, rows = mask.any(1).float(), mask.any(2).float()

@@ -1,0 +1,109 @@
+"""The second embedded dataset: deterministic, with true boxes, and other hands and textures in the test split."""
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from ddselect.dataset.folders import TexturedShapes
+from ddselect.dataset.index import build_index, read_index
+from ddselect.dataset.rendering import BOXES
+from ddselect.dataset.scenes import Scenes, tight_boxes
+from ddselect.dataset.shapes import CLASS_NAMES, ShapeStyle, drawn_shapes, render, signed_distance, textures
+from ddselect.runtime.errors import UserError
+
+SIZES = {"train": 20, "val": 10, "test": 11}
+
+
+def test_same_arguments_same_pixels() -> None:
+    first, again, other = render(30, 5), render(30, 5), render(30, 6)
+    assert torch.equal(first.images, again.images)
+    assert torch.equal(first.boxes, again.boxes)
+    assert not torch.equal(first.images, other.images)
+    state = torch.random.get_rng_state()
+    render(10, 5)
+    assert torch.equal(torch.random.get_rng_state(), state)  # global random numbers are left alone
+
+
+def test_shapes_and_balance() -> None:
+    scenes = render(103, 1)
+    assert scenes.images.shape == (103, 3, 32, 32)
+    assert scenes.images.dtype == torch.uint8
+    counts = scenes.labels.bincount(minlength=10)
+    assert counts.max() - counts.min() <= 1
+    assert scenes.labels[:20].tolist() != sorted(scenes.labels[:20].tolist())
+
+
+def test_distances_to_a_polygon() -> None:
+    square = torch.tensor([(-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0)])
+    points = torch.tensor([(0.0, 0.0), (0.5, 0.0), (2.0, 0.0), (2.0, 2.0), (0.0, -1.25)])
+    assert signed_distance(square, points).tolist() == pytest.approx([-1, -0.5, 1, 2**0.5, 0.25])
+
+
+def inside(boxes: torch.Tensor) -> torch.Tensor:
+    """(N, 32, 32): the pixels of boxes."""
+    ticks = torch.arange(32)
+    columns = (ticks >= boxes[:, :1]) & (ticks < boxes[:, 2:3])
+    rows = (ticks >= boxes[:, 1:2]) & (ticks < boxes[:, 3:])
+    return columns[:, None, :] & rows[:, :, None]
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_boxes_hold_the_shape_and_fit_it(train: bool) -> None:
+    """Without fragments nothing but the shape is darker than any ground."""
+    scenes = render(300, 2, train, ShapeStyle(fragments=0))
+    sides = scenes.boxes[:, 2:] - scenes.boxes[:, :2]
+    assert scenes.boxes.min() >= 0
+    assert scenes.boxes.max() <= 32
+    assert sides.min() >= 5
+    assert sides.max() <= 22
+    dark = scenes.images.float().mean(1) < 80
+    assert not (dark & ~inside(scenes.boxes)).any()
+    strong = dark.sum((1, 2)) > 30
+    assert strong.sum() > 100
+    loose = (tight_boxes(dark[strong]) - scenes.boxes[strong]).abs().float()
+    assert loose.mean() < 1
+
+
+def test_fragments_clutter_the_outside_of_the_box() -> None:
+    def darkness(scenes: Scenes) -> float:
+        outside = ~inside(scenes.boxes)
+        return float((scenes.images.float().mean(1) < 80)[outside].float().mean())
+
+    plain, cluttered = (darkness(render(60, 3, style=ShapeStyle(fragments=k))) for k in (0, 4))
+    assert cluttered > 0.02 > 0 == plain
+
+
+def test_test_scenes_have_other_hands_and_textures() -> None:
+    for bank in (drawn_shapes, textures):
+        train, test = (bank(split).flatten(0, -3) for split in (True, False))
+        assert not {one.numpy().tobytes() for one in train} & {one.numpy().tobytes() for one in test}
+    train, test = drawn_shapes(True), drawn_shapes(False)
+    assert train.shape[1:] == test.shape[1:] == (10, 48, 48)
+    assert train.amin((2, 3)).max() < 0 < train[:, :, [0, -1]].min()  # all lie inside of their grid
+    assert not torch.equal(render(10, 1, train=True).images, render(10, 1, train=False).images)
+
+
+def test_scenes_on_disk(tmp_path: Path) -> None:
+    """What is indexed is what was rendered, with a box for each file."""
+    build_index(TexturedShapes("shapes", 32, sizes=SIZES), tmp_path)
+    index = read_index(tmp_path)
+    assert {name: len(index.split(name)) for name in SIZES} == SIZES
+    assert index.class_names == list(CLASS_NAMES) == sorted(CLASS_NAMES)
+    rows = {row["path"]: row for row in pq.read_table(index.root / BOXES).to_pylist()}
+    assert set(rows) == set(index.ids)
+    for split, seed in (("train", 1), ("val", 3), ("test", 2)):
+        part, scenes = index.split(split), render(SIZES[split], seed, train=split != "test")
+        for row, image_id in enumerate(part.ids):
+            number = int(Path(image_id).stem)
+            assert torch.equal(part.read(row, 32), scenes.images[number])
+            assert part.labels[row] == scenes.labels[number]
+            assert [rows[image_id][k] for k in ("x0", "y0", "x1", "y1")] == scenes.boxes[number].tolist()
+
+
+def test_what_cannot_be_drawn_is_refused() -> None:
+    with pytest.raises(UserError, match=r"dataset.image_size=64: shapes has 32-pixel scenes"):
+        TexturedShapes("shapes", 64, sizes=SIZES)
+    with pytest.raises(UserError, match=r"dataset.fragments=\[-1\]: numbers of fragments are needed"):
+        TexturedShapes("shapes", 32, sizes=SIZES, fragments=[-1])
