@@ -10,6 +10,7 @@ from typing import Any
 from ddselect.composition.compose import DISTILLED
 from ddselect.config import Experiment
 from ddselect.evaluation.branch import Branch
+from ddselect.evaluation.published import published
 from ddselect.evaluation.quality import quality_of
 from ddselect.evaluation.twins import dd_ranking
 from ddselect.protocol.deviations import Case, deviations
@@ -136,6 +137,11 @@ def write_results(
         "results": [entry(e, item, path.parent) for item in trained if item.protocol.name in asked_for],
         "dd_ranking": {"scores": dd_ranking(e, trained), "students": twins} if e.evaluation.dd_ranking else None,
         "deviations": {name: deviations(protocol, case) for name, protocol in protocols.items()},
+        "published": [
+            row
+            for student in e.students
+            for row in published(e.dataset.name, e.protocol.labels, student.architecture, e.ipc)
+        ],
         "teacher": {"name": e.teacher.name, **teacher},
         "localisation": localisation,
         "environment": capture_environment(),

@@ -69,6 +69,7 @@ def write_report(
         teacher=results["teacher"],
         caveats=caveats(trained, results),
         compared=compared,
+        others=results.get("published", []),
         looks=looks,
         trainings=across_trainings(entries),
         dd_ranking=results["dd_ranking"],

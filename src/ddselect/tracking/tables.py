@@ -100,6 +100,7 @@ def results_of(results: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "selections": table_of([asdict(row) for row in rows]),
         "students": table_of(plain),
+        **({"published by others": table_of(others)} if (others := results.get("published")) else {}),
         "top1": rows[0].top1,
         "top1_best": rows[0].top1_best,
         "top5": rows[0].top5,
