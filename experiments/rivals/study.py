@@ -3,8 +3,8 @@
     python experiments/rivals/study.py [IPC ...]
 
 Each IPC is one run of ``run.py``, whose command is printed; stages that are in the store are not computed again. Writes
-ipc<IPC>.json (the results of the run, without what differs from machine to machine) and, from all that are there,
-tables.md and rivals.png beside this file.
+ipc<IPC>.json (the results of the run, without what differs from machine to machine) and, from all that are there, a plot
+for each protocol beside this file; prints their tables.
 """
 
 import json
@@ -95,7 +95,7 @@ def draw(frozen: dict[int, list[dict[str, Any]]], protocol: str, path: Path) -> 
     """Accuracy by selection, one panel for each IPC, best first: mean, spread and each seed."""
     import matplotlib.pyplot as plt
 
-    figure, panels = plt.subplots(1, len(frozen), figsize=(5.2 * len(frozen), 7.2), squeeze=False)
+    figure, panels = plt.subplots(1, len(frozen), figsize=(2.4 + 5.2 * len(frozen), 7.2), squeeze=False)
     for panel, (ipc, results) in zip(panels[0], sorted(frozen.items()), strict=True):
         found = accuracies(results, protocol)
         ours, ceiling = next(iter(found)), found.pop("all")
@@ -116,7 +116,7 @@ def draw(frozen: dict[int, list[dict[str, Any]]], protocol: str, path: Path) -> 
                 label.set_fontweight("bold")
         for side in ("top", "right", "left"):
             panel.spines[side].set_visible(False)
-    figure.suptitle(
+    figure.suptitle(f"protocol {protocol}: mean, spread and every seed; dashed: all training scenes", fontsize=10)
         f"protocol {protocol}: mean, spread and every seed; dashed: all {3000} training scenes", fontsize=11
     )
     figure.tight_layout()
@@ -132,7 +132,7 @@ def main() -> None:
     for ipc, results in sorted(frozen.items()):
         for protocol in dict.fromkeys(entry["protocol"] for entry in results):
             text += [f"### IPC {ipc}, protocol {protocol}", "", *HEAD, *lines(results, protocol), ""]
-    (HERE / "tables.md").write_text("\n".join(text))
+    print("\n".join(text))
     for protocol in {entry["protocol"] for results in frozen.values() for entry in results}:
         having = {ipc: r for ipc, r in frozen.items() if any(entry["protocol"] == protocol for entry in r)}
         draw(having, protocol, HERE / f"{protocol}.png")

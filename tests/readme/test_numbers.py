@@ -1,7 +1,10 @@
 """Every accuracy in the READMEs is the one in the frozen results."""
 
+import importlib
 import json
+import sys
 from pathlib import Path
+from statistics import mean, stdev
 
 import pytest
 
@@ -188,3 +191,22 @@ def test_decoding_is_that_of_the_frozen_results() -> None:
     numbers = [f" | {small[way]['ratio']} | {large[way]['ratio']} | {large[way]['mean_difference']} |" for way in small]
     assert len(lines) == len(numbers) == 5
     assert [line[-len(row) :] for line, row in zip(lines, numbers, strict=True)] == numbers
+
+
+def test_rivals_are_those_of_the_frozen_results() -> None:
+    sys.path.insert(0, str(ROOT / "experiments" / "rivals"))
+    try:
+        study = importlib.import_module("study")
+    finally:
+        sys.path.pop(0)
+    text = (ROOT / "experiments" / "rivals" / "README.md").read_text()
+    rows = study.lines(json.loads((study.HERE / "ipc10.json").read_text())["results"], "digits")
+    assert len(rows) == 20
+    for row in rows:
+        assert row in text
+    chosen: dict[tuple[int, str], list[float]] = {}
+    for entry in json.loads((study.HERE / "validation.json").read_text())["results"]:
+        chosen.setdefault((entry["ipc"], entry["selection"]), []).append(entry["top1_last"])
+    assert len(chosen) == 19
+    for values in chosen.values():
+        assert f"{mean(values):.1f} ± {stdev(values):.1f}" in text
