@@ -2,8 +2,8 @@
 
     python experiments/rivals/study.py [IPC ...]
 
-Each IPC is one run of ``run.py``, whose command is printed; stages that are in the store are not computed again. Writes
-ipc<IPC>.json (the results of the run, without what differs from machine to machine) and, from all that are there, a plot
+Each IPC is one run of ``run.py``, whose command is printed; what the store holds is not computed again. Writes
+ipc<IPC>.json (its results, without what differs from machine to machine) and, from all that are there, a plot
 for each protocol beside this file; prints their tables.
 """
 
@@ -117,8 +117,6 @@ def draw(frozen: dict[int, list[dict[str, Any]]], protocol: str, path: Path) -> 
         for side in ("top", "right", "left"):
             panel.spines[side].set_visible(False)
     figure.suptitle(f"protocol {protocol}: mean, spread and every seed; dashed: all training scenes", fontsize=10)
-        f"protocol {protocol}: mean, spread and every seed; dashed: all {3000} training scenes", fontsize=11
-    )
     figure.tight_layout()
     figure.savefig(path, dpi=110)
 
