@@ -77,7 +77,7 @@ def test_a_failed_job_does_not_stop_the_others(sweep: tuple[Path, Ended]) -> Non
     assert {path.parent.name for path in folder.glob("multirun/*/*/results.json")} == {"1", "2"}
     assert ended.code == 1, ended.err
     failed, last = ended.messages
-    assert failed.startswith("ddselect: job 0 failed: scoring: ")
+    assert failed.startswith("ddselect: job 0 failed: scoring.shard_size=0: at least 1 is needed; to repeat it: ")
     assert failed.endswith(" trainer=ddp_cpu scoring.shard_size=0")
     assert last == "ddselect: 1 of 3 jobs of the sweep failed"
 
