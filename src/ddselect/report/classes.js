@@ -10,14 +10,19 @@
   const number = (card, key) => (card.dataset[key] === undefined ? NaN : Number(card.dataset[key]));
   const names = new Map(cards.map((card) => [card, card.querySelector("h3").textContent.toLowerCase()]));
   const text = (a, b) => names.get(a).localeCompare(names.get(b), undefined, { numeric: true });
-  const rising = (key) => (a, b) => (number(a, key) - number(b, key)) || number(a, "label") - number(b, "label");
+  // by a number, those that have none last, equal ones as in the dataset
+  const by = (key, sign) => (a, b) => {
+    const [x, y] = [number(a, key), number(b, key)];
+    if (Number.isNaN(x) || Number.isNaN(y)) return Number.isNaN(x) - Number.isNaN(y);
+    return sign * (x - y) || number(a, "label") - number(b, "label");
+  };
   const ORDERS = {
-    class: rising("label"),
+    class: by("label", 1),
     name: text,
-    worst: rising("accuracy"),
-    best: (a, b) => rising("accuracy")(b, a),
-    lost: rising("gain"),
-    gained: (a, b) => rising("gain")(b, a),
+    worst: by("accuracy", 1),
+    best: by("accuracy", -1),
+    lost: by("gain", 1),
+    gained: by("gain", -1),
   };
   let limit = STEP;
 
@@ -33,27 +38,28 @@
     const subset = inSubset(form.subset?.value ?? "all");
     const found = cards.filter((card) => subset.has(card) && names.get(card).includes(words));
     found.sort(ORDERS[form.order.value]);
-    const shown = new Set(found.slice(0, limit));
-    for (const card of cards) card.hidden = !shown.has(card);
-    list.append(...found);
-    const hidden = found.length - shown.size;
+    const shown = found.slice(0, limit);
+    list.replaceChildren(...shown); // the others wait outside the page, which 1000 of them would make slow
+    const hidden = found.length - shown.length;
     more.hidden = hidden <= 0;
     more.textContent = `Show ${Math.min(STEP, hidden)} more`;
     count.textContent = found.length
-      ? `${shown.size} of ${cards.length} classes shown` + (hidden > 0 ? `, ${hidden} more found` : "")
+      ? `${shown.length} of ${cards.length} classes shown` + (hidden > 0 ? `, ${hidden} more found` : "")
       : `No class of ${cards.length} is found`;
   };
 
   const selections = () => {
     const off = new Set([...form.querySelectorAll("[name=selection]")].filter((b) => !b.checked).map((b) => b.value));
-    for (const part of list.querySelectorAll("[data-selection]")) part.hidden = off.has(part.dataset.selection);
+    for (const card of cards) {
+      for (const part of card.querySelectorAll("[data-selection]")) part.hidden = off.has(part.dataset.selection);
+    }
   };
 
-  // a link to a class finds it, whatever is hidden
+  // a link to a class finds it, whatever is shown
   const reveal = () => {
-    const card = document.getElementById(decodeURIComponent(location.hash.slice(1)));
-    if (!cards.includes(card)) return;
-    if (card.hidden) {
+    const card = cards.find((each) => `#${each.id}` === location.hash);
+    if (!card) return;
+    if (!card.isConnected) {
       [form.search.value, form.order.value] = ["", "class"];
       if (form.subset) form.subset.value = "all";
       limit = Math.max(limit, number(card, "label") + 1);
@@ -75,7 +81,7 @@
     const first = limit;
     limit += STEP;
     show();
-    [...list.children].filter((card) => !card.hidden)[first]?.focus();
+    list.children[first]?.focus();
   });
   addEventListener("hashchange", reveal);
   show();
