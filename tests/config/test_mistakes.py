@@ -249,7 +249,7 @@ def test_a_bad_value_in_a_nested_schema_has_the_key_it_has_there(
         ("seeds", {"x": 1}, "seeds={'x': 1}: a list is needed, seeds=[...]"),
         ("seeds", [0, None], "seeds[1]=null: a value is needed"),
         ("compare", "rded", "compare=rded: a list is needed, compare=[rded]"),
-        ("compare", [["rded"]], "compare[0]=['rded']: a single value is needed"),
+        ("compare", [["rded"]], "compare: ['rded'] is neither a selection nor one with settings"),
         ("protocol.area", 0.5, "protocol.area=0.5: a list is needed, protocol.area=[0.5]"),
         ("protocol.area", ["a"], "protocol.area[0]: Value 'a' of type 'str' could not be converted to Float"),
         ("dataset.sizes", 5, "dataset.sizes=5: it has keys of its own, dataset.sizes.<key>=..."),

@@ -76,7 +76,7 @@ def test_jobs_without_results_make_a_page_too(tmp_path: Path) -> None:
     make_job(tmp_path / "s" / "0", ["stages=[scoring]"], [], "backbone: no such file")
     ended = run_here(tmp_path, "sweep-report", "s")
     assert ended.messages == [
-        "ddselect: job 0 failed: backbone: no such file; to repeat it: python run.py stages=[scoring]"
+        "ddselect: job 0 failed: backbone: no such file; to repeat it: python run.py 'stages=[scoring]'"
     ]
     assert "no such file" in (tmp_path / "s" / "report.html").read_text()
 

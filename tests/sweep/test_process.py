@@ -10,7 +10,7 @@ import pytest
 
 from ddselect.cli import Leaving
 from ddselect.runtime.hardware import processors
-from ddselect.sweep import child, process
+from ddselect.sweep import callback, child, process
 from ddselect.sweep.callback import INTERRUPTED
 
 SLOW = """#!/bin/sh
@@ -25,6 +25,7 @@ def test_an_interrupted_sweep_ends_the_jobs_that_others_run(tmp_path: Path, monk
     (tmp_path / "python").write_text(SLOW.format(folder=tmp_path))
     (tmp_path / "python").chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setattr(callback, "sweep_folder", None)
     monkeypatch.setattr(process, "_LOOK", 0.05)
     monkeypatch.setattr(process, "_GRACE", 0.05)
     threading.Timer(0.3, (tmp_path / INTERRUPTED).touch).start()
