@@ -254,8 +254,7 @@ def test_several_options_for_a_group() -> None:
 
 def test_unknown_key_outside_the_groups(configs: dict[str, DictConfig]) -> None:
     message = one_line(changed(configs["trainer=cpu"], "ipcs", 3), "ipcs")
-    known = "ipc, seeds, compare, students, protocols, objective, store"
-    assert message.startswith(f"unknown key 'ipcs'; choose from {known}")
+    assert message.startswith("unknown key 'ipcs'; choose from ipc, seeds, compare, students, protocols, objective, store")
 
 
 @pytest.mark.parametrize(("key", "value"), TOP)
