@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,13 @@ while :; do sleep 0.05; done
 """
 
 
+def _interrupt(sweep: Path) -> None:
+    """Interrupts a sweep as soon as its job has started."""
+    while not (sweep / "started").exists():
+        time.sleep(0.02)
+    (sweep / INTERRUPTED).touch()
+
+
 def test_an_interrupted_sweep_ends_the_jobs_that_others_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker of a launcher hears of it by a file, as does a job that is still to start."""
     (tmp_path / "python").write_text(SLOW.format(folder=tmp_path))
@@ -28,7 +36,7 @@ def test_an_interrupted_sweep_ends_the_jobs_that_others_run(tmp_path: Path, monk
     monkeypatch.setattr(callback, "sweep_folder", None)
     monkeypatch.setattr(process, "_LOOK", 0.05)
     monkeypatch.setattr(process, "_GRACE", 0.05)
-    threading.Timer(0.3, (tmp_path / INTERRUPTED).touch).start()
+    threading.Thread(target=_interrupt, args=(tmp_path,), daemon=True).start()
     assert process.run_job(["ipc=1"], tmp_path / "0", tmp_path, 1) is None
     record = json.loads((tmp_path / "0" / "job.json").read_text())
     assert (tmp_path / "started").exists()
