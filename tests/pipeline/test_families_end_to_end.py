@@ -46,10 +46,9 @@ def scores_of(images: Path, store: Path, *overrides: str) -> Path:
     """Folder of the scores of a run."""
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         cfg = compose("config", [*FAST, f"dataset.root={images}", f"store={store}", *overrides])
-    reached = run(build_experiment(cfg), store / "run")
-    assert reached is not None
-    assert reached[0] == "scoring"
-    return reached[1]
+    [(name, folder)] = run(build_experiment(cfg), store / "run")
+    assert name == "scoring"
+    return folder
 
 
 def assert_scores(folder: Path, side: int) -> None:

@@ -40,7 +40,7 @@ def experiment(folder: Path, overrides: list[str]) -> Experiment:
 
 def results_of(folder: Path, overrides: list[str]) -> dict:
     path = folder / "run" / "results.json"
-    assert run(experiment(folder, overrides), folder / "run") == ("results", path)
+    assert run(experiment(folder, overrides), folder / "run") == [("results", path)]
     return json.loads(path.read_text())
 
 
@@ -140,7 +140,7 @@ def test_a_run_can_end_with_its_prompts(tmp_path: Path) -> None:
     chosen = ["dataset=imagefolder", f"dataset.root={root}", "stages=[prompt]", "selection=random_image"]
     reached = run(experiment(tmp_path, chosen), tmp_path / "run")
     (folder,) = (tmp_path / "store" / "prompt").iterdir()
-    assert reached == ("prompt", folder)
+    assert reached == [("prompt", folder)]
     assert read_conditions(folder).positive == [1, 3]  # class folders in order of their names
     assert {stage.name for stage in (tmp_path / "store").iterdir()} == {"index", "prompt"}
     assert not (tmp_path / "run").exists()

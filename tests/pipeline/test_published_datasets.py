@@ -23,8 +23,7 @@ FAST = (
 def reached(place: Path, *settings: str) -> tuple[str, Path]:
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         experiment = build_experiment(compose("config", [*FAST, f"store={place / 'store'}", *settings]))
-    found = run(experiment, place / "run")
-    assert found is not None
+    [found] = run(experiment, place / "run")
     return found
 
 
