@@ -210,3 +210,19 @@ def test_rivals_are_those_of_the_frozen_results() -> None:
     assert len(chosen) == 19
     for values in chosen.values():
         assert f"{mean(values):.1f} ± {stdev(values):.1f}" in text
+
+
+def test_localisation_on_the_second_dataset_is_that_of_the_frozen_results() -> None:
+    study = ROOT / "experiments" / "second_dataset"
+    frozen, text = (
+        json.loads((study / "localisation.json").read_text()),
+        " ".join((study / "README.md").read_text().split()),
+    )
+    found = frozen["localisation"]
+    for number in (
+        f"{frozen['teacher']['top1']:.1f} %",
+        f"{found['pointing_game']:.1f} % (chance {found['pointing_game_chance']:.1f} %)",
+        f"{found['coverage']:.3f} of the true box (a random one {found['coverage_chance']:.3f})",
+        f"{mean(frozen['selected_crops_coverage']):.3f} of their true boxes",
+    ):
+        assert number in text
