@@ -41,19 +41,25 @@ def wanted_stages(experiment: "Experiment") -> frozenset[str]:
     for name in experiment.stages:
         if name in absent:
             raise UserError(f"stages=[{name}]: this run has no such stage; {absent[name]}")
-    unused = set(absent)
-    if not any(arm.selection.scored_by == "prior" for arm in experiment.arms):
-        unused |= {"scoring", "boxes"}  # which can be asked for all the same
+    unread = _unread(experiment)
     found: set[str] = set()
     waiting = list(experiment.stages)
     while waiting:
         name = waiting.pop()
         if name not in found:
             found.add(name)
-            asks_prior = name != "features" or experiment.features.asks_prior
-            needs = [before for before in NEEDS[name] if before != "prompt" or asks_prior]
-            waiting += [before for before in needs if before not in unused]
+            waiting += [before for before in NEEDS[name] if before not in absent and (name, before) not in unread]
     return frozenset(found)
+
+
+def _unread(experiment: "Experiment") -> set[tuple[str, str]]:
+    """Pairs of a stage and one before it that it does not read in an experiment."""
+    found = set()
+    if not any(arm.selection.scored_by == "prior" for arm in experiment.arms):
+        found |= {(name, before) for name in ("features", "selection") for before in ("scoring", "boxes")}
+    if not experiment.features.asks_prior:
+        found.add(("features", "prompt"))
+    return found
 
 
 def _absent(experiment: "Experiment") -> dict[str, str]:

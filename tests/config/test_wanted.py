@@ -30,6 +30,13 @@ def test_every_stage_comes_after_those_that_it_needs() -> None:
         (["stages=[scoring]", "pool=mixed"], {*SCORES, "pool"}),
         (["stages=[scoring]", "backbone/adapt=full"], {*SCORES, "backbone"}),
         (["stages=[scoring]", "selection=random_image"], SCORES),
+        (["stages=[boxes]", "boxes=scales"], {*SCORES, "boxes"}),
+        (["stages=[boxes]", "boxes=scales", "selection=rded"], {*SCORES, "boxes"}),
+        (["stages=[selection]", "boxes=scales"], {*SELECTED, "boxes"}),
+        (
+            ["stages=[features]", "features=backbone", "selection=herding"],
+            {"index", "teacher", "losses", "prompt", "features"},
+        ),
         (["stages=[pilot]"], {"index", "prompt", "pilot"}),
         (["stages=[selection]"], SELECTED),
         (["stages=[selection]", "selection=random_crop"], {"index", "selection"}),

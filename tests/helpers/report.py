@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 from PIL import Image
 
 from ddselect.composition.compose import Composition
@@ -17,6 +18,7 @@ from ddselect.dataset.images import square_box
 from ddselect.dataset.index import Index
 from ddselect.dataset.rendering import BOXES
 from ddselect.evaluation.branch import Branch
+from ddselect.evaluation.confusion import write_confusion
 from ddselect.protocol.recipe import Protocol
 from ddselect.report.html import write_report
 from ddselect.report.settings import Report
@@ -114,6 +116,14 @@ def write_distilled(folder: Path, per_class: int, index: Index) -> None:
     (folder / "distilled" / "metadata.jsonl").write_text("\n".join(lines) + "\n")
 
 
+def write_accuracies(folder: Path, top1: Sequence[float | None]) -> None:
+    """What a student with a top-1 in percent of each class, None without test images, leaves of its last test."""
+    of = [(label, 1000, round(10 * value)) for label, value in enumerate(top1) if value is not None]
+    right = [(label, label, hits) for label, _, hits in of if hits]
+    wrong = [(label, (label + 1) % len(top1), images - hits) for label, images, hits in of if hits < images]
+    write_confusion(folder, torch.tensor(right + wrong).reshape(-1, 3))
+
+
 @dataclass
 class Run:
     """A run of three selections, whose stages lie in ``root``."""
@@ -133,7 +143,7 @@ class Run:
         if name != "all":  # the page must not look for the images of the full data
             write_distilled(composition.folder, IPC, self.index)
         student = done("student", self.root / "student" / key, f"s-{key}", seconds=70)
-        student.manifest["facts"]["top1_per_class"] = self.per_class.get(name, [])
+        write_accuracies(student.folder, self.per_class.get(name, [TOP1[name][seed]] * len(self.index.class_names)))
         tests = [{"step": step, "loss": 0.5 / step, "top1": TOP1[name][seed] * step / 20} for step in (10.0, 20.0)]
         (student.folder / "metrics.jsonl").write_text("".join(json.dumps(test) + "\n" for test in tests))
         return Branch(

@@ -58,7 +58,7 @@ def test_submitit(stand_in: Path) -> None:
 def test_a_search_raises_the_objective_and_outlives_failures(stand_in: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
     words = ("hydra/sweeper=optuna", "hydra.sweeper.n_trials=5", "ipc=1,66", "selection.whole=interval(0,1)")
-    swept, ended = sweep(stand_in, *words)
+    swept, ended = sweep(stand_in, *words, "hydra.sweeper.sampler.seed=0")  # of its five jobs some fail
     assert ended.code == 1, ended.err
     records = [json.loads(path.read_text()) for path in swept.glob("*/job.json")]
     assert len(records) == 5
@@ -67,6 +67,15 @@ def test_a_search_raises_the_objective_and_outlives_failures(stand_in: Path) -> 
     best = yaml.safe_load((swept / "optimization_results.yaml").read_text())
     assert best["best_value"] == pytest.approx(max(10 * float(job["selection.whole"]) + 1 for job in done))
     assert "evaluation.split=val" in ended.err  # it looks at the test images
+
+
+def test_a_search_of_which_every_job_fails_says_so(stand_in: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    swept, ended = sweep(stand_in, "hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "ipc=66,99")
+    assert ended.code == 1, ended.err
+    assert ended.messages[-1] == "ddselect: 2 of 2 jobs of the sweep failed"
+    assert "Traceback" not in ended.err
+    assert (swept / "report.html").exists()
 
 
 def test_jobs_that_succeed_end_in_zero(stand_in: Path) -> None:

@@ -1,6 +1,7 @@
 """The embedded dataset: deterministic, balanced, with true boxes and other writers in the test split."""
 
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -9,6 +10,7 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from ddselect.dataset import scenes, shapes
 from ddselect.dataset.folders import ClutteredDigits
 from ddselect.dataset.index import Index
 from ddselect.dataset.rendering import BOXES
@@ -18,24 +20,26 @@ from ddselect.runtime.errors import UserError
 SIZES = {"train": 13, "val": 10, "test": 11}
 
 
-def test_same_arguments_same_pixels() -> None:
-    first, again, other = render(30, 5), render(30, 5), render(30, 6)
+@pytest.mark.parametrize("drawing", [scenes, shapes])
+def test_same_arguments_same_pixels(drawing: ModuleType) -> None:
+    first, again, other = drawing.render(30, 5), drawing.render(30, 5), drawing.render(30, 6)
     assert torch.equal(first.images, again.images)
     assert torch.equal(first.boxes, again.boxes)
     assert not torch.equal(first.images, other.images)
     state = torch.random.get_rng_state()
-    render(10, 5)
+    drawing.render(10, 5)
     assert torch.equal(torch.random.get_rng_state(), state)  # global random numbers are left alone
 
 
-def test_shapes_and_balance() -> None:
-    scenes = render(103, 1)
-    assert scenes.images.shape == (103, 3, 32, 32)
-    assert scenes.images.dtype == torch.uint8
-    counts = scenes.labels.bincount(minlength=10)
+@pytest.mark.parametrize("drawing", [scenes, shapes])
+def test_shapes_and_balance(drawing: ModuleType) -> None:
+    found = drawing.render(103, 1)
+    assert found.images.shape == (103, 3, 32, 32)
+    assert found.images.dtype == torch.uint8
+    counts = found.labels.bincount(minlength=10)
     assert counts.sum() == 103
     assert counts.max() - counts.min() <= 1
-    assert scenes.labels[:20].tolist() != sorted(scenes.labels[:20].tolist())
+    assert found.labels[:20].tolist() != sorted(found.labels[:20].tolist())
 
 
 def test_boxes_lie_inside_and_hold_the_digit() -> None:

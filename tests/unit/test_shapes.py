@@ -16,25 +16,6 @@ from ddselect.runtime.errors import UserError
 SIZES = {"train": 20, "val": 10, "test": 11}
 
 
-def test_same_arguments_same_pixels() -> None:
-    first, again, other = render(30, 5), render(30, 5), render(30, 6)
-    assert torch.equal(first.images, again.images)
-    assert torch.equal(first.boxes, again.boxes)
-    assert not torch.equal(first.images, other.images)
-    state = torch.random.get_rng_state()
-    render(10, 5)
-    assert torch.equal(torch.random.get_rng_state(), state)  # global random numbers are left alone
-
-
-def test_shapes_and_balance() -> None:
-    scenes = render(103, 1)
-    assert scenes.images.shape == (103, 3, 32, 32)
-    assert scenes.images.dtype == torch.uint8
-    counts = scenes.labels.bincount(minlength=10)
-    assert counts.max() - counts.min() <= 1
-    assert scenes.labels[:20].tolist() != sorted(scenes.labels[:20].tolist())
-
-
 def test_distances_to_a_polygon() -> None:
     square = torch.tensor([(-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0)])
     points = torch.tensor([(0.0, 0.0), (0.5, 0.0), (2.0, 0.0), (2.0, 2.0), (0.0, -1.25)])

@@ -81,13 +81,16 @@ class Denoiser(nn.Module, ABC):
 
     @property
     def middle(self) -> nn.Module:
-        """The part of the network at half its depth: the middle block of a UNet.
+        """The part of the network at half its depth: the middle block of a UNet, the middle one of a transformer's.
 
         Raises:
             UserError: The network has none.
         """
-        block: nn.Module | None = cast(Any, self.network).mid_block
-        if block is None:
+        blocks = getattr(self.network, "transformer_blocks", None)
+        block = (
+            getattr(self.network, "mid_block", None) if blocks is None else cast(Any, blocks)[(len(blocks) - 1) // 2]
+        )
+        if not isinstance(block, nn.Module):
             raise UserError(f"backbone {self.title}: its network has no middle block; use features=teacher")
         return block
 

@@ -1,10 +1,10 @@
 """DiT: a latent diffusion transformer, conditional on the 1000 ImageNet classes (Peebles and Xie, ICCV 2023)."""
 
-from typing import Any, ClassVar, cast
+from typing import ClassVar
 
 import torch
 from diffusers import DiTTransformer2DModel
-from torch import Tensor, nn
+from torch import Tensor
 
 from ddselect.backbone.denoiser import Denoiser
 from ddselect.backbone.latents import VAESpace
@@ -30,12 +30,6 @@ class DiT(Denoiser):
                 f"backbone {self.title} takes {wanted} px, not {image_size}: set backbone.image_size={wanted}"
             )
         return self.latent_channels, self.side, self.side
-
-    @property
-    def middle(self) -> nn.Module:
-        """The middle one of its blocks."""
-        blocks = cast(Any, self.network).transformer_blocks
-        return cast(nn.Module, blocks[(len(blocks) - 1) // 2])
 
     def call_network(self, noisy: Tensor, time: Tensor, conditions: Tensor) -> Tensor:
         sample: Tensor = self.network(noisy, timestep=time, class_labels=conditions).sample

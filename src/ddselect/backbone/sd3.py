@@ -1,10 +1,10 @@
 """Stable Diffusion 3: a multimodal transformer trained by flow matching (Esser et al., ICML 2024)."""
 
-from typing import Any, ClassVar, cast
+from typing import ClassVar
 
 import torch
 from diffusers import SD3Transformer2DModel
-from torch import Tensor, nn
+from torch import Tensor
 
 from ddselect.backbone.denoiser import Denoiser
 from ddselect.backbone.latents import VAESpace
@@ -24,12 +24,6 @@ class StableDiffusion3(Denoiser):
     @property
     def multiple(self) -> int:
         return int(self.config["patch_size"])
-
-    @property
-    def middle(self) -> nn.Module:
-        """The middle one of its blocks."""
-        blocks = cast(Any, self.network).transformer_blocks
-        return cast(nn.Module, blocks[(len(blocks) - 1) // 2])
 
     def call_network(self, noisy: Tensor, time: Tensor, conditions: Tensor) -> Tensor:
         rows = self.embeddings(conditions)

@@ -49,7 +49,6 @@ class Accuracy:
         top1: Top-1 accuracy, 0 to 100.
         top5: Top-5 accuracy (top-K for K < 5 classes), 0 to 100.
         images: Number of test images.
-        per_class: Top-1 accuracy of each class, 0 to 100, in class order; None for a class without test images.
         confusion: (M, 3) int64: a class, one that its images were taken for, and how many of them were; pairs that did
             not occur are left out.
     """
@@ -57,7 +56,6 @@ class Accuracy:
     top1: float
     top5: float
     images: int
-    per_class: tuple[float | None, ...] = ()
     confusion: Tensor = field(default_factory=lambda: torch.zeros(0, 3, dtype=torch.int64), compare=False, repr=False)
 
 
@@ -109,13 +107,10 @@ def measure(
         distributed.all_reduce(hits)
         distributed.all_reduce(predicted)
     top1, top5 = (100 * number / len(test_set) for number in hits.sum(0).tolist())
-    images = np.bincount(test_set.labels, minlength=len(hits)).tolist()
-    right = hits[:, 0].tolist()
-    per_class = tuple(100 * hit / count if count else None for hit, count in zip(right, images, strict=True))
     answers = np.stack([test_set.labels, predicted.cpu().numpy()], 1)
     pairs, counts = np.unique(answers, axis=0, return_counts=True)
     confusion = torch.from_numpy(np.concatenate([pairs, counts[:, None]], 1))
-    return Accuracy(top1, top5, len(test_set), per_class, confusion)
+    return Accuracy(top1, top5, len(test_set), confusion)
 
 
 @torch.inference_mode()

@@ -56,7 +56,7 @@ def write_report(
     looks = {line.row.selection: line.look for line in compared.lines}
     curves = read_curves(chosen, looks)
     lines = stage_lines(trained)
-    sets, accuracies = distilled_sets(chosen), per_class(chosen)
+    sets, accuracies = distilled_sets(chosen), per_class(chosen, len(index.class_names))
     first = sets[0] if sets and sets[0].selection == entries[0]["selection"] else None
     folders = (scores.folder, (maps or scores).folder) if scores else None
     examples = Examples(index, folders, first, view, settings.maps_per_class)

@@ -6,25 +6,26 @@ from dataclasses import dataclass
 from statistics import mean
 
 from ddselect.evaluation.branch import Branch
+from ddselect.evaluation.confusion import class_accuracies, read_confusion
 
 _LISTED = 5
 
 
-def per_class(trained: Sequence[Branch]) -> dict[str, list[float | None]]:
-    """Top-1 in percent of each class by selection, mean over seeds; without selections of which it is not known.
+def per_class(trained: Sequence[Branch], classes: int) -> dict[str, list[float | None]]:
+    """Top-1 in percent of each class by selection, mean over seeds; None for a class without test images.
 
     Args:
         trained: Students of one kind under one protocol.
+        classes: Number of classes.
     """
     found: dict[str, list[list[float | None]]] = defaultdict(list)
     for branch in trained:
-        found[branch.arm.selection.name].append(branch.training.facts.get("top1_per_class") or [])
+        found[branch.arm.selection.name].append(class_accuracies(read_confusion(branch.training.folder), classes))
     return {
         name: [
             None if None in values else mean(v for v in values if v is not None) for values in zip(*seeds, strict=True)
         ]
         for name, seeds in found.items()
-        if all(seeds)
     }
 
 

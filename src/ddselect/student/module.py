@@ -71,7 +71,6 @@ class StudentModule(pl.LightningModule):
         self.tests = self.protocol.evaluation_steps(views.total)
         self.history: list[dict[str, float]] = []
         self.confusion = torch.zeros(0, 3, dtype=torch.int64)  # of the last test
-        self.per_class: list[float | None] = []  # top-1 in percent of each class at the last test
         self._rank, self._ranks = 0, 1
         self._losses: list[Tensor] = []  # since the last checkpoint, in this rank
         self._since_test = torch.empty(0)  # those before, of the whole batches
@@ -128,19 +127,16 @@ class StudentModule(pl.LightningModule):
         self._since_test = torch.empty(0)
         self.confusion = accuracy.confusion
         self.history.append(row)
-        self.per_class = list(accuracy.per_class)
         self.log_dict({name: row[name] for name in ("loss", "top1", "top5")}, sync_dist=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["history"], checkpoint["since_test"] = self.history, self._since_test
         checkpoint["confusion"] = self.confusion
-        checkpoint["per_class"] = self.per_class
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.history = list(checkpoint["history"])
         self._since_test = checkpoint.get("since_test", self._since_test)  # earlier versions kept tests only
         self.confusion = checkpoint["confusion"]
-        self.per_class = list(checkpoint.get("per_class", []))
         # the epochs behind it may have been of another length
         self.trainer.fit_loop.max_epochs = checkpoint["epoch"] + 1 + len(self.ends_after(checkpoint["global_step"]))
 

@@ -69,7 +69,7 @@ def train_student(
         name: Name for the progress display.
 
     Returns:
-        Last and best accuracy, the last of each class, number of steps and test images.
+        Last and best accuracy, number of steps and test images.
     """
     module = StudentModule(model, views, labeller, test)
     last = folder / "last.ckpt"
@@ -101,7 +101,6 @@ def train_student(
         "top1_best": best["top1"],
         "top5_last": final["top5"],
         "top5_best": best["top5"],
-        "top1_per_class": module.per_class,
         "test_images": int(final["images"]),
         "steps": views.total,
         "batch_size": views.batch_size,

@@ -12,9 +12,7 @@ from ddselect.cli import Leaving, main
 from ddselect.runtime.errors import one_line
 from ddselect.runtime.files import write_text
 from ddselect.runtime.ranks import rank
-
-ERROR = "error.txt"
-FOLDER = "hydra.run.dir="
+from ddselect.sweep.job import ERROR, FOLDER
 
 
 def run() -> None:

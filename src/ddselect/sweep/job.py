@@ -12,7 +12,8 @@ from omegaconf import OmegaConf
 from ddselect.runtime.files import read_json, write_json
 from ddselect.sweep.objective import objective
 
-RECORD, RESULTS, REPORT = "job.json", "results.json", "report.html"
+RECORD, RESULTS, REPORT, ERROR = "job.json", "results.json", "report.html", "error.txt"
+FOLDER = "hydra.run.dir="  # the last argument of a job's process
 _OVERRIDES = ".hydra/overrides.yaml"
 UNFINISHED = "did not end by itself: killed with its launcher, or still running"
 

@@ -14,11 +14,11 @@ from ddselect.runtime.hardware import JOBS_AT_ONCE, processors
 from ddselect.runtime.ranks import rank
 from ddselect.sweep import callback
 from ddselect.sweep.callback import INTERRUPTED
-from ddselect.sweep.job import RESULTS, UNFINISHED, write_record
+from ddselect.sweep.job import ERROR, FOLDER, RESULTS, UNFINISHED, write_record
 from ddselect.sweep.objective import objective
 
 CODE = 130  # exit code of an interrupted process: 128 + SIGINT
-CHILD, ERROR = "ddselect.sweep.child", "error.txt"
+CHILD = "ddselect.sweep.child"
 _GRACE = 10.0  # seconds in which a job that was told to stop should have ended
 _LOOK = 1.0  # seconds between looks whether the sweep was interrupted
 
@@ -70,7 +70,7 @@ def jobs_at_once(hydra_config: Any) -> int:
 
 def _run(overrides: Sequence[str], folder: Path, sweep: Path, at_once: int) -> int:
     """Exit code of the job's process, which ends when this one is gone or the sweep is interrupted."""
-    command = [sys.executable, "-m", CHILD, *overrides, f"hydra.run.dir={folder}"]
+    command = [sys.executable, "-m", CHILD, *overrides, f"{FOLDER}{folder}"]
     share = {JOBS_AT_ONCE: str(at_once)} if at_once > 1 else {}
     grouped = {"WANDB_RUN_GROUP": sweep.name, "WANDB_JOB_TYPE": "sweep"}  # W&B's own names; a user's come first
     process = subprocess.Popen(command, stdin=subprocess.PIPE, env={**grouped, **os.environ, **share})

@@ -30,9 +30,12 @@ def reported() -> Iterator[list[str]]:
             (callback.sweep_folder / INTERRUPTED).touch()  # jobs that other processes run end too
         raise
     except Exception:
-        if callback.sweep_folder and read_jobs(callback.sweep_folder):
-            _report(callback.sweep_folder)
-        raise
+        jobs: list[Job] = read_jobs(callback.sweep_folder) if callback.sweep_folder else []
+        if callback.sweep_folder and jobs:
+            failed += _report(callback.sweep_folder)
+        if not (jobs and all(job.error for job in jobs)):  # a search stumbles over having nothing to choose from
+            raise
+        return
     if callback.sweep_folder:
         failed += _report(callback.sweep_folder)
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 import wandb
 
 from ddselect.dataset.index import Index
+from ddselect.evaluation.confusion import class_accuracies, class_counts
 from ddselect.evaluation.results import comparison
 from ddselect.runtime.store import Done, Stage
 
@@ -73,11 +74,9 @@ def confusion_of(pairs: np.ndarray, class_names: list[str]) -> dict[str, Any]:
         class_names: Names of the classes.
     """
     wrong = pairs[:, 0] != pairs[:, 1]
-    images, right = (
-        np.bincount(p[:, 0], p[:, 2], len(class_names)).astype(int).tolist() for p in (pairs, pairs[~wrong])
-    )
+    images, accuracies = class_counts(pairs, len(class_names))[0].tolist(), class_accuracies(pairs, len(class_names))
     most = pairs[wrong][np.argsort(-pairs[wrong, 2], kind="stable")][:_CONFUSED].tolist()
-    classes = [[name, n, 100 * k / n if n else None] for name, n, k in zip(class_names, images, right, strict=True)]
+    classes = [list(row) for row in zip(class_names, images, accuracies, strict=True)]
     confused = [[class_names[label], class_names[taken], n, 100 * n / images[label]] for label, taken, n in most]
     found: dict[str, Any] = {
         "classes": wandb.Table(columns=["class", "test images", "top-1 %"], data=classes),
