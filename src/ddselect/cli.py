@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _INTERRUPTED = 130  # exit code: 128 + SIGINT
 _UNREAD = 141  # 128 + SIGPIPE
 _COMMAND = "DDSELECT_COMMAND"  # in the environment: what the user typed, for processes that a run starts
-_LEAD = 3.0  # seconds that the first rank has to say what is wrong
+_LEAD = 10.0  # seconds that the first rank has to say what is wrong
 _SWEEP_REPORT = "sweep-report"  # the one command beside a run or a sweep
 _PLUGINS = ("hydra/launcher", "hydra/sweeper")  # groups that packages add options to
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)  # a place that a user chose badly

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import wandb
 from hydra import compose, initialize_config_dir
 
 from ddselect.config import Experiment, build_experiment, conf_dir
@@ -32,6 +33,7 @@ def tiny(store: Path, *overrides: str) -> Experiment:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run as job of a sweep, and the same again when all of it is done."""
     folder = tmp_path_factory.mktemp("wandb")
+    wandb.teardown()  # it reads the environment once in a process, and another test may have been first
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_RUN_GROUP", "mine")
         patch.setenv("WANDB_JOB_TYPE", "sweep")
