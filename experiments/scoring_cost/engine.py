@@ -29,6 +29,7 @@ from ddselect.dataset.folders import ClutteredDigits, ImageFolder
 from ddselect.dataset.index import Index, build_index, read_index
 from ddselect.prompt.conditions import Conditions
 from ddselect.runtime.environment import capture_environment
+from ddselect.runtime.hardware import computes_in_bf16, convolution_layout
 from ddselect.runtime.trainer import TrainerSettings
 from ddselect.scoring.module import score_images
 from ddselect.scoring.settings import Scoring
@@ -44,31 +45,38 @@ VAE = {
 SD15 = {"cross_attention_dim": 768, "attention_head_dim": 8, "block_out_channels": (320, 640, 1280, 1280)}
 
 
-def of_matmul(root: Path, threads: int = 1) -> dict[str, float]:
-    """A full-size Stable Diffusion 1.5 UNet in fp32 against the rate of a large matrix product, same process."""
+def of_matmul(root: Path, threads: int = 1) -> dict[str, Any]:
+    """A full-size Stable Diffusion 1.5 UNet against the rate of a large matrix product, same process and precision."""
     torch.set_num_threads(threads)
     with torch.inference_mode():
-        unet = UNet2DConditionModel(**SD15).eval().to(memory_format=torch.channels_last)
-        noisy, text = torch.randn(2, 4, 64, 64), torch.randn(2, 77, 768)
-        a, b = torch.randn(3072, 3072), torch.randn(3072, 3072)
+        unet = UNet2DConditionModel(**SD15).eval().to(memory_format=convolution_layout())
+        given = torch.randn(2, 4, 64, 64), torch.tensor([500, 500]), torch.randn(2, 77, 768)
         with FlopCounterMode(display=False) as counter:
-            unet(noisy, torch.tensor([500, 500]), text)
+            unet(*given)
         work = counter.get_total_flops()
-        shares = []
-        for _ in range(3):
-            start = time.perf_counter()
+        found: dict[str, Any] = {"threads": threads}
+        for name, dtype in {"fp32": torch.float32, "bf16": torch.bfloat16}.items():
+            if name == "bf16" and not computes_in_bf16():
+                continue
+            unet, (noisy, step, text) = unet.to(dtype), given
+            a, b = torch.randn(2, 3072, 3072).to(dtype)
+            noisy, text = noisy.to(dtype), text.to(dtype)
+            unet(noisy, step, text)
+            shares = []
             for _ in range(5):
-                a @ b
-            product = 5 * 2 * 3072**3 / (time.perf_counter() - start)
-            start = time.perf_counter()
-            unet(noisy, torch.tensor([500, 500]), text)
-            network = work / (time.perf_counter() - start)
-            shares.append(network / product)
-    return {
-        "threads": threads,
-        "share_of_matmul": round(float(np.median(shares)), 3),
-        "gflops_matmul": round(product / 1e9, 1),
-    }
+                start = time.perf_counter()
+                for _ in range(5):
+                    a @ b
+                product = 5 * 2 * 3072**3 / (time.perf_counter() - start)
+                start = time.perf_counter()
+                unet(noisy, step, text)
+                shares.append(work / (time.perf_counter() - start) / product)
+            found[name] = {
+                "share_of_matmul": round(float(np.median(shares)), 3),
+                "shares": [round(share, 3) for share in shares],
+                "gflops_matmul": round(product / 1e9, 1),
+            }
+    return found
 
 
 def growth(root: Path) -> dict[str, float]:

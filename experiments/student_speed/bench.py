@@ -1,8 +1,9 @@
 """How fast a student is trained: the product's student stage and a plain loop in turn, within one run, on one thread.
 
-    python experiments/student_speed/bench.py [epochs of the trainings to the end]
+    python experiments/student_speed/bench.py [speed] [accuracy]
 
-Writes results.json beside this file. Rates depend on the machine; the ratios are the finding.
+Writes the parts that were asked for, or both, to results.json beside this file. Rates depend on the machine; the ratios
+are the finding.
 """
 
 import json
@@ -12,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import plain
@@ -29,6 +31,7 @@ from ddselect.pipeline import Pipeline
 from ddselect.protocol.recipe import Protocol
 from ddselect.relabel.live import LiveTeacher
 from ddselect.runtime.environment import capture_environment
+from ddselect.runtime.hardware import computes_in_bf16
 from ddselect.runtime.seeds import key64
 from ddselect.runtime.store import Store
 from ddselect.runtime.trainer import TrainerSettings
@@ -40,6 +43,7 @@ from ddselect.teacher.card import load_teacher
 
 HERE, HALF, CPU = Path(__file__).parent, [0.5] * 3, torch.device("cpu")
 PLAIN = [(workers, layout) for layout in ("plain", "channels last") for workers in (0, 2)]
+BF16 = computes_in_bf16()
 UNTESTED = Accuracy(0.0, 0.0, 1)
 
 
@@ -48,22 +52,26 @@ class Case:
     """A student on a distilled set.
 
     Attributes:
-        teacher: Makes the teacher's network.
+        teacher: Makes the teacher's network of the timed trainings, an untrained one where none fits.
+        trained: Makes the teacher's network of the trainings to the end.
         folder: PNG class folders; ``data`` is the same in memory.
         rded: The protocol.
         block: Epochs that are timed together.
-        pairs: Blocks of each kind.
+        rounds: Blocks of each kind.
+        whole: Epochs of a training to the end.
     """
 
     name: str
     student: str
     teacher: Callable[[], nn.Module]
+    trained: Callable[[], nn.Module]
     size: int
     folder: Path
     data: TrainingSet
     rded: Protocol
     block: int
-    pairs: int
+    rounds: int
+    whole: int
 
     def protocol(self, epochs: int) -> Protocol:
         """RDED's, settled for the student, with other epochs and one test at the end."""
@@ -78,23 +86,25 @@ def network(name: str, size: int, seed: int) -> nn.Module:
         return build_network(name, 10, size)
 
 
-def ours(case: Case, epochs: int, seed: int, folder: Path, test: Callable[[Classifier], Accuracy]) -> dict[str, object]:
+def ours(
+    case: Case, epochs: int, seed: int, folder: Path, test: Callable[[Classifier], Accuracy], precision: str = "auto"
+) -> dict[str, object]:
     """The product's student stage: the training from the decoded set to files of weights and curves."""
-    settings = Student(case.student, case.student, precision="fp32")
+    settings = Student(case.student, case.student, precision=precision)
     model = Classifier(network(case.student, case.size, seed), HALF, HALF)
     labeller = LiveTeacher(Classifier(case.teacher(), HALF, HALF))
     views = student_views(case.data, case.protocol(epochs), settings, seed)
     make_trainer = TrainerSettings().single
-    return train_student(model, views, "fp32", labeller, test, make_trainer, folder, case.name)
+    return train_student(model, views, settings.precision, labeller, test, make_trainer, folder, case.name)
 
 
-def theirs(case: Case, epochs: int, seed: int, workers: int, layout: str) -> plain.Plain:
-    """The plain loop."""
+def theirs(case: Case, epochs: int, seed: int, workers: int, layout: str, bf16: bool = False) -> plain.Plain:
+    """The plain loop, in fp32 or under autocast."""
     protocol = case.protocol(epochs)
     student = plain.Plain(network(case.student, case.size, seed))
     batch = protocol.batch(case.data.ipc, case.data.classes, len(case.data.labels))
     batches = plain.loader(case.folder, protocol, case.size, batch, workers)
-    plain.train(student, plain.Plain(case.teacher()), batches, protocol, seed, layout)
+    plain.train(student, plain.Plain(case.teacher()), batches, protocol, seed, layout, bf16)
     return student
 
 
@@ -106,30 +116,47 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def in_turn(case: Case) -> dict[str, object]:
-    """Blocks of ours and of the best plain loop in turn."""
+    """Blocks of ours and of the best plain loop in turn, each also in the other precision where there are two."""
     with tempfile.TemporaryDirectory() as name:
 
-        def our_block() -> float:
-            return seconds(lambda: ours(case, case.block, 0, Path(name), lambda _: UNTESTED))
+        def our_block(precision: str) -> float:
+            return seconds(lambda: ours(case, case.block, 0, Path(name), lambda _: UNTESTED, precision))
 
-        def block(workers: int, layout: str, epochs: int = case.block) -> float:
-            return seconds(lambda: theirs(case, epochs, 0, workers, layout))
+        def plain_block(workers: int, layout: str, bf16: bool, epochs: int = case.block) -> float:
+            return seconds(lambda: theirs(case, epochs, 0, workers, layout, bf16))
 
-        our_block()  # imports and first allocations
-        tried = {f"{workers} workers, {layout}": block(workers, layout, case.block // 2) for workers, layout in PLAIN}
-        workers, layout = PLAIN[min(range(len(PLAIN)), key=lambda k: list(tried.values())[k])]
-        pairs = []
-        for _ in range(case.pairs):
-            pairs.append((our_block(), block(workers, layout)))
-            print(case.name, pairs[-1], flush=True)
-    mine, other = (statistics.median(pair[k] for pair in pairs) for k in (0, 1))
+        our_block("auto")  # imports and first allocations
+        half, blocks = max(1, case.block // 2), {"ours, default": lambda: our_block("auto")}
+        if BF16:
+            blocks["ours, fp32"] = lambda: our_block("fp32")
+        variants, best = {}, {}
+        for bf16 in (False, True) if BF16 else (False,):
+            kind = "plain, bf16" if bf16 else "plain"
+            tried = {one: plain_block(*one, bf16, half) for one in PLAIN}
+            variants[kind] = {f"{w} workers, {layout}": round(half / t, 4) for (w, layout), t in tried.items()}
+            chosen = min(tried, key=lambda one: tried[one])
+            best[kind] = f"{chosen[0]} workers, {chosen[1]}"
+            blocks[kind] = partial(plain_block, *chosen, bf16)
+        times: dict[str, list[float]] = {kind: [] for kind in blocks}
+        for _ in range(case.rounds):
+            for kind, block in blocks.items():
+                times[kind].append(block())
+            print(case.name, {kind: round(case.block / t[-1], 3) for kind, t in times.items()}, flush=True)
+    rates = {kind: round(case.block / statistics.median(t), 4) for kind, t in times.items()}
+    ratios = {}
+    for mine in (kind for kind in times if kind.startswith("ours")):
+        for other in best:
+            each = [b / a for a, b in zip(times[mine], times[other], strict=True)]
+            ratios[f"{mine} / {other}"] = {
+                "median": round(statistics.median(each), 2),
+                "each": [round(r, 2) for r in each],
+            }
     return {
-        "epochs_per_second": round(case.block / mine, 4),
-        "plain_epochs_per_second": round(case.block / other, 4),
-        "ratio": round(statistics.median(b / a for a, b in pairs), 2),
-        "ratios": [round(b / a, 2) for a, b in pairs],
-        "plain": f"{workers} workers, {layout}",
-        "plain_variants": {name: round(case.block // 2 / value, 4) for name, value in tried.items()},
+        "default_precision": "bf16" if BF16 else "fp32",
+        "epochs_per_second": rates,
+        "ratios": ratios,
+        "plain": best,
+        "plain_variants": variants,
     }
 
 
@@ -149,21 +176,40 @@ def where_time_goes(case: Case) -> dict[str, dict[str, float]]:
     return found
 
 
-def to_the_end(case: Case, epochs: int, test_set: TestSet, seeds: int, workers: int) -> list[dict[str, float]]:
-    """Top-1 on the test images after whole trainings of both, and how long they took."""
-    rows = []
-    for seed in range(seeds):
-        with tempfile.TemporaryDirectory() as name:
-            start = time.perf_counter()
-            found = ours(case, epochs, seed, Path(name), lambda m: measure(m, test_set, Evaluation(), CPU))
-            between = time.perf_counter()
-        student = theirs(case, epochs, seed, workers, "plain")
-        after = time.perf_counter()
-        other = measure(Tested(student), test_set, Evaluation(), CPU)  # type: ignore[arg-type]
-        rows.append({"seed": seed, "top1": found["top1_last"], "plain_top1": other.top1,
-                     "ratio": round((after - between) / (between - start), 2)})  # fmt: skip
-        print(rows[-1], flush=True)
-    return rows
+def to_the_end(case: Case, test_set: TestSet, seed: int) -> dict[str, object]:
+    """Top-1 on the test images after whole trainings of both."""
+    case = replace(case, teacher=case.trained)
+    with tempfile.TemporaryDirectory() as name:
+        found = ours(case, case.whole, seed, Path(name), lambda m: measure(m, test_set, Evaluation(), CPU))
+    student = theirs(case, case.whole, seed, 0, "channels last")
+    other = measure(Tested(student), test_set, Evaluation(), CPU)  # type: ignore[arg-type]
+    row = {
+        "student": case.name,
+        "epochs": case.whole,
+        "seed": seed,
+        "top1": found["top1_last"],
+        "plain_top1": other.top1,
+    }
+    print(row, flush=True)
+    return row
+
+
+class Halved(nn.Module):
+    """A network that sees images at half their side, as they were before they were enlarged."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward_features(self, images: Tensor) -> Tensor:
+        """Images (N, 3, S, S) to the features of the network at S / 2."""
+        features: Tensor = self.inner.forward_features(nn.functional.avg_pool2d(images, 2))  # type: ignore[operator]
+        return features
+
+    def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
+        """Features to logits (N, K)."""
+        logits: Tensor = self.inner.forward_head(features, pre_logits=pre_logits)  # type: ignore[operator]
+        return logits
 
 
 class Tested(nn.Module):
@@ -188,7 +234,7 @@ def enlarged(data: TrainingSet, source: Path, folder: Path, side: int) -> Traini
     return replace(data, images=images)
 
 
-def main(epochs: int) -> None:
+def main(parts: list[str]) -> None:
     """Makes a distilled set of the embedded dataset, then times and trains."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
@@ -204,41 +250,42 @@ def main(epochs: int) -> None:
         data = TrainingSet(found.images, found.labels, found.stitched, arm.composition.factor, experiment.ipc)
         small = next(path for path in composed.rglob("*") if path.is_dir() and len(list(path.glob("*/*.png"))) == 100)
         large = enlarged(data, small, root / "large", 64)
+
+        def digits_teacher() -> nn.Module:
+            return load_teacher(ground.teacher.folder).network
+
+        rded = experiment.protocol
         cases = [
-            Case(
-                "ConvNet-3, 32 px",
-                "convnet3",
-                lambda: load_teacher(ground.teacher.folder).network,
-                32,
-                small,
-                data,
-                experiment.protocol,
-                20,
-                5,
-            ),
+            Case("ConvNet-3, 32 px", "convnet3", digits_teacher, digits_teacher, 32, small, data, rded, 20, 5, 40),
             Case(
                 "ResNet-18, 64 px",
                 "resnet18",
                 lambda: network("resnet18", 64, 9),
+                lambda: Halved(digits_teacher()),
                 64,
                 root / "large",
                 large,
-                experiment.protocol,
+                rded,
                 2,
                 3,
+                16,
             ),
         ]
-        result: dict[str, object] = {"environment": capture_environment(), "rows": [], "epochs_to_the_end": epochs}
-        for case in cases:
-            row = {"student": case.name, **in_turn(case), "where_time_goes": where_time_goes(case)}
-            result["rows"].append(row)  # type: ignore[attr-defined]
-            print(row, flush=True)
-            (HERE / "results.json").write_text(json.dumps(result, indent=2) + "\n")
-        test_set = TestSet(read_index(ground.index.folder).split("test"), 32, 1.0)
-        best = 2 if str(result["rows"][0]["plain"]).startswith("2") else 0  # type: ignore[index]
-        result["to_the_end"] = to_the_end(cases[0], epochs, test_set, 3, best)
-        (HERE / "results.json").write_text(json.dumps(result, indent=2) + "\n")
+        place = HERE / "results.json"
+        result = json.loads(place.read_text()) if parts else {}
+        if not parts or "speed" in parts:
+            result["rows"] = []
+            for case in cases:
+                result["rows"].append({"student": case.name, **in_turn(case), "where_time_goes": where_time_goes(case)})
+                print(result["rows"][-1], flush=True)
+        if not parts or "accuracy" in parts:
+            tests = read_index(ground.index.folder).split("test")
+            result["to_the_end"] = [
+                to_the_end(case, TestSet(tests, case.size, 1.0), seed) for case in cases for seed in range(3)
+            ]
+        result["environment"] = capture_environment()
+        place.write_text(json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 100)
+    main(sys.argv[1:])

@@ -66,7 +66,9 @@ def cutmix(images: Tensor, random: np.random.Generator) -> Tensor:
     return mixed
 
 
-def train(student: Plain, teacher: Plain, batches: DataLoader, protocol: Protocol, seed: int, layout: str) -> None:
+def train(
+    student: Plain, teacher: Plain, batches: DataLoader, protocol: Protocol, seed: int, layout: str, bf16: bool
+) -> None:
     """Trains a student in place for the protocol's epochs."""
     torch.manual_seed(seed)
     random = np.random.default_rng(seed)
@@ -86,9 +88,12 @@ def train(student: Plain, teacher: Plain, batches: DataLoader, protocol: Protoco
     for _ in range(protocol.epochs):
         for images in _images(batches, memory):
             mixed, temperature = cutmix(images, random), protocol.temperature
-            with torch.no_grad():
-                target = F.softmax(teacher(mixed) / temperature, 1)
-            loss = F.kl_div(F.log_softmax(student(mixed) / temperature, 1), target, reduction="batchmean")
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                with torch.no_grad():
+                    target = teacher(mixed)
+                found = student(mixed)
+            wanted, logits = F.softmax(target.float() / temperature, 1), F.log_softmax(found.float() / temperature, 1)
+            loss = F.kl_div(logits, wanted, reduction="batchmean")
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -90,7 +90,7 @@ SHAPES = {
 @pytest.mark.parametrize(("drawing", "golden"), [(scenes, DIGITS), (shapes, SHAPES)], ids=["digits", "shapes"])
 def test_first_scenes(drawing: ModuleType, golden: Golden, split: str) -> None:
     seed, count, labels, boxes, means, overall = golden[split]
-    found = drawing.render(count, seed, train=split != "test")
+    found = drawing.render(count, seed, split)
     assert found.labels[:5].tolist() == labels
     assert found.boxes[:5].tolist() == boxes
     for image, mean in zip(found.images[:5], means, strict=True):

@@ -49,7 +49,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Scenes as a user might have them: doubled, on wider canvases, as JPEG."""
     root = tmp_path_factory.mktemp("digits")
     for split, count in (("train", 80), ("val", 40)):
-        scenes = render(count, seed=11, train=split == "train")
+        scenes = render(count, seed=11, split="train" if split == "train" else "test")
         for number, (image, label) in enumerate(zip(scenes.images, scenes.labels, strict=True)):
             folder = root / split / str(int(label))
             folder.mkdir(parents=True, exist_ok=True)

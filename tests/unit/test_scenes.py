@@ -85,22 +85,22 @@ def test_bright_scenes_are_the_same_with_inverted_colours() -> None:
 
 
 def test_test_digits_are_other_writers() -> None:
-    train, train_labels = digits(train=True)
-    test, test_labels = digits(train=False)
+    train, train_labels = digits("train")
+    test, test_labels = digits("test")
     bunch = load_digits()
     assert len(train) == TRAIN_DIGITS
     assert len(train) + len(test) == len(bunch.images)
     assert torch.equal(torch.cat([train_labels, test_labels]), torch.tensor(bunch.target))
     assert train.max() == 1
     assert not {d.numpy().tobytes() for d in train} & {d.numpy().tobytes() for d in test}
-    assert not torch.equal(render(10, 1, train=True).images, render(10, 1, train=False).images)
+    assert not torch.equal(render(10, 1, "train").images, render(10, 1, "test").images)
 
 
 def test_scenes_on_disk(scenes: Index) -> None:
     """What is indexed is what was rendered, with a box for each file."""
     assert {name: len(scenes.split(name)) for name in ("train", "val", "test")} == {"train": 60, "val": 10, "test": 20}
     assert scenes.class_names == [str(d) for d in range(10)]
-    rendered, test = render(20, 2, train=False), scenes.split("test")
+    rendered, test = render(20, 2, "test"), scenes.split("test")
     boxes = {
         row["path"]: [row[k] for k in ("x0", "y0", "x1", "y1")]
         for row in pq.read_table(scenes.root / BOXES).to_pylist()
@@ -142,8 +142,8 @@ def written(folder: Path, **options: object) -> Written:
     return found
 
 
-def expected(count: int, seed: int, train: bool, style: SceneStyle) -> list[tuple[str, torch.Tensor, list[int]]]:
-    scenes = render(count, seed, train, style)
+def expected(count: int, seed: int, split: str, style: SceneStyle, apart: int = 0) -> list[tuple[str, torch.Tensor, list[int]]]:
+    scenes = render(count, seed, split, style, apart)
     return [
         (str(int(label)), image, box.tolist())
         for image, label, box in zip(scenes.images, scenes.labels, scenes.boxes, strict=True)
@@ -159,7 +159,22 @@ def same(first: list[tuple[str, torch.Tensor, list[int]]], other: list[tuple[str
 def test_defaults_are_the_published_scenes(tmp_path: Path) -> None:
     found = written(tmp_path)
     for split, seed in (("train", 1), ("val", 3), ("test", 2)):
-        assert same(found[split], expected(SIZES[split], seed, split != "test", SceneStyle(fragments=4)))
+        assert same(found[split], expected(SIZES[split], seed, split, SceneStyle(fragments=4)))
+
+
+def test_digits_kept_apart_are_shown_by_val_alone(tmp_path: Path) -> None:
+    def bytes_of(split: str) -> set[bytes]:
+        return {digit.numpy().tobytes() for digit in digits(split, apart=300)[0]}
+
+    assert {split: len(digits(split, 300)[0]) for split in SIZES} == {"train": 1000, "val": 300, "test": 497}
+    assert not bytes_of("train") & bytes_of("val")
+    assert bytes_of("train") | bytes_of("val") == {digit.numpy().tobytes() for digit in digits("train")[0]}
+    assert torch.equal(digits("val")[0], digits("train")[0])
+    found = written(tmp_path, apart=300)
+    for split, seed in (("train", 1), ("val", 3), ("test", 2)):
+        assert same(found[split], expected(SIZES[split], seed, split, SceneStyle(fragments=4), 300))
+    with pytest.raises(UserError, match=r"^dataset\.apart=1300: of the 1300 digits of the training writers, 0 to 1000"):
+        ClutteredDigits("digits", 32, sizes=SIZES, apart=1300)
 
 
 def test_another_seed_gives_other_scenes_of_the_same_digits(tmp_path: Path) -> None:
@@ -176,7 +191,7 @@ def test_each_number_of_fragments_has_as_many_scenes(tmp_path: Path) -> None:
     found, counts = written(tmp_path, fragments=[0, 2, 4]), {"train": [5, 4, 4], "val": [4, 3, 3], "test": [4, 4, 3]}
     for split, seed in (("train", 1), ("val", 3), ("test", 2)):
         parts = [
-            expected(count, seed + 10 * i, split != "test", SceneStyle(fragments=fragments))
+            expected(count, seed + 10 * i, split, SceneStyle(fragments=fragments))
             for i, (count, fragments) in enumerate(zip(counts[split], (0, 2, 4), strict=True))
         ]
         assert same(found[split], [scene for part in parts for scene in part])

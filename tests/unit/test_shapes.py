@@ -30,10 +30,10 @@ def inside(boxes: torch.Tensor) -> torch.Tensor:
     return columns[:, None, :] & rows[:, :, None]
 
 
-@pytest.mark.parametrize("train", [True, False])
-def test_boxes_hold_the_shape_and_fit_it(train: bool) -> None:
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_boxes_hold_the_shape_and_fit_it(split: str) -> None:
     """Without fragments nothing but the shape is darker than any ground."""
-    scenes = render(300, 2, train, ShapeStyle(fragments=0))
+    scenes = render(300, 2, split, ShapeStyle(fragments=0))
     sides = scenes.boxes[:, 2:] - scenes.boxes[:, :2]
     assert scenes.boxes.min() >= 0
     assert scenes.boxes.max() <= 32
@@ -63,7 +63,7 @@ def test_test_scenes_have_other_hands_and_textures() -> None:
     train, test = drawn_shapes(True), drawn_shapes(False)
     assert train.shape[1:] == test.shape[1:] == (10, 48, 48)
     assert train.amin((2, 3)).max() < 0 < train[:, :, [0, -1]].min()  # all lie inside of their grid
-    assert not torch.equal(render(10, 1, train=True).images, render(10, 1, train=False).images)
+    assert not torch.equal(render(10, 1, "train").images, render(10, 1, "test").images)
 
 
 def test_scenes_on_disk(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_scenes_on_disk(tmp_path: Path) -> None:
     rows = {row["path"]: row for row in pq.read_table(index.root / BOXES).to_pylist()}
     assert set(rows) == set(index.ids)
     for split, seed in (("train", 1), ("val", 3), ("test", 2)):
-        part, scenes = index.split(split), render(SIZES[split], seed, train=split != "test")
+        part, scenes = index.split(split), render(SIZES[split], seed, split)
         for row, image_id in enumerate(part.ids):
             number = int(Path(image_id).stem)
             assert torch.equal(part.read(row, 32), scenes.images[number])

@@ -255,8 +255,8 @@ class DrawnScenes(Dataset):
         if not self.fragments or min(self.fragments) < 0:
             raise UserError(f"dataset.fragments={list(self.fragments)}: numbers of fragments are needed, e.g. [4]")
 
-    def draw(self, count: int, seed: int, train: bool, fragments: int) -> "Scenes":
-        """Scenes with so many fragments, drawn as for the training split or as for the test split."""
+    def draw(self, count: int, seed: int, split: str, fragments: int) -> "Scenes":
+        """Scenes of a split with so many fragments."""
         raise UserError(f"dataset {self.name}: class {type(self).__name__} draws no scenes")
 
     def provide(self, folder: Path) -> Path:
@@ -283,19 +283,26 @@ class ClutteredDigits(DrawnScenes):
 
     Attributes:
         bright: Dark digits on bright backgrounds instead of bright ones on dark.
+        apart: Number of the training writers' digits that only ``val`` shows; 0: it shows those of ``train``.
     """
 
     bright: bool = False
+    apart: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.apart <= 1000:
+            raise UserError(f"dataset.apart={self.apart}: of the 1300 digits of the training writers, 0 to 1000")
 
     def class_folders(self) -> list[str]:
         from ddselect.dataset.scenes import CLASS_NAMES
 
         return list(CLASS_NAMES)
 
-    def draw(self, count: int, seed: int, train: bool, fragments: int) -> "Scenes":
+    def draw(self, count: int, seed: int, split: str, fragments: int) -> "Scenes":
         from ddselect.dataset.scenes import SceneStyle, render
 
-        return render(count, seed, train, SceneStyle(fragments=fragments, bright=self.bright))
+        return render(count, seed, split, SceneStyle(fragments=fragments, bright=self.bright), self.apart)
 
 
 @dataclass
@@ -307,7 +314,7 @@ class TexturedShapes(DrawnScenes):
 
         return list(CLASS_NAMES)
 
-    def draw(self, count: int, seed: int, train: bool, fragments: int) -> "Scenes":
+    def draw(self, count: int, seed: int, split: str, fragments: int) -> "Scenes":
         from ddselect.dataset.shapes import ShapeStyle, render
 
-        return render(count, seed, train, ShapeStyle(fragments=fragments))
+        return render(count, seed, split, ShapeStyle(fragments=fragments))

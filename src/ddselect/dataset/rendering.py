@@ -19,7 +19,7 @@ def write_scenes(
     sizes: dict[str, int],
     seed: int,
     fragments: Sequence[int],
-    draw: Callable[[int, int, bool, int], Scenes],
+    draw: Callable[[int, int, str, int], Scenes],
 ) -> None:
     """Writes ``<root>/<split>/<class>/<number>.png`` and ``<root>/true_boxes.parquet`` (path, x0, y0, x1, y1).
 
@@ -31,7 +31,7 @@ def write_scenes(
         sizes: Number of scenes of each split.
         seed: Seed of the dataset.
         fragments: Numbers of fragments; of each, as many scenes.
-        draw: Draws (count, seed, train, fragments) scenes: training and validation scenes with ``train``.
+        draw: Draws (count, seed, split, fragments) scenes.
     """
     if (root / BOXES).exists():
         return
@@ -40,7 +40,7 @@ def write_scenes(
         for name in classes:
             (root / split / name).mkdir(parents=True, exist_ok=True)
         parts = [
-            draw(len(range(i, size, len(fragments))), _SEEDS[split] + 1000 * seed + 10 * i, split != "test", count)
+            draw(len(range(i, size, len(fragments))), _SEEDS[split] + 1000 * seed + 10 * i, split, count)
             for i, count in enumerate(fragments)
         ]
         drawn = (scene for s in parts for scene in zip(s.images, s.labels, s.boxes, strict=True))

@@ -49,27 +49,34 @@ class Scenes:
     boxes: Tensor
 
 
-def digits(train: bool) -> tuple[Tensor, Tensor]:
-    """The handwriting to draw with: (N, 8, 8) float32 in [0, 1] and (N,) int64 labels, disjoint in writers."""
+def digits(split: str, apart: int = 0) -> tuple[Tensor, Tensor]:
+    """The handwriting to draw with: (N, 8, 8) float32 in [0, 1] and (N,) int64 labels.
+
+    Args:
+        split: ``train``, ``val`` or ``test``. Digits of the test scenes are those of other writers.
+        apart: Number of the training writers' digits that only ``val`` shows; 0: it shows those of ``train``.
+    """
     from sklearn.datasets import load_digits  # a second to import
 
-    bunch = load_digits()
-    part = slice(None, TRAIN_DIGITS) if train else slice(TRAIN_DIGITS, None)
+    bunch, kept = load_digits(), TRAIN_DIGITS - apart
+    val = slice(kept, TRAIN_DIGITS) if apart else slice(kept)
+    part = {"train": slice(kept), "val": val, "test": slice(TRAIN_DIGITS, None)}[split]
     ink = torch.tensor(bunch.images[part] / 16.0, dtype=torch.float32)
     return ink, torch.tensor(bunch.target[part], dtype=torch.int64)
 
 
-def render(count: int, seed: int, train: bool = True, style: SceneStyle | None = None) -> Scenes:
+def render(count: int, seed: int, split: str = "train", style: SceneStyle | None = None, apart: int = 0) -> Scenes:
     """Draws balanced scenes; the same arguments give the same pixels.
 
     Args:
         count: Number of scenes.
         seed: Seed of everything random in them.
-        train: Draw with the training writers' digits, or with the test writers'.
+        split: Whose digits to draw with, see :func:`digits`.
         style: How to draw; the default is the embedded dataset's.
+        apart: See :func:`digits`.
     """
     style = style or SceneStyle()
-    ink, ink_labels = digits(train)
+    ink, ink_labels = digits(split, apart)
     by_class = [torch.where(ink_labels == c)[0] for c in range(10)]
     generator = torch.Generator().manual_seed(seed)
     labels = (torch.arange(count) % 10)[torch.randperm(count, generator=generator)]

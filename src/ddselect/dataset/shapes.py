@@ -135,18 +135,18 @@ def textures(train: bool) -> Tensor:
     return torch.stack(found)
 
 
-def render(count: int, seed: int, train: bool = True, style: ShapeStyle | None = None) -> Scenes:
+def render(count: int, seed: int, split: str = "train", style: ShapeStyle | None = None) -> Scenes:
     """Draws balanced scenes; the same arguments give the same pixels.
 
     Args:
         count: Number of scenes.
         seed: Seed of everything random in them but the hands and textures, which are always the same.
-        train: Draw with the training hands and textures, or with those of the test scenes.
+        split: ``test`` draws with other hands and textures than ``train`` and ``val``.
         style: How to draw; the default is the embedded dataset's.
     """
     generator = torch.Generator().manual_seed(seed)
     labels = (torch.arange(count) % len(CLASS_NAMES))[torch.randperm(count, generator=generator)]
-    parts = [_draw(chunk, train, style or ShapeStyle(), generator) for chunk in torch.split(labels, _CHUNK)]
+    parts = [_draw(chunk, split != "test", style or ShapeStyle(), generator) for chunk in torch.split(labels, _CHUNK)]
     return Scenes(torch.cat([p[0] for p in parts]), labels, torch.cat([p[1] for p in parts]))
 
 
