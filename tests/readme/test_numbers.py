@@ -122,7 +122,7 @@ def test_how_the_engine_scales_is_that_of_the_frozen_results() -> None:
         *frozen["growth"].values(),
         *(", ".join(map(str, ranks[f"images_per_second_{count}"])) for count in (1, 2)),
         ranks["speedup"],
-        frozen["stable_diffusion_15"]["share_of_matmul"],
+        *(frozen["stable_diffusion_15"][precision]["share_of_matmul"] for precision in ("fp32", "bf16")),
         frozen["beside_the_model"]["share_beside"],
     ]
     for value in values:
