@@ -126,7 +126,8 @@ def _relabel(e: Experiment, stage: Stage, before: Mapping[str, Done]) -> Facts:
     if e.relabel.keep != "logits":  # how many features a teacher has it tells when it is loaded
         return {}
     passes, width = -(-steps // per_pass), before["index"].facts["classes"]
-    return {"passes": passes, "width": width, "label_bytes": 2 * width * min(images, per_pass * batch) * passes}
+    shown = min(protocol.images_per_pass(images, batch), per_pass * batch)
+    return {"passes": passes, "width": width, "label_bytes": 2 * width * shown * passes}
 
 
 def _student(e: Experiment, stage: Stage, before: Mapping[str, Done]) -> Facts:

@@ -49,10 +49,19 @@ def test_batch_rule_of_rded(ipc: int | None, classes: int, expected: int) -> Non
     assert Protocol("p", epochs=1).batch(ipc, classes, 10**6) == expected
 
 
-def test_batch_is_never_above_the_set_and_can_be_given() -> None:
+def test_by_epochs_a_batch_is_never_above_the_set_and_can_be_given() -> None:
     assert Protocol("p", epochs=1).batch(1, 3, 3) == 3
     assert Protocol("p", epochs=1, batch_size=16).batch(50, 1000, 10**6) == 16
     assert Protocol("p", epochs=1, batch_size=16).batch(1, 10, 10) == 10
+
+
+@pytest.mark.parametrize(("images", "shown"), [(16, 16), (17, 17), (15, 30), (10, 20), (8, 16), (3, 18), (1, 16)])
+def test_by_steps_a_batch_above_the_set_shows_images_again(images: int, shown: int) -> None:
+    protocol = Protocol("p", steps=5, batch_size=16)
+    assert protocol.batch(1, 10, images) == 16
+    assert protocol.images_per_pass(images, 16) == shown
+    assert protocol.steps_per_epoch(images, 16) == 1
+    assert protocol.total_steps(images, 16) == 5
 
 
 def test_total_steps() -> None:

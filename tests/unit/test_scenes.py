@@ -142,7 +142,9 @@ def written(folder: Path, **options: object) -> Written:
     return found
 
 
-def expected(count: int, seed: int, split: str, style: SceneStyle, apart: int = 0) -> list[tuple[str, torch.Tensor, list[int]]]:
+def expected(
+    count: int, seed: int, split: str, style: SceneStyle, apart: int = 0
+) -> list[tuple[str, torch.Tensor, list[int]]]:
     scenes = render(count, seed, split, style, apart)
     return [
         (str(int(label)), image, box.tolist())

@@ -45,6 +45,15 @@ def test_each_pass_shows_every_image_once() -> None:
     assert not torch.equal(passes[0], passes[1])
 
 
+def test_a_batch_above_the_set_shows_images_as_evenly_as_it_can() -> None:
+    student = module(Protocol("p", steps=6, batch_size=7, evaluations=1), count=4)
+    counts = torch.stack([torch.bincount(student.views.rows(step), minlength=4) for step in range(6)])
+    assert counts.sum(1).tolist() == [7] * 6
+    assert counts.min() == 1
+    assert counts.max() == 2
+    assert len({tuple(row) for row in counts.tolist()}) > 1
+
+
 def test_the_smaller_batch_of_a_pass_is_left_out_or_kept() -> None:
     for drop, sizes in ((True, [4, 4] * 3), (False, [4, 4, 2] * 2)):
         student = module(Protocol("p", steps=6, batch_size=4, evaluations=1, drop_last=drop))

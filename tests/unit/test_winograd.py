@@ -112,12 +112,31 @@ def test_norm_relu_and_pool_at_once(shape: tuple[int, ...]) -> None:
         close(own.grad, other.grad, 2e-5)
 
 
-def test_a_block_at_once_is_the_block_layer_by_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("bf16", "tolerance"), [(False, 1e-5), (True, 0.05)])
+def test_a_block_at_once_is_the_block_layer_by_layer(bf16: bool, tolerance: float) -> None:
     network = build_network("convnet3", 10, 16)
     images = torch.rand(2, 3, 16, 16)
-    at_once = network.forward_features(images)  # type: ignore[operator]
-    monkeypatch.setattr("ddselect.student.convnet.is_plain", lambda _: False)
-    torch.testing.assert_close(at_once, network.forward_features(images), atol=1e-5, rtol=1e-5)  # type: ignore[operator]
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        at_once = network.forward_features(images)  # type: ignore[operator]
+        maps = images
+        for block in network.body:  # type: ignore[union-attr]
+            for layer in block:
+                maps = layer(maps)
+    assert at_once.dtype == (torch.bfloat16 if bf16 else torch.float32)
+    torch.testing.assert_close(at_once.float(), maps.float(), atol=tolerance, rtol=tolerance)
+
+
+def test_a_block_in_bf16_is_computed_in_fp32() -> None:
+    maps, weight, bias = torch.randn(3, 4, 6, 8).bfloat16(), torch.rand(4) + 0.5, torch.randn(4)
+    ours = [t.clone().requires_grad_() for t in (maps, weight, bias)]
+    exact = [t.float().requires_grad_() for t in (maps, weight, bias)]
+    found, expected = norm_relu_pool(*ours, 1e-5), norm_relu_pool(*exact, 1e-5)
+    assert torch.equal(found, expected.bfloat16())
+    slope = torch.randn(found.shape).bfloat16()
+    found.backward(slope)
+    expected.backward(slope.float())
+    for own, other in zip(ours, exact, strict=True):
+        assert torch.equal(own.grad, other.grad.to(own.dtype))  # type: ignore[arg-type, union-attr]
 
 
 @pytest.mark.parametrize(

@@ -34,8 +34,8 @@ class Protocol:
         epochs: Passes over the distilled set; 0 if ``steps`` or ``epochs_by_ipc`` decides.
         epochs_by_ipc: Pairs of an IPC and the epochs from it on, where epochs and steps are 0 (see ``rules.epochs``).
         steps: Optimiser steps, whatever the size of the set; 0 if ``epochs`` is given.
-        batch_size: Images per step, never more than the set has; 0 for RDED's rule: 10, 50, 100 from IPC 1, 10, 50,
-            doubled for 100 classes or more, 100 for the 200 classes of Tiny-ImageNet.
+        batch_size: Images per step, in a training by epochs never more than the set has; 0 for RDED's rule: 10, 50, 100
+            from IPC 1, 10, 50, doubled for 100 classes or more, 100 for the 200 classes of Tiny-ImageNet.
         many_batch_size: At least so many with more than 100 classes.
         drop_last: Whether an epoch leaves out its last, smaller batch.
         optimizer: ``adamw``, ``adam`` or ``sgd``.
@@ -181,12 +181,17 @@ class Protocol:
 
     def batch(self, ipc: int | None, classes: int, images: int) -> int:
         """Images per step for a distilled set (IPC None: the full data)."""
-        size = self.batch_size or rules.batch_size(ipc, classes)
-        return min(max(size, self.many_batch_size if classes > 100 else 0), images)
+        size = max(self.batch_size or rules.batch_size(ipc, classes), self.many_batch_size if classes > 100 else 0)
+        return size if self.steps else min(size, images)
+
+    def images_per_pass(self, images: int, batch: int) -> int:
+        """Images in one pass over the set: each once, or as often as a batch needs that is larger than the set."""
+        return images * -(-batch // images)
 
     def steps_per_epoch(self, images: int, batch: int) -> int:
         """Optimiser steps in one pass over the set."""
-        return images // batch if self.drop_last else -(-images // batch)
+        shown = self.images_per_pass(images, batch)
+        return shown // batch if self.drop_last else -(-shown // batch)
 
     def total_steps(self, images: int, batch: int) -> int:
         """Optimiser steps in all."""

@@ -113,7 +113,7 @@ def store_labels(
     """
     weight, bias = last_layer(teacher)
     width = weight.shape[0 if keep == "logits" else 1]
-    images = min(len(views.data.labels), views.per_pass * views.batch_size)  # of a pass
+    images = min(views.images_per_pass, views.per_pass * views.batch_size)  # of a pass
     passes = -(-views.total // views.per_pass)
     needed = 2 * width * images * passes
     size = f"{needed / _GIB:.2f} GiB" if needed > _GIB / 100 else f"{needed / 2**20:.1f} MiB"

@@ -42,10 +42,10 @@ def computes_in_bf16() -> bool:
 
 
 def convolution_layout() -> torch.memory_format:
-    """The memory format in which 2-d convolutions are fastest here.
+    """The memory format in which a prior's network is fastest here; students and teachers always are in channels last.
 
     Channels last: on a GPU, tensor cores want it; on a processor without bf16 units small convolutions are up to twice
-    as fast in it. Only a processor that computes in bf16 reorders plain tensors faster itself.
+    as fast in it. Only on a processor that computes in bf16 are the group norms of a UNet slower in it than is gained.
     """
     if computes_in_bf16() and not torch.cuda.is_available():
         return torch.contiguous_format

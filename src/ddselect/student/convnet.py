@@ -4,9 +4,8 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from ddselect.student.instance_block import norm_relu_pool
+from ddselect.student.instance_block import norm_relu_pool, pays_at_once
 from ddselect.student.norm import instance_norm
-from ddselect.student.winograd import is_plain
 
 
 class _Block(nn.Sequential):
@@ -15,8 +14,7 @@ class _Block(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         convolution, norm, *_ = self
         maps: Tensor = convolution(x)
-        even = maps.shape[-2] % 2 == maps.shape[-1] % 2 == 0
-        if isinstance(norm, nn.GroupNorm) and norm.num_groups == norm.num_channels and even and is_plain(maps):
+        if isinstance(norm, nn.GroupNorm) and norm.num_groups == norm.num_channels and pays_at_once(maps):
             return norm_relu_pool(maps, norm.weight, norm.bias, norm.eps)
         for layer in list(self)[1:]:
             maps = layer(maps)

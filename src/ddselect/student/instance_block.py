@@ -11,11 +11,17 @@ _CACHED = 2**18  # values of a map that are worked on together
 _of_relu = torch.ops.aten.threshold_backward  # torch.where takes twelve times as long here
 
 
-def norm_relu_pool(maps: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-    """Maps (N, C, H, W) float32, H and W even, to (N, C, H / 2, W / 2), channels last.
+def pays_at_once(maps: Tensor) -> bool:
+    """Whether :func:`norm_relu_pool` takes maps (N, C, H, W), and is faster than its parts: on a processor."""
+    even = maps.shape[-2] % 2 == maps.shape[-1] % 2 == 0
+    return even and maps.device.type == "cpu" and maps.dtype in (torch.float32, torch.bfloat16)
 
-    Equal up to rounding to ``avg_pool2d(relu(group_norm(maps, C, weight, bias, eps)), 2)``; between forward and
-    backward only the maps are kept.
+
+def norm_relu_pool(maps: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    """Maps (N, C, H, W) float32 or bfloat16, H and W even, to (N, C, H / 2, W / 2) of their type, channels last.
+
+    Equal up to rounding to ``avg_pool2d(relu(group_norm(maps, C, weight, bias, eps)), 2)``, computed in float32;
+    between forward and backward only the maps are kept.
 
     Args:
         maps: Outputs of a convolution.
@@ -33,16 +39,17 @@ class _NormReluPool(torch.autograd.Function):
         count, channels, height, width = maps.shape
         last = maps.permute(0, 2, 3, 1).contiguous()
         means, scales = torch.empty(count, 1, 1, channels), torch.empty(count, 1, 1, channels)
-        pooled = torch.empty(count, height // 2, width // 2, channels)
+        pooled = torch.empty(count, height // 2, width // 2, channels, dtype=maps.dtype)
         for rows in _shares(last):
-            mean = last[rows].mean((1, 2), keepdim=True)
-            centred = last[rows] - mean
+            values = last[rows].float()
+            mean = values.mean((1, 2), keepdim=True)
+            centred = values - mean
             scale = (centred.square().mean((1, 2), keepdim=True) + eps).rsqrt()
             means[rows], scales[rows] = mean, scale
             active = centred.mul_(scale * weight).add_(bias).clamp_(min=0)
-            torch.add(_pairs(active[:, 0::2]), _pairs(active[:, 1::2]), out=pooled[rows])
+            pooled[rows] = _pairs(active[:, 0::2]).add_(_pairs(active[:, 1::2])).mul_(0.25)
         ctx.save_for_backward(last, means, scales, weight, bias)
-        return pooled.mul_(0.25).permute(0, 3, 1, 2)
+        return pooled.permute(0, 3, 1, 2)
 
     @staticmethod
     @once_differentiable
@@ -50,11 +57,11 @@ class _NormReluPool(torch.autograd.Function):
         last, means, scales, weight, bias = ctx.saved_tensors
         _, height, width, channels = last.shape
         cells = (-1, height // 2, 2, width // 2, 2, channels)
-        upper = gradient.permute(0, 2, 3, 1).mul(0.25)[:, :, None, :, None]
+        upper = gradient.permute(0, 2, 3, 1).float().mul(0.25)[:, :, None, :, None]
         of_maps = torch.empty_like(last)
         of_weight, of_bias = torch.zeros_like(weight), torch.zeros_like(bias)
         for rows in _shares(last):
-            normed = torch.addcmul(-means[rows] * scales[rows], last[rows], scales[rows])
+            normed = torch.addcmul(-means[rows] * scales[rows], last[rows].float(), scales[rows])
             active = torch.addcmul(bias, normed, weight).view(cells)
             spread = _of_relu(upper[rows].expand(active.shape), active, 0).reshape(normed.shape)
             total, aligned = spread.sum((1, 2), keepdim=True), (spread * normed).sum((1, 2), keepdim=True)
@@ -62,7 +69,7 @@ class _NormReluPool(torch.autograd.Function):
             of_weight += aligned.sum((0, 1, 2))
             slope = scales[rows] * weight
             share = -slope / (height * width)
-            torch.addcmul(share * total, normed, share * aligned, out=of_maps[rows]).addcmul_(spread, slope)
+            of_maps[rows] = torch.addcmul(share * total, normed, share * aligned).addcmul_(spread, slope)
         return of_maps.permute(0, 3, 1, 2), of_weight, of_bias, None
 
 

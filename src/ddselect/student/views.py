@@ -46,6 +46,7 @@ class Views:
         protocol: The settled protocol.
         seed: Seed of order and augmentation.
         batch_size: Images per step.
+        images_per_pass: Images in one pass over the set, more than the set has where a batch is larger than it.
         per_pass: Steps in one pass over the set.
         total: Steps in all.
     """
@@ -53,6 +54,7 @@ class Views:
     def __init__(self, data: TrainingSet, protocol: Protocol, seed: int) -> None:
         self.data, self.protocol, self.seed = data, protocol, seed
         self.batch_size = protocol.batch(data.ipc, data.classes, len(data.labels))
+        self.images_per_pass = protocol.images_per_pass(len(data.labels), self.batch_size)
         self.per_pass = protocol.steps_per_epoch(len(data.labels), self.batch_size)
         self.total = protocol.total_steps(len(data.labels), self.batch_size)
         self._order = (-1, torch.empty(0))  # of the latest pass
@@ -61,8 +63,8 @@ class Views:
         """(N,) int64 images of a step, as rows of the set: passes are keyed permutations."""
         number, place = divmod(step, self.per_pass)
         if number != self._order[0]:
-            order = torch.randperm(len(self.data.labels), generator=torch_generator(self.seed, "order", number))
-            self._order = number, order
+            order = torch.randperm(self.images_per_pass, generator=torch_generator(self.seed, "order", number))
+            self._order = number, order % len(self.data.labels)
         return self._order[1][place * self.batch_size : (place + 1) * self.batch_size]
 
     def batch(self, step: int) -> Batch:
