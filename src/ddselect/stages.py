@@ -150,7 +150,7 @@ class Stages:
             names, folders = images.class_names, images.class_folders
             conditions = backbone.conditions(e.prompt, names, folders, e.trainer.device)
             write_conditions(folder, conditions, names, folders)
-            return {"mode": e.prompt.mode, "reference": conditions.words[-1]}
+            return {"mode": e.prompt.mode, "reference": conditions.words[-1], "shortened": conditions.shortened}
 
         config = {
             **self._backbone_key(backbone),

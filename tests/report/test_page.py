@@ -334,6 +334,9 @@ def test_warnings_are_gathered(run: Run) -> None:
     scoring = done("scoring", run.root / "s", "5c0re")
     scoring.manifest["facts"]["images_left_out"] = 7
     trained[0].stages["scoring"] = scoring
+    prompt = done("prompt", run.root / "p", "9907")
+    prompt.manifest["facts"]["shortened"] = ["a <very> long prompt"]
+    trained[0].stages["prompt"] = prompt
     short = {"short_classes": 2, "moved_boxes": 5, "repeated_boxes": 1}
     trained[1].stages["composition"].manifest["facts"].update(short)
     results = run.results()
@@ -342,6 +345,7 @@ def test_warnings_are_gathered(run: Run) -> None:
     assert [(caveat.about, caveat.text) for caveat in found] == [
         ("images", text),
         ("images", "60 unreadable images were skipped, the first 50"),
+        ("prompt", "Prompts were too long for the prior, which saw only their beginnings"),
         ("scoring", "7 images were not scored (scoring.cap), so never selected"),
         (
             "composition",
@@ -356,7 +360,9 @@ def test_warnings_are_gathered(run: Run) -> None:
     page = Page((run.root / "report.html").read_text())
     assert "train/&lt;b&gt;/49.jpg: the file is empty" in page.source
     assert "50.jpg" not in page.source
-    assert "6 warnings: images, scoring, composition, protocol, code." in " ".join(page.all("header")[0].text.split())
+    assert "7 warnings: images, prompt, scoring, composition, protocol, code." in " ".join(
+        page.all("header")[0].text.split()
+    )
 
 
 def test_what_the_protocol_is_not_is_a_warning(run: Run, capsys: pytest.CaptureFixture[str]) -> None:

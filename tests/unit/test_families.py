@@ -331,6 +331,7 @@ def test_a_prompt_that_is_too_long_is_cut_and_said(
     err = capfd.readouterr().err
     assert f"prompt too long for tiny {TEXT[name].option}, its end is cut off: {start} bee" in err
     assert len(err.splitlines()) == 1, err  # the reference fits, and the libraries say nothing of their own
+    assert conditions.shortened == [f"{start} bee"]
     context = conditions.table["context"][:, :77]
     torch.testing.assert_close(context[0], context[1])  # the encoders of images' pairs never see the label
 

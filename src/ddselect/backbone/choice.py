@@ -228,18 +228,22 @@ class TextBackbone(Backbone):
         prompt.texts(class_names, class_folders)
 
     @torch.inference_mode()
-    def encode(self, texts: list[str], device: torch.device) -> dict[str, torch.Tensor]:
-        """Embeddings of texts, on the processor; the text encoder is gone when this returns."""
+    def encode(self, texts: list[str], device: torch.device) -> tuple[dict[str, torch.Tensor], list[str]]:
+        """Embeddings of texts, on the processor, and the texts of which the end is cut off for them.
+
+        The text encoder is gone when this returns.
+        """
         from ddselect.backbone.text import TextEncoder
         from ddselect.runtime.progress import note
 
         module, _, name = self.encoder.partition(":")
         encoder: TextEncoder = getattr(importlib.import_module(module), name)(self.source, DTYPES[self.dtype])
         encoder.to(device).eval()
-        for text in encoder.truncated(texts):
+        shortened = encoder.truncated(texts)
+        for text in shortened:
             note(f"  [yellow]prompt too long for {self.name}, its end is cut off: {text}[/yellow]")
         parts = [encoder.encode(texts[i : i + _TEXTS_AT_ONCE]) for i in range(0, len(texts), _TEXTS_AT_ONCE)]
-        return {key: torch.cat([part[key].cpu() for part in parts]) for key in parts[0]}
+        return {key: torch.cat([part[key].cpu() for part in parts]) for key in parts[0]}, shortened
 
     def conditions(
         self, prompt: Prompt, class_names: list[str], class_folders: list[str], device: torch.device
@@ -248,7 +252,7 @@ class TextBackbone(Backbone):
         wanted = [*texts.positive, *([texts.reference] if texts.reference is not None else [])]
         sets = list(dict.fromkeys(tuple(mine) for mine in wanted))
         single = list(dict.fromkeys(text for mine in sets for text in mine))
-        rows = self.encode(single, device)
+        rows, shortened = self.encode(single, device)
         table = {
             key: torch.stack([values[[single.index(text) for text in mine]].mean(0) for mine in sets])
             for key, values in rows.items()
@@ -256,8 +260,8 @@ class TextBackbone(Backbone):
         numbers = [sets.index(tuple(mine)) for mine in wanted]
         words = [" | ".join(text or "(empty prompt)" for text in mine) for mine in wanted]
         if texts.reference is None:
-            return Conditions(numbers, None, table, [*words, ""])
-        return Conditions(numbers[:-1], numbers[-1], table, words)
+            return Conditions(numbers, None, table, [*words, ""], shortened)
+        return Conditions(numbers[:-1], numbers[-1], table, words, shortened)
 
 
 @dataclass

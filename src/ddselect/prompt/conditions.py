@@ -24,12 +24,14 @@ class Conditions:
         reference: The condition it is compared with; None if the loss under ``positive`` itself is the score.
         table: For a text-conditional backbone, the embeddings whose rows the numbers are; else empty.
         words: For each dataset class, what its positive condition is in words; then the reference's.
+        shortened: Texts that the backbone's encoder cut the end of, as they have too many tokens.
     """
 
     positive: list[int]
     reference: int | None
     table: dict[str, Tensor] = field(default_factory=dict)
     words: list[str] = field(default_factory=list)
+    shortened: list[str] = field(default_factory=list)
 
 
 def write_conditions(folder: Path, conditions: Conditions, class_names: list[str], class_folders: list[str]) -> None:

@@ -9,7 +9,7 @@ from ddselect.evaluation.branch import Branch
 from ddselect.runtime.files import read_json
 from ddselect.runtime.store import Done
 
-_LISTED = 50  # unreadable images
+_LISTED = 50  # unreadable images, prompts
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,11 @@ def caveats(trained: Sequence[Branch], results: dict[str, Any]) -> list[Caveat]:
         results: Content of ``results.json``.
     """
     found = _of_images(trained[0].stages["index"])
-    scoring = next((branch.stages["scoring"] for branch in trained if "scoring" in branch.stages), None)
-    left_out = scoring.facts.get("images_left_out", 0) if scoring else 0
+    shortened = _fact_of(trained, "prompt", "shortened")
+    if shortened:
+        which = "Prompts were too long for the prior, which saw only their beginnings"
+        found.append(Caveat("prompt", which, list(shortened)[:_LISTED]))
+    left_out = _fact_of(trained, "scoring", "images_left_out")
     if left_out:
         found.append(Caveat("scoring", f"{_count(left_out, 'image')} not scored (scoring.cap), so never selected"))
     found += _of_compositions(trained)
@@ -48,6 +51,11 @@ def caveats(trained: Sequence[Branch], results: dict[str, Any]) -> list[Caveat]:
             Caveat("code", "The code had changes that are not committed, so the commit below is not all of it")
         )
     return found
+
+
+def _fact_of(trained: Sequence[Branch], stage: str, fact: str) -> Any:
+    """What the first branch that has a stage says of it; None if there is none."""
+    return next((branch.stages[stage].facts.get(fact) for branch in trained if stage in branch.stages), None)
 
 
 def _of_images(index: Done) -> list[Caveat]:
