@@ -201,16 +201,25 @@ def test_rivals_are_those_of_the_frozen_results() -> None:
     finally:
         sys.path.pop(0)
     text = (ROOT / "experiments" / "rivals" / "README.md").read_text()
-    rows = study.lines(json.loads((study.HERE / "ipc10.json").read_text())["results"], "digits")
+    rows = study.lines(json.loads((study.HERE / "earlier_ipc10.json").read_text())["results"], "digits")
     assert len(rows) == 20
     for row in rows:
         assert row in text
     chosen: dict[tuple[int, str], list[float]] = {}
-    for entry in json.loads((study.HERE / "validation.json").read_text())["results"]:
+    for entry in json.loads((study.HERE / "earlier_validation.json").read_text())["results"]:
         chosen.setdefault((entry["ipc"], entry["selection"]), []).append(entry["top1_last"])
     assert len(chosen) == 19
     for values in chosen.values():
         assert f"{mean(values):.1f} ± {stdev(values):.1f}" in text
+    apart = json.loads((study.HERE / "apart.json").read_text())
+    for row in apart["recipes"]:
+        asked = {"ipc1": ["random_image", "rded", "top_score"], "ipc10": ["random_image", "rded", "top_score", "all"]}
+        cells = [f"{mean(row[ipc][name]):.1f}" if ipc in row else "-" for ipc, names in asked.items() for name in names]
+        assert f"| {row['recipe']} | {' | '.join(cells)} |" in text
+    assert {ipc: len(found) for ipc, found in apart["selections"].items()} == {"1": 9, "10": 11, "50": 6}
+    for ipc, found in apart["selections"].items():
+        for name, values in found.items():
+            assert f"| {ipc} | {name} | {mean(values):.1f} ± {stdev(values):.1f} |" in text
 
 
 def test_second_dataset_is_as_in_the_frozen_results() -> None:

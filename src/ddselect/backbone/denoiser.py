@@ -39,7 +39,7 @@ class Denoiser(nn.Module, ABC):
         super().__init__()
         self.title, self.dtype = title, dtype
         model = cast(Any, network)  # untyped: a ModelMixin of diffusers
-        self.network: nn.Module = model.to(memory_format=convolution_layout())
+        self.network: nn.Module = model.to(memory_format=convolution_layout(network))
         self.latents, self.schedule = latents, schedule
         self.config: dict[str, Any] = dict(model.config)
         self.latent_channels = int(self.config["in_channels"])

@@ -109,7 +109,7 @@ def _lessons(backbone: Backbone, prompt: Prompt, index: Index, device: torch.dev
     reference = texts.reference or [""]
     rows = list(dict.fromkeys(text for mine in [*texts.positive, reference] for text in mine))
     positive = [[rows.index(text) for text in mine] for mine in texts.positive]
-    table = backbone.encode(rows, device) if embed else {}
+    table = backbone.encode(rows, device)[0] if embed else {}
     return Lessons(positive, [rows.index(text) for text in reference], table, rows)
 
 

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ddselect.runtime.errors import UserError
+from ddselect.runtime.hardware import convolution_layout
 from ddselect.student import resnet_ap, timm_models
 from ddselect.student.convnet import ConvNet
 from ddselect.student.norm import instance_norm
@@ -39,7 +40,9 @@ class Classifier(nn.Module):
         self, network: nn.Module, mean: Sequence[float], std: Sequence[float], columns: list[int] | None = None
     ) -> None:
         super().__init__()
-        self.network, self.columns = use_winograd(network.to(memory_format=torch.channels_last)), columns
+        # the norms of a ConvNet are none of torch's, see instance_block.py
+        layout = torch.channels_last if isinstance(network, ConvNet) else convolution_layout(network)
+        self.network, self.columns = use_winograd(network.to(memory_format=layout)), columns
         self.side = network.image_size if isinstance(network, ConvNet) else timm_models.fixed_side(network)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
