@@ -169,9 +169,19 @@ def test_the_index_is_that_of_the_frozen_results() -> None:
 def test_student_speed_is_that_of_the_frozen_results() -> None:
     study = ROOT / "experiments" / "student_speed"
     text = (study / "README.md").read_text()
-    for row in json.loads((study / "results.json").read_text())["rows"]:
-        rates = f"{row['epochs_per_second']} | {row['plain_epochs_per_second']} | {row['ratio']}"
-        assert f"| {row['student']} | {rates} | {', '.join(map(str, row['ratios']))} |" in text
+    frozen = json.loads((study / "results.json").read_text())
+    for row in frozen["rows"]:
+        rates = [
+            f"{row['epochs_per_second'][kind]:.2f}" for kind in ("ours, default", "ours, fp32", "plain", "plain, bf16")
+        ]
+        pairs = ("ours, default / plain", "ours, default / plain, bf16", "ours, fp32 / plain")
+        ratios = [f"{row['ratios'][pair]['median']:.2f}" for pair in pairs]
+        assert f"| {row['student']} | {' | '.join(rates)} | {' | '.join(ratios)} |" in text
+    for student in {row["student"] for row in frozen["to_the_end"]}:
+        runs = [row for row in frozen["to_the_end"] if row["student"] == student]
+        ours, plain = ([row[key] for row in runs] for key in ("top1", "plain_top1"))
+        shown = f"{mean(ours):.1f} ± {stdev(ours):.1f} | {mean(plain):.1f} ± {stdev(plain):.1f}"
+        assert f"| {student} | {runs[0]['epochs']} | {shown} |" in text
 
 
 def test_the_photographs_are_those_of_the_frozen_results() -> None:
