@@ -256,7 +256,7 @@ def main(parts: list[str]) -> None:
 
         rded = experiment.protocol
         cases = [
-            Case("ConvNet-3, 32 px", "convnet3", digits_teacher, digits_teacher, 32, small, data, rded, 8, 5, 40),
+            Case("ConvNet-3, 32 px", "convnet3", digits_teacher, digits_teacher, 32, small, data, rded, 8, 5, 300),
             Case(
                 "ResNet-18, 64 px",
                 "resnet18",
@@ -268,7 +268,7 @@ def main(parts: list[str]) -> None:
                 rded,
                 2,
                 3,
-                16,
+                100,
             ),
         ]
         place = HERE / "results.json"

@@ -20,7 +20,7 @@ from ddselect.runtime.trainer import TrainerSettings
 from ddselect.scoring.module import score_images
 from ddselect.scoring.scorer import best_boxes, window
 from ddselect.scoring.settings import Scoring
-from ddselect.scoring.table import crops_of, merge, read_planes, read_scores, score_shards, write_rows
+from ddselect.scoring.table import crops_of, merge, packed, read_planes, read_scores, score_shards, write_rows
 
 SIDE = 8  # positions of the planes made here
 
@@ -119,6 +119,30 @@ def test_the_exponent_says_which_size_wins(animals: Index, tmp_path: Path, expon
     search_boxes(image, tmp_path / "scored", search, tmp_path / "boxes")
     x0, _, x1, _ = read_scores(tmp_path / "boxes")["boxes"][0].as_py()
     assert (x1 - x0) * 8 / min(image.sizes_at(0)) == wins
+
+
+@pytest.mark.parametrize(
+    ("side", "placed", "scored"), [(8, 8, 8), (16, 16, 16), (32, 32, 16), (64, 32, 16), (24, 24, 12)]
+)
+def test_maps_are_kept_as_finely_as_they_are_needed(side: int, placed: int, scored: int, tmp_path: Path) -> None:
+    """The map that boxes are placed by in up to 32 x 32 positions, the one they are scored by in up to 16 x 16."""
+    place, difference = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0)).half().float()
+    kept, coarse = packed(place, difference)
+    assert (kept.shape, coarse.shape) == ((3, placed, placed), (3, scored, scored))
+    assert kept[0].nbytes + coarse[0].nbytes <= 2560
+    row = {"id": "a", "label": 0, "image_score": 0.0, "boxes": [0, 0, 1, 1], "scores": [0.0], "losses": [0.0]}
+    plan = score_shards(tmp_path, 3, 5)
+    maps = [{"map": kept[i].tobytes(), "map_side": placed, "difference": coarse[i].tobytes()} for i in range(3)]
+    write_rows(plan.path(0), [{**row, **mine} for mine in maps])
+    ((found, of_boxes),) = read_planes(tmp_path)
+    assert found.shape == of_boxes.shape == (3, placed, placed)
+    if side <= placed:
+        np.testing.assert_array_equal(found, place.numpy())
+    whole, half = slice(None), slice(0, placed // 2)  # boxes that begin and end where coarse positions do
+    for rows, columns in ((whole, whole), (half, whole), (half, half)):
+        box = (slice(None), rows, columns)
+        in_full = tuple(slice(0, side // 2) if part == half else part for part in box)
+        np.testing.assert_allclose(of_boxes[box].mean((1, 2)), difference.numpy()[in_full].mean((1, 2)), atol=2e-3)
 
 
 def test_a_scoring_without_difference_maps_is_told(animals: Index, scored: Path, tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ class ScoringModule(pl.LightningModule):
         of_boxes, losses = boxes.mean(maps.difference), boxes.mean(maps.loss)
         # without a reference the difference is zero on average: how far the best box stands out must do
         scores = (of_boxes[:, 0] if self.conditions.reference is None else image_scores(maps)).tolist()
-        planes, differences = packed(place), packed(maps.difference)
+        planes, differences = packed(place, maps.difference)
         corners = (torch.cat([boxes.corner, boxes.corner + side], -1) * cell).cpu().numpy()
         result = []
         for i, row in enumerate(rows):

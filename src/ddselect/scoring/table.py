@@ -1,5 +1,6 @@
 """The score table: what its shards and its merged view hold, and how they are written and read."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -16,7 +18,8 @@ from ddselect.runtime.files import write_table
 from ddselect.runtime.shards import ShardPlan
 
 MERGED = "scores.parquet"
-MAP_SIDE = 32  # positions per side that are kept of a map: 2 KiB an image
+MAP_SIDE = 32  # positions per side that are kept of the map that boxes are placed by: 2 KiB an image
+_SCORED_SIDE = 16  # and of the one that they are scored by, a mean over many positions: half a KiB
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),
@@ -27,7 +30,7 @@ SCHEMA = pa.schema(
         ("losses", pa.list_(pa.float32())),
         ("map", pa.binary()),  # what boxes are placed by, fp16, row by row, averaged down to MAP_SIDE
         ("map_side", pa.int32()),
-        ("difference", pa.binary()),  # what boxes are scored by, likewise
+        ("difference", pa.binary()),  # what boxes are scored by, likewise, averaged down to at most 16 x 16
     ]
 )
 _PLANES = ("map", "map_side", "difference")  # of the shards alone
@@ -38,10 +41,15 @@ def score_shards(folder: Path, rows: int, size: int) -> ShardPlan:
     return ShardPlan(folder, rows, size, ".parquet")
 
 
-def packed(planes: Tensor) -> np.ndarray:
-    """Maps (N, h, w) as they are kept: (N, s, s) float16, averaged down to at most MAP_SIDE positions per side."""
-    kept: np.ndarray = F.adaptive_avg_pool2d(planes, min(MAP_SIDE, planes.shape[-1])).half().cpu().numpy()
-    return kept
+def packed(place: Tensor, difference: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """What boxes are placed and scored by, each (N, h, w), as they are kept: (N, s, s) float16, averaged down."""
+    side = place.shape[-1]
+    sides = min(MAP_SIDE, side), side // -(-side // _SCORED_SIDE)  # the latter divides most sides
+    kept = [
+        F.adaptive_avg_pool2d(planes, to).half().cpu().numpy()
+        for planes, to in zip((place, difference), sides, strict=True)
+    ]
+    return kept[0], kept[1]
 
 
 def write_rows(path: Path, rows: list[dict[str, object]]) -> None:
@@ -90,6 +98,8 @@ def read_maps(folder: Path, ids: list[str] | None = None) -> dict[str, np.ndarra
 def read_planes(folder: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """What boxes are placed and scored by, each (n, h, w) float32, shard by shard: in the order of the score table.
 
+    The second was kept in fewer positions than the first where that has more than 16 per side.
+
     Raises:
         UserError: The shards do not hold the difference.
     """
@@ -102,7 +112,8 @@ def read_planes(folder: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
             np.frombuffer(b"".join(table[name].to_pylist()), dtype=np.float16).astype(np.float32)
             for name in ("map", "difference")
         )
-        yield place.reshape(len(table), side, -1), difference.reshape(len(table), side, -1)
+        coarse = torch.from_numpy(difference).view(len(table), 1, math.isqrt(len(difference) // len(table)), -1)
+        yield place.reshape(len(table), side, -1), F.interpolate(coarse, side, mode="nearest-exact")[:, 0].numpy()
 
 
 @dataclass(frozen=True)
