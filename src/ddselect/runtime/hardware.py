@@ -45,8 +45,8 @@ def computes_in_bf16() -> bool:
 def convolution_layout(network: nn.Module) -> torch.memory_format:
     """The memory format in which a network of 2-d convolutions is fastest here.
 
-    Channels last: tensor cores want it, and a processor is up to twice as fast in it. Only group norms in bf16 are up to
-    three times slower in it on a processor.
+    Channels last: tensor cores want it, and a processor is up to twice as fast in it. Only group norms in bf16 are up
+    to three times slower in it on a processor.
     """
     is_slower = computes_in_bf16() and not torch.cuda.is_available()
     if is_slower and any(isinstance(layer, nn.GroupNorm) for layer in network.modules()):
