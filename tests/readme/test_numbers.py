@@ -254,3 +254,18 @@ def test_second_dataset_is_as_in_the_frozen_results() -> None:
         f"{found['coverage']:.3f} of the true box (a random one {found['coverage_chance']:.3f})",
     ):
         assert number in text
+
+
+def test_cross_architecture_is_that_of_the_frozen_results() -> None:
+    study = ROOT / "experiments" / "cross_architecture"
+    text = (study / "README.md").read_text()
+    found: dict[tuple[str, str], list[float]] = {}
+    for entry in json.loads((study / "results.json").read_text())["results"]:
+        found.setdefault((entry["student"], entry["protocol"]), []).append(entry["top1_last"])
+    assert {len(values) for values in found.values()} == {3}
+    students = {student for student, _ in found}
+    assert len(students) == 3
+    for student in students:
+        both = (found[student, protocol] for protocol in ("digits", "digits_hard"))
+        soft, hard = (f"{mean(values):.1f} ± {stdev(values):.1f}" for values in both)
+        assert f" | {soft} | {hard} |" in next(line for line in text.splitlines() if line.startswith(f"| {student} |"))
