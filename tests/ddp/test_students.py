@@ -97,12 +97,11 @@ def test_a_killed_rank_ends_the_training_and_the_next_run_goes_on(tmp_path: Path
     command = [sys.executable, "-m", "ddselect", *RUN, *long, *TOGETHER]
     first = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True)
     start = time.monotonic()
-    children = Path(f"/proc/{first.pid}/task/{first.pid}/children")
-    second = ""
+    children, second = ["pgrep", "-P", str(first.pid)], ""
     while not list(tmp_path.glob("store/student/*/last.ckpt")):
         assert first.poll() is None, first.communicate()[1]
         assert time.monotonic() - start < 120
-        second = children.read_text()
+        second = subprocess.run(children, capture_output=True, text=True).stdout
         time.sleep(0.005)
     os.kill(int(second), signal.SIGKILL)
     _, err = first.communicate(timeout=30)  # returns when no process holds the pipe any more
