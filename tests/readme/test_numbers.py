@@ -32,6 +32,13 @@ def test_accuracies_are_those_of_the_frozen_results(readme: Path) -> None:
         assert line in text
 
 
+def test_accuracies_before_are_those_of_the_frozen_results() -> None:
+    rows = {row.selection: row for row in comparison(json.loads((STUDY / "batches_16.json").read_text())["results"])}
+    shown = {name: f"{row.top1:.1f} ± {row.top1_std:.1f}" for name, row in rows.items()}
+    before = f"all data gave {shown['all']}, `diffusion` {shown['diffusion']}, `rded` {shown['rded']} and random images"
+    assert f"{before} {shown['random_image']}" in (STUDY / "README.md").read_text()
+
+
 def test_speed_and_localisation_are_those_of_the_frozen_results() -> None:
     study = ROOT / "experiments" / "scoring_speed"
     frozen = json.loads((study / "results.json").read_text())
@@ -182,6 +189,9 @@ def test_student_speed_is_that_of_the_frozen_results() -> None:
         ours, plain = ([row[key] for row in runs] for key in ("top1", "plain_top1"))
         shown = f"{mean(ours):.1f} ± {stdev(ours):.1f} | {mean(plain):.1f} ± {stdev(plain):.1f}"
         assert f"| {student} | {runs[0]['epochs']} | {shown} |" in text
+    (before,) = json.loads((study / "avx2.json").read_text())["rows"]
+    assert f"{before['ratio']} times as fast with the ConvNet-3" in text
+    assert f"{min(before['ratios'])} to {max(before['ratios'])})" in text
 
 
 def test_the_photographs_are_those_of_the_frozen_results() -> None:
