@@ -14,7 +14,7 @@ from torch import nn
 from ddselect.evaluation.accuracy import Accuracy
 from ddselect.protocol.recipe import Protocol
 from ddselect.relabel.live import LiveTeacher, soft_label_loss
-from ddselect.relabel.settings import Relabel
+from ddselect.relabel.settings import VERSION, Relabel
 from ddselect.relabel.stored import StoredLabels, label_shards, store_labels
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.trainer import TrainerSettings
@@ -171,7 +171,7 @@ def test_labelling_goes_on_where_it_stopped(tmp_path: Path) -> None:
 def test_labels_of_another_version_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store(tiny_teacher(3), "logits", tmp_path)
     monkeypatch.setattr("ddselect.relabel.stored.VERSION", 99)
-    with pytest.raises(UserError, match=r"labels of version 2, which this version \(99\) cannot use"):
+    with pytest.raises(UserError, match=rf"labels of version {VERSION}, which this version \(99\) cannot use"):
         StoredLabels(tmp_path, seen())(torch.zeros(4, 3, 16, 16), 0)
 
 

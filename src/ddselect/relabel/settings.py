@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from ddselect.runtime.errors import UserError
 
-VERSION = 2  # of what the stage writes
+VERSION = 3  # of what the stage writes
 DESCRIPTION = "labels.json"  # what is told of stored labels, beside them
 
 

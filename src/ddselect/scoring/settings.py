@@ -6,7 +6,7 @@ from ddselect.runtime.errors import UserError
 from ddselect.runtime.store import execution
 from ddselect.scoring.draws import Draws
 
-VERSION = 4  # of what the stage writes
+VERSION = 5  # of what the stage writes
 LATENTS_VERSION = 1
 
 
