@@ -105,7 +105,9 @@ def test_a_killed_rank_ends_the_training_and_the_next_run_goes_on(tmp_path: Path
         time.sleep(0.005)
     os.kill(int(second), signal.SIGKILL)
     _, err = first.communicate(timeout=30)  # returns when no process holds the pipe any more
-    (line,) = [line for line in err.splitlines() if line.startswith("ddselect: ")]
+    said = [line for line in err.splitlines() if line.startswith("ddselect: ")]
+    assert len(said) == 1, f"{first.returncode}: {err}"
+    (line,) = said
     assert first.returncode == 1
     assert line.startswith("ddselect: rank 1 was killed by SIGKILL")
     checkpoint = next(tmp_path.glob("store/student/*/last.ckpt"))

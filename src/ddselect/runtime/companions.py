@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
-from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
+from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher, subprocess_script
 
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.ranks import rank
@@ -24,21 +24,22 @@ _ending = threading.Event()  # this rank is on its way out and says why
 
 
 class Companions(Callback):
-    """Watches the other ranks until they have ended; Lightning alone would end the job without a word."""
+    """In every rank but the first: watches the first one until it has ended."""
 
-    _watched: tuple[int, ...] = ()
+    _watched: int | None = None
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        launcher = trainer.strategy.launcher
-        started: Sequence[subprocess.Popen[bytes]] = getattr(launcher, "procs", ())
-        numbers = tuple(process.pid for process in started)
-        if numbers and numbers != Companions._watched:
-            Companions._watched = numbers
-            _watch(lambda: _others_left(started))
-        elif trainer.local_rank > 0 and not Companions._watched:
-            first = os.getppid()
-            Companions._watched = (first,)
+        if trainer.local_rank > 0 and Companions._watched is None:
+            first = Companions._watched = os.getppid()
             _watch(lambda: _first_left(first))
+
+
+def watch_started_ranks() -> None:
+    """In the first rank, from the moment that it starts others: watches them until they have ended.
+
+    It takes the place of Lightning's own watch, which ends the job without a word.
+    """
+    vars(subprocess_script)["_launch_process_observer"] = lambda started: _watch(lambda: _others_left(started))
 
 
 def _watch(look: Callable[[], bool]) -> None:
@@ -92,7 +93,8 @@ def working_together(trainer: pl.Trainer) -> Iterator[None]:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()  # nothing later may wait for the other ranks
     except BaseException as error:
-        if trainer.world_size > 1 and rank() == 0 and isinstance(error, Exception) and not isinstance(error, UserError):
+        unclear = isinstance(error, Exception | SystemExit) and not isinstance(error, UserError)
+        if trainer.world_size > 1 and rank() == 0 and unclear:
             time.sleep(_GRACE + 2 * _EVERY)  # it may be but the end of another rank, of which the watch tells
         _ending.set()
         launcher = trainer.strategy.launcher

@@ -98,8 +98,9 @@ class TrainerSettings:
 
     def parallel(self, callbacks: "list[Callback]", **options: Any) -> "pl.Trainer":
         """A trainer over all devices, with further options of ``pl.Trainer``."""
-        from ddselect.runtime.companions import Companions
+        from ddselect.runtime.companions import Companions, watch_started_ranks
 
+        watch_started_ranks()
         torch.set_num_threads(self.threads or _THREADS)
         if self.threads:  # Lightning would choose a number of its own when it starts the ranks
             os.environ["OMP_NUM_THREADS"] = str(self.threads)
