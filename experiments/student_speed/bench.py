@@ -273,7 +273,7 @@ def main(asked: list[str]) -> None:
                 rded,
                 2,
                 3,
-                60,
+                200,
             ),
         ]
         wanted = [case for case in cases if case.student in asked] or cases
@@ -284,8 +284,10 @@ def main(asked: list[str]) -> None:
                 row = {"student": case.name, **in_turn(case), "where_time_goes": where_time_goes(case)}
                 keep(place, "rows", case.name, [row])
             if "accuracy" in parts:
-                test_set = TestSet(tests, case.size, 1.0)
-                keep(place, "to_the_end", case.name, [to_the_end(case, test_set, seed) for seed in range(3)])
+                test_set, ended = TestSet(tests, case.size, 1.0), []
+                for seed in range(3):
+                    ended.append(to_the_end(case, test_set, seed))
+                    keep(place, "to_the_end", case.name, ended)
 
 
 def keep(place: Path, part: str, student: str, rows: list[dict[str, object]]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +111,35 @@ def test_draws_are_weighted_by_their_part_of_the_band(unet: Denoiser) -> None:
             total[i] += shares[-1] * (reference - own)[0].detach()
         total[i] /= sum(shares)
     torch.testing.assert_close(found.difference, total, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("weights", [(1.0,), (1.0, 3.0)], ids=["even", "weighted"])
+def test_cross_terms_are_products_of_different_draws(unet: Denoiser, weights: tuple[float, ...]) -> None:
+    latents, positive, draws = unet.encode(random_images(2)), torch.tensor([0, 1]), replace(DRAWS, weights=weights)
+    plain, half, found = (
+        difference_maps(unet, latents, HASHES[:2], positive, NULL, draws, cross).difference for cross in (0.0, 0.5, 1.0)
+    )
+    timesteps = draws.timesteps(HASHES[:2], 1000)
+    share = draws.weights_at(timesteps, 1000)
+    for i in range(2):
+        errors = []
+        for k in range(draws.count):
+            noise, t = draws.noise([HASHES[i]], k, (12, 8, 8)), timesteps[k, i : i + 1]
+            errors.append([unet.error(latents[i : i + 1], noise, t, torch.tensor([c]))[0].detach() for c in (i, NULL)])
+        total, weight = torch.zeros(8, 8), 0.0
+        for j, k in permutations(range(draws.count), 2):
+            gap, both = errors[j][1] - errors[j][0], errors[k][1] + errors[k][0]
+            total += share[j, i] * share[k, i] * (gap * both).mean(0)
+            weight += float(share[j, i] * share[k, i])
+        torch.testing.assert_close(found[i], total / weight, atol=1e-5, rtol=0)
+    assert (found - plain).abs().max() > 1e-3
+    torch.testing.assert_close(half, (plain + found) / 2, atol=1e-6, rtol=0)
+
+
+def test_without_a_reference_condition_there_are_no_cross_terms(unet: Denoiser) -> None:
+    latents, positive = unet.encode(random_images(2)), torch.tensor([NULL, NULL])
+    plain, mixed = (difference_maps(unet, latents, HASHES[:2], positive, None, DRAWS, cross) for cross in (0.0, 0.5))
+    assert torch.equal(plain.difference, mixed.difference)
 
 
 @pytest.mark.parametrize("reference", [NULL, None])

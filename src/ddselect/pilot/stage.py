@@ -46,7 +46,13 @@ def run_pilot(
     """
     images, plain = pilot_images(index, pilot), replace(scoring, cap=0)
     expensive = replace(
-        plain, draws=pilot.reference, antithetic=False, stratified=False, band=list(pilot.reference_band), noise="image"
+        plain,
+        draws=pilot.reference,
+        antithetic=False,
+        stratified=False,
+        band=list(pilot.reference_band),
+        noise="image",
+        cross=0.0,
     )
     references = [folder / f"reference-{number}" for number in (1, 2)]
     for number, place in enumerate(references, 1):
@@ -55,7 +61,8 @@ def run_pilot(
     budgets = []
     for draws in sorted(pilot.draws):
         for band in pilot.bands:
-            settings = replace(plain, draws=draws, band=list(band), antithetic=plain.antithetic and draws % 2 == 0)
+            cross, antithetic = plain.cross if draws > 1 else 0.0, plain.antithetic and draws % 2 == 0
+            settings = replace(plain, draws=draws, band=list(band), antithetic=antithetic, cross=cross)
             place = folder / f"{draws}-draws-{'-'.join(map(str, band))}"
             note(f"  {draws} draws in {band}")
             budgets.append((settings, place, score(images, settings, place)["network_evaluations_per_image"]))

@@ -114,7 +114,9 @@ class ScoringModule(pl.LightningModule):
         latents = torch.cat([latents, latents[-1:].expand(more, -1, -1, -1)])
         positive = torch.cat([positive, positive[-1:].expand(more)])
         hashes = [*hashes, *hashes[-1:] * more]
-        maps = difference_maps(self.denoiser, latents, hashes, positive, self.conditions.reference, self.draws)
+        maps = difference_maps(
+            self.denoiser, latents, hashes, positive, self.conditions.reference, self.draws, self.settings.cross
+        )
         return Maps(maps.difference[:count], maps.change[:count], maps.loss[:count])
 
     def _halve(self, images: int) -> None:

@@ -17,8 +17,8 @@ class Maps:
     """Per-position results, averaged over draws.
 
     Attributes:
-        difference: (N, h, w) float32 D(x | y): large where the label explains the image. Without a reference condition,
-            the loss minus its mean over the image.
+        difference: (N, h, w) float32 D(x | y): large where the label explains the image; cross terms of the draws mixed
+            in as asked for. Without a reference condition, the loss minus its mean over the image.
         change: (N, h, w) float32 squared difference of the two conditions' predictions, averaged over channels: large
             where the label changes what is predicted. It is the difference with the noise replaced by its prediction
             under the label, and so varies far less from draw to draw; but it does not say whether the change was for
@@ -35,6 +35,32 @@ class Maps:
         return torch.lerp(self.difference, self.change, share)
 
 
+class _CrossTerms:
+    """What the errors of different draws have to do with each other, gathered draw by draw.
+
+    The difference of two losses is a product, |e0|^2 - |e1|^2 = (e0 - e1)(e0 + e1), here of one and the same draw. The
+    products of the first factor of one draw with the second of another tell as well how much better the label predicts,
+    now of the mean predictions, and there are many more of them: count * (count - 1). Over few draws they vary less.
+    """
+
+    def __init__(self, like: Tensor) -> None:
+        self._gaps, self._sums = torch.zeros_like(like), torch.zeros_like(like)
+        self._same = torch.zeros_like(like[:, 0])
+        self._squared_weights = torch.zeros_like(like[:, 0, :1, :1])
+
+    def add(self, error: Tensor, other: Tensor, weight: Tensor) -> None:
+        """A draw's errors (N, C, h, w) under the positive and the reference condition, and its weights (N, 1, 1)."""
+        gap, total = other - error, other + error
+        self._gaps += weight[:, None] * gap
+        self._sums += weight[:, None] * total
+        self._same += weight**2 * (gap * total).mean(1)
+        self._squared_weights += weight**2
+
+    def mean(self) -> Tensor:
+        """(N, h, w) their weighted mean over all ordered pairs of different draws."""
+        return ((self._gaps * self._sums).mean(1) - self._same) / (1 - self._squared_weights)
+
+
 class LossError(NumericalError):
     """A loss is not finite: that of the image at ``position`` in the batch."""
 
@@ -45,7 +71,13 @@ class LossError(NumericalError):
 
 @torch.inference_mode()
 def difference_maps(
-    denoiser: Denoiser, latents: Tensor, hashes: list[str], positive: Tensor, reference: int | None, draws: Draws
+    denoiser: Denoiser,
+    latents: Tensor,
+    hashes: list[str],
+    positive: Tensor,
+    reference: int | None,
+    draws: Draws,
+    cross: float = 0.0,
 ) -> Maps:
     """Scores the latents of a batch of images (METHOD, section 1).
 
@@ -57,7 +89,8 @@ def difference_maps(
         hashes: N content hashes, the keys of the noise.
         positive: (N,) int64 positive conditions.
         reference: The reference condition, or None to use the loss itself.
-        draws: Timesteps and noises.
+        draws: Timesteps and noises; two or more for cross terms.
+        cross: Share of the cross terms in the difference, from 0 to 1; without a reference condition there are none.
 
     Raises:
         LossError: A loss is not finite.
@@ -70,6 +103,7 @@ def difference_maps(
     copies = len(classes) // count
     losses = torch.zeros(len(classes), *latents.shape[2:], device=device)
     change = torch.zeros(count, *latents.shape[2:], device=device)
+    terms = _CrossTerms(latents.float()) if cross and reference is not None else None
     for draw in range(draws.count):
         noise = draws.noise(hashes, draw, tuple(latents.shape[1:])).to(device)
         error = denoiser.error(
@@ -90,11 +124,14 @@ def difference_maps(
         losses += weights[draw].repeat(copies, 1, 1) * loss
         if reference is not None:
             change += weights[draw] * (error[count:] - error[:count]).pow(2).mean(1)
+        if terms is not None:
+            terms.add(error[:count], error[count:], weights[draw])
     own = losses[:count]
     if reference is None:
         difference = own - own.mean((1, 2), keepdim=True)
         return Maps(difference, difference, own)
-    return Maps(losses[count:] - own, change, own)
+    difference = losses[count:] - own
+    return Maps(difference if terms is None else torch.lerp(difference, terms.mean(), cross), change, own)
 
 
 def window(side: int, sigma: float | None) -> Tensor:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from ddselect.runtime.errors import UserError
-from ddselect.runtime.store import execution
+from ddselect.runtime.store import execution, optional
 from ddselect.scoring.draws import Draws
 
 VERSION = 5  # of what the stage writes
@@ -20,6 +20,7 @@ class Scoring:
         stratified: Whether an image's timesteps are spread evenly over the band instead of drawn independently.
         band: Lowest and highest timestep as shares of the schedule.
         weights: Relative weights of the draws in equal parts of the band.
+        cross: Share of the cross terms of different draws in the difference; the rest is the draws' own.
         noise: ``image``: each image has its own noises; ``shared``: all see the same.
         seed: Seed of the noise.
         box: Side of a box as a share of the view's side.
@@ -38,6 +39,7 @@ class Scoring:
     stratified: bool = True
     band: list[float] = field(default_factory=lambda: [0.3, 0.65])
     weights: list[float] = field(default_factory=lambda: [1.0])
+    cross: float = optional(0.0)
     noise: str = "image"
     seed: int = 0
     box: float = 0.5
@@ -57,6 +59,10 @@ class Scoring:
             raise UserError(f"scoring.band={self.band}: two rising shares within 0 and 1 are needed, e.g. [0.2,0.8]")
         if not self.weights or min(self.weights) <= 0:
             raise UserError(f"scoring.weights={list(self.weights)}: one or more numbers above 0 are needed")
+        if not 0 <= self.cross <= 1:
+            raise UserError(f"scoring.cross={self.cross}: a share from 0 to 1 is needed")
+        if self.cross and self.draws == 1:
+            raise UserError(f"scoring.cross={self.cross}: cross terms need two draws or more, not scoring.draws=1")
         if not 0 <= self.change <= 1:
             raise UserError(f"scoring.change={self.change}: a share from 0 to 1 is needed")
         if self.noise not in ("image", "shared"):
