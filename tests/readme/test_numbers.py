@@ -109,7 +109,7 @@ def test_what_cheaper_scoring_costs_is_that_of_the_frozen_results() -> None:
     study = ROOT / "experiments" / "scoring_cost"
     text = (study / "README.md").read_text()
     frozen = json.loads((study / "levers.json").read_text())
-    assert len(frozen["rows"]) == 22
+    assert len(frozen["rows"]) == 33
     for row in frozen["rows"]:
         shares = " | ".join(f"{row[name]:.2f}" for name in ("crops", "images", "recall", "overlap"))
         found = row.get("localisation")

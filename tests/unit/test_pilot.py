@@ -128,6 +128,14 @@ def test_all_budgets_see_the_same_images_and_references_their_own_noise(animals:
     assert {(s.box, s.cap) for s in settings} == {(0.25, 0)}
 
 
+def test_cross_terms_are_tried_where_there_are_pairs_and_no_part_of_the_references(
+    animals: Index, tmp_path: Path
+) -> None:
+    score = Noisy()
+    run_pilot(animals, replace(PILOT, draws=[1, 8], bands=[[0.1, 0.7]]), Scoring(cross=0.5), score, tmp_path)
+    assert [(s.draws, s.cross) for _, s in score.seen] == [(100, 0.0), (100, 0.0), (1, 0.0), (8, 0.5)]
+
+
 def test_few_images_of_few_classes_are_tried(animals: Index) -> None:
     few = pilot_images(animals, Pilot(classes=2, images=7))
     assert sorted(np.bincount(few.labels, minlength=3).tolist()) == [0, 7, 7]

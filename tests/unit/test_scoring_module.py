@@ -63,6 +63,16 @@ def test_the_merged_table(animals: Index, unet: Denoiser, tmp_path: Path) -> Non
         assert row["scores"][0] == pytest.approx(plane[y : y + 4, x : x + 4].mean(), abs=1e-3)
 
 
+def test_cross_terms_come_into_the_table(animals: Index, unet: Denoiser, tmp_path: Path) -> None:
+    for cross in (0.0, 0.5, 1.0):
+        score(animals, unet, tmp_path / str(cross), change=0.0, cross=cross)
+    own, half, terms = (
+        np.array([row["image_score"] for row in rows(tmp_path / str(cross)).values()]) for cross in (0.0, 0.5, 1.0)
+    )
+    assert np.abs(own - terms).max() > 1e-3
+    np.testing.assert_allclose(half, (own + terms) / 2, atol=1e-5)
+
+
 def test_every_image_is_scored_under_its_own_class(animals: Index, unet: Denoiser, tmp_path: Path) -> None:
     score(animals, unet, tmp_path)
     maps, draws = read_maps(tmp_path), Scoring(draws=2).make_draws()
