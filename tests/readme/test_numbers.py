@@ -120,6 +120,15 @@ def test_what_cheaper_scoring_costs_is_that_of_the_frozen_results() -> None:
     assert f"{frozen['reference_localisation']['pointing_game']:.1f} %" in text
 
 
+def test_cross_terms_of_another_prior_are_those_of_the_frozen_results() -> None:
+    study = ROOT / "experiments" / "scoring_cost"
+    text, (without, half) = (study / "README.md").read_text(), json.loads((study / "text_prior.json").read_text())
+    assert (without["cross"], half["cross"], half["images"]) == (0.0, 0.5, 300)
+    for own, mixed in zip(without["rows"], half["rows"], strict=True):
+        pairs = " | ".join(f"{own[name]:.2f}, {mixed[name]:.2f}" for name in ("crops", "images", "recall", "overlap"))
+        assert f"| {own['draws']} | {own['evaluations']} | {pairs} |" in text
+
+
 def test_how_the_engine_scales_is_that_of_the_frozen_results() -> None:
     study = ROOT / "experiments" / "scoring_cost"
     text = (study / "README.md").read_text()
