@@ -18,6 +18,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn, cast
 
 from ddselect.options import conf_dir, options
+from ddselect.runtime import interruption
 from ddselect.runtime.errors import UserError, choose, disk_full, is_interruption, one_line
 from ddselect.runtime.ranks import rank
 
@@ -88,14 +89,12 @@ def _interruptions() -> Iterator[None]:
 @contextmanager
 def _nothing_begun() -> Iterator[None]:
     """While modules are imported, Ctrl-C ends the process at once: an import can lose an exception or change it."""
-    numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is signal.default_int_handler]
-    for number in numbers:  # none that is ignored, as Ctrl-C is in the background of a shell
-        signal.signal(number, _leave_at_once)
+    before = {n: signal.signal(n, _leave_at_once) for n in (signal.SIGINT, signal.SIGTERM) if interruption.is_heard(n)}
     try:
         yield
     finally:
-        for number in numbers:
-            signal.signal(number, signal.default_int_handler)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _stopped() -> str:
@@ -247,7 +246,7 @@ def _folders() -> Iterator[None]:
 def main() -> None:
     """Entry point. Exit codes: 0 done, 1 jobs of a sweep failed, 2 a user's mistake, 130 interrupted."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors while composing reach this function instead of being printed by Hydra
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # Lightning would ignore a scheduler's stop
+    interruption.listen()
     os.environ.setdefault(_COMMAND, _command())
     if sys.argv[1:2] == ["export"]:
         with one_line_errors():

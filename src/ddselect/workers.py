@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import threading
@@ -16,7 +15,7 @@ from omegaconf import OmegaConf
 from omegaconf.dictconfig import DictConfig
 
 from ddselect.config import Experiment, build_experiment
-from ddselect.runtime import progress
+from ddselect.runtime import interruption, progress
 from ddselect.runtime.errors import UserError
 
 Named = tuple[str, int, str, str]  # a selection, a seed, a protocol and a student
@@ -114,7 +113,7 @@ def main() -> None:
     from ddselect.cli import one_line_errors
     from ddselect.pipeline import run_branches
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # Lightning would end the training as if it were done
+    interruption.listen()
     task = json.loads(sys.stdin.readline())
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     progress.console.quiet = True

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from ddselect.runtime.interruption import obey
 from ddselect.runtime.ranks import rank
 
 console = Console(stderr=True, highlight=False)
@@ -41,7 +42,12 @@ class Counter:
             self._bar.update(self._task, completed=done)
 
     def advance(self, units: int = 1) -> None:
-        """Reports that ``units`` more are finished."""
+        """Reports that ``units`` more are finished.
+
+        Raises:
+            KeyboardInterrupt: The work was to end, see :mod:`ddselect.runtime.interruption`.
+        """
+        obey()
         self._done += units
         if self._bar is not None and self._task is not None:
             self._bar.advance(self._task, units)

@@ -13,6 +13,7 @@ from typing import Any
 
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import file_bytes, folder_bytes, read_json, write_json
+from ddselect.runtime.interruption import obey
 from ddselect.runtime.locks import POLL, lock_bytes, sole_builder
 from ddselect.runtime.memory import PeakMemory
 from ddselect.runtime.progress import note
@@ -169,10 +170,15 @@ class Store:
         self._opened = time.time()
 
     def run(self, stage: Stage) -> Done:
-        """Runs a stage, or skips it if it is finished."""
+        """Runs a stage, or skips it if it is finished.
+
+        Raises:
+            KeyboardInterrupt: The run was to end, see :mod:`ddselect.runtime.interruption`.
+        """
         self.listener.started(stage)
         done = self._run(stage)
         self.listener.finished(stage, done)
+        obey()
         return done
 
     def _run(self, stage: Stage) -> Done:
