@@ -61,6 +61,26 @@ def test_memory_of_full_size_models_is_that_of_the_frozen_results() -> None:
         assert f"| {row['backbone']} | {row['images']} | {' | '.join(map(str, numbers))} |" in text
 
 
+def test_rates_on_a_gpu_are_those_of_the_frozen_results() -> None:
+    study = ROOT / "experiments" / "full_size"
+    text, frozen = " ".join((study / "README.md").read_text().split()), json.loads((study / "gpu.json").read_text())
+    for row in frozen["of_matmul"]:
+        shown = ("precision", "image_side", "batch", "evaluations_per_second", "tflops", "share_of_matmul")
+        assert f"| {' | '.join(str(row[name]) for name in shown)} |" in text
+    for row in frozen["scoring"]:
+        seconds = f"{row['stage_seconds']:.1f}"
+        assert f"| {row['backbone']} | {row['images_per_second']} | {seconds} | {row['gpu_peak_gib']} |" in text
+    sd15, dit = (row["images_per_second"] for row in frozen["scoring"])
+    assert f"reaches {8 * sd15:.0f} of the {frozen['of_matmul'][0]['evaluations_per_second']:.0f}" in text
+    assert f"take {300_000 / sd15 / 60:.0f} minutes" in text
+    front = " ".join((ROOT / "README.md").read_text().split())
+    assert f"score {sd15:.0f} (Stable Diffusion 1.5) and {dit:.0f} (DiT-XL/2) photographs per second" in front
+    plan = (ROOT / "experiments" / "scale_plan" / "README.md").read_text()
+    for row in frozen["of_matmul"][:2]:
+        assert f"{row['tflops']:.0f}" in plan
+    assert f"handles {sd15} photographs" in plan
+
+
 def test_the_plan_at_scale_is_the_computed_one() -> None:
     study = ROOT / "experiments" / "scale_plan"
     text = (study / "README.md").read_text()
