@@ -19,8 +19,7 @@ HERE = Path(__file__).parent
 SEED, SEEDS = 37, [0, 1, 2, 3, 4]  # of the scenes, which no choice was made on; of selection and student
 KEPT = ("selection", "composition", "pool", "ipc", "protocol", "student", "seed", "top1_last", "top1_best", "quality")
 EXTRA = ("test_images", "training_images", "steps", "batch_size", "localisation")
-UNIT = {1: 0.0, 10: 0.5, 50: 1.0}  # share of whole images that diffusion takes
-OURS: dict[int, list[str]] = {1: ["selection.crop_pick=top"], 10: [], 50: ["selection.whole=1.0"]}
+UNIT = {1: 0.0, 10: 0.5, 50: 1.0}  # share of whole images that composition=auto gives diffusion
 CORESETS = ("herding", "kcenter", "moderate", "ccs")
 
 
@@ -29,9 +28,12 @@ def rivals(ipc: int) -> list[str]:
     whole = UNIT[ipc]
     ours = f"{{whole:{whole}}}"
     arms = ["random_image", "random_crop", "rded_published", "rded", *CORESETS]
-    arms += ["{rded:{area:[0.08,1.0]}}"]  # as published, but for the padding
-    if whole > 0:
-        arms += [f"{{rded:{ours}}}"]
+    arms += [
+        "{rded:{area:[0.08,1.0]}}",
+        "{rded:{whole:1.0}}",
+    ]  # as published, but for the padding; and its whole images
+    if ipc > 1:
+        arms += ["{rded:{whole:0.5}}"]
     if whole < 1:
         arms += [f"{{{name}:{ours}}}" for name in CORESETS]
     if 0 < whole < 1:  # with none or all of them whole, these are the random images and crops from above
@@ -42,7 +44,8 @@ def rivals(ipc: int) -> list[str]:
 def command(ipc: int) -> list[str]:
     """The run of one IPC."""
     compare = f"compare=[{','.join(rivals(ipc))}]"
-    return ["run.py", f"dataset.seed={SEED}", f"ipc={ipc}", f"seeds={SEEDS}".replace(" ", ""), *OURS[ipc], compare]
+    seeds = f"seeds={SEEDS}".replace(" ", "")
+    return ["run.py", f"dataset.seed={SEED}", f"ipc={ipc}", seeds, "composition=auto", compare]
 
 
 def freeze(ipc: int) -> None:

@@ -85,7 +85,7 @@ def growth(root: Path) -> dict[str, float]:
     build_index(ClutteredDigits("cluttered_digits", 32, sizes={"train": 4000, "val": 10, "test": 10}), root / "index")
     index = read_index(root / "index").split("train")
     denoiser = ClassUNetBackbone("embedded", "embedded", 32).load(CPU)
-    settings = Scoring(draws=2, antithetic=False)
+    settings = Scoring(draws=2, antithetic=False, cross=0.0)
 
     def seconds(images: Index, positive: list[int], name: str) -> float:
         start = time.process_time()

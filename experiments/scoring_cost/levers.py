@@ -30,8 +30,9 @@ from ddselect.scoring.settings import Scoring
 from ddselect.scoring.table import MERGED, read_scores
 
 CPU, VIEW = torch.device("cpu"), 32
-PLAIN = Scoring(draws=100, antithetic=False, stratified=False, band=[0.1, 0.7], change=0.0)
+PLAIN = Scoring(draws=100, antithetic=False, stratified=False, band=[0.1, 0.7], cross=0.0, change=0.0)
 DEFAULT = Scoring()
+INDEPENDENT = replace(DEFAULT, draws=3, antithetic=False, cross=0.0)
 BEST = replace(PLAIN, draws=12, stratified=True, antithetic=True)
 LEVERS = {
     "12 independent draws": replace(PLAIN, draws=12),
@@ -55,14 +56,14 @@ LEVERS = {
     "8 draws": replace(BEST, draws=8, change=DEFAULT.change),
     "4 draws": replace(BEST, draws=4, change=DEFAULT.change),
     "4 draws, half cross terms": replace(BEST, draws=4, cross=0.5, change=DEFAULT.change),
-    "4 draws, band of the default, half cross terms": replace(DEFAULT, draws=4, antithetic=True, cross=0.5),
-    "4 draws, band of the default": replace(DEFAULT, draws=4, antithetic=True),
-    "4 draws, band of the default, shared noise": replace(DEFAULT, draws=4, antithetic=True, noise="shared"),
-    "3 draws, not antithetic: the default": DEFAULT,
-    "3 draws, not antithetic, half cross terms": replace(DEFAULT, cross=0.5),
-    "3 draws, not antithetic, not placed by the change": replace(DEFAULT, change=0.0),
-    "2 draws, not antithetic, band of the default": replace(DEFAULT, draws=2),
-    "2 draws, antithetic, band of the default": replace(DEFAULT, draws=2, antithetic=True),
+    "4 draws, band of the default, half cross terms: the default": DEFAULT,
+    "4 draws, band of the default": replace(DEFAULT, cross=0.0),
+    "4 draws, band of the default, shared noise": replace(DEFAULT, cross=0.0, noise="shared"),
+    "3 draws, not antithetic, band of the default": INDEPENDENT,
+    "3 draws, not antithetic, band of the default, half cross terms": replace(INDEPENDENT, cross=0.5),
+    "3 draws, not antithetic, band of the default, not placed by the change": replace(INDEPENDENT, change=0.0),
+    "2 draws, not antithetic, band of the default": replace(INDEPENDENT, draws=2),
+    "2 draws, antithetic, band of the default": replace(INDEPENDENT, draws=2, antithetic=True),
 }
 FIRST, MORE, KEPT = 4, 16, 0.5  # successive halving: draws for all, further draws, for which share of a class
 REPEATS = 3  # of it, and of plain scoring at its cost

@@ -111,7 +111,7 @@ def plan(root: Path) -> None:
 
 def score(root: Path) -> None:
     """Scores, shards and merges: 1 draw, maps of 32 x 32."""
-    index, settings = blank(root / "index"), Scoring(draws=1, antithetic=False)
+    index, settings = blank(root / "index"), Scoring(draws=1, antithetic=False, cross=0.0)
     conditions = Conditions([k % 2 for k in range(len(index.class_names))], 2)
     trainer = TrainerSettings().parallel
     score_images(index, FreeDenoiser(), conditions, settings, VIEW // 8, trainer, root / "scores")

@@ -149,6 +149,7 @@ _RULES: dict[str, Callable[[Experiment, Stage, Mapping[str, Done]], Facts]] = {
     "boxes": _boxes,
     "losses": _losses,
     "features": _features,
+    "confidence": _features,
     "real": _real,
     "selection": _selection,
     "composition": _composition,

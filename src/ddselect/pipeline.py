@@ -95,7 +95,7 @@ class Pipeline:
         index = make(self.stages.index())
         teacher = make(self.stages.teacher(index)) if "teacher" in wanted else None
         scored = self.ask_prior(index) if wanted & {"backbone", "prompt", "latents"} else {}
-        features = real = None
+        features = confidence = real = None
         if "features" in wanted and any(
             a.selection.scored_by == "prior" and a.selection.needs_features for a in e.arms
         ):
@@ -103,10 +103,14 @@ class Pipeline:
             pool = scored.get("pool", index)
             scores = scored.get("boxes", scored["scoring"])
             features = make(self.stages.features(pool, teacher, scores, scored, together=True))
+        if "confidence" in wanted:
+            assert teacher
+            pool, scores = scored.get("pool", index), scored.get("boxes", scored["scoring"])
+            confidence = make(self.stages.confidence(pool, teacher, scores))
         if "real" in wanted:
             assert teacher
             real = make(self.stages.real(index, teacher))
-        return Ground(index, teacher, scored, features, real)
+        return Ground(index, teacher, scored, features, confidence, real)
 
     def _check(self) -> None:
         """Refuses what will not do, before any work."""

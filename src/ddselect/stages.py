@@ -38,6 +38,7 @@ from ddselect.scoring.settings import VERSION as SCORING_VERSION
 from ddselect.scoring.table import crops_of, read_scores
 from ddselect.selection import base as selecting
 from ddselect.selection.base import Selection
+from ddselect.selection.diffusion import CONFIDENCE_VERSION
 from ddselect.selection.rded import LOSSES_VERSION, TeacherSelection
 from ddselect.selection.table import read_selection, write_selection
 from ddselect.student.models import Classifier
@@ -62,6 +63,7 @@ class Ground:
             images), and where scores are wanted ``latents`` (if they are kept), ``scoring`` and ``boxes`` (if others
             than scoring's own are wanted).
         features: Features of the scored candidates, if anybody asks for them.
+        confidence: The teacher's losses on them, likewise.
         real: The teacher's features of all training images, if distilled sets are compared with them.
     """
 
@@ -69,6 +71,7 @@ class Ground:
     teacher: Done | None
     scored: dict[str, Done]
     features: Done | None = None
+    confidence: Done | None = None
     real: Done | None = None
 
     @property
@@ -91,8 +94,9 @@ class Ground:
         of_prior = list(self.scored.values())
         if method.scored_by != "prior":
             of_prior = of_prior[: list(self.scored).index("pool") + 1] if method.limit and "pool" in self.scored else []
-        elif method.needs_features and self.features:
-            of_prior.append(self.features)
+        else:
+            of_prior += [self.features] if method.needs_features and self.features else []
+            of_prior += [self.confidence] if method.needs_confidence and self.confidence else []
         return [done for done in (self.index, self.teacher, *of_prior) if done]
 
 
@@ -301,6 +305,21 @@ class Stages:
         label = "" if together else f"losses-seed{scores.manifest['config']['seed']}"
         return Stage("features", FEATURES_VERSION, config, after, build, title, together, label)
 
+    def confidence(self, pool: Done, teacher: Done, scores: Done) -> Stage:
+        """The teacher's loss on every candidate that the prior scored."""
+        e = self.experiment
+
+        def build(folder: Path) -> dict[str, object]:
+            from ddselect.selection.confidence import ask_teacher
+
+            table, images, judge = read_scores(scores.folder), self._images(pool, "train"), load_teacher(teacher.folder)
+            images, crops = scored_images(images, table), crops_of(table)
+            return ask_teacher(images, crops, judge, e.dataset.image_size, e.trainer.parallel, folder)
+
+        config, after = {"view": e.dataset.image_size}, [pool, teacher, scores]
+        title = f"confidence of the teacher in the candidates of {scores.name}"
+        return Stage("confidence", CONFIDENCE_VERSION, config, after, build, title, together=True)
+
     def real(self, index: Done, teacher: Done) -> Stage:
         """The teacher's features of all training images, to compare distilled sets with."""
         e, settings = self.experiment, self._real
@@ -333,23 +352,31 @@ class Stages:
         """The order of every class's crops and whole images, for all IPC at once."""
         e, method, stages = self.experiment, branch.arm.selection, branch.stages
         scores = next((stages[name] for name in ("boxes", "scoring", "losses") if name in stages), None)
-        features = stages.get("features")
+        features, confidence = stages.get("features"), stages.get("confidence")
 
         def build(folder: Path) -> dict[str, object]:
-            shards = None
+            from ddselect.selection.confidence import confidence_shards
+
+            shards = losses = None
             if features:
                 shards = feature_shards(features.folder, features.facts["images"], e.features.shard_size)
+            if confidence:
+                losses = confidence_shards(confidence.folder, confidence.facts["images"])
             material = selecting.Material(
                 index=self._images(branch.pool, "train"),
                 view=e.dataset.image_size,
                 seed=branch.seed,
                 scores=scores.folder if scores else None,
                 features=shards,
+                confidence=losses,
             )
             return write_selection(folder, method.rank(material))
 
         config = {"selection": method, "seed": branch.seed, "view": e.dataset.image_size}
-        after, title = [done for done in (branch.pool, scores, features) if done], f"selection {self._who(branch)}"
+        after, title = (
+            [done for done in (branch.pool, scores, features, confidence) if done],
+            f"selection {self._who(branch)}",
+        )
         return Stage("selection", selecting.VERSION, config, after, build, title, label=self._label(branch))
 
     def composition(self, branch: Branch) -> Stage:

@@ -7,7 +7,7 @@ from ddselect.config import build_experiment, conf_dir
 from ddselect.wanted import NEEDS, STAGES, wanted_stages
 
 SCORES = {"index", "prompt", "scoring"}
-SELECTED = {*SCORES, "teacher", "features", "selection"}
+SELECTED = {*SCORES, "teacher", "features", "confidence", "selection"}
 
 
 def wanted(*overrides: str) -> set[str]:
@@ -39,6 +39,8 @@ def test_every_stage_comes_after_those_that_it_needs() -> None:
         ),
         (["stages=[pilot]"], {"index", "prompt", "pilot"}),
         (["stages=[selection]"], SELECTED),
+        (["stages=[selection]", "selection.confidence=0"], SELECTED - {"confidence"}),
+        (["stages=[confidence]", "boxes=scales"], {*SCORES, "teacher", "boxes", "confidence"}),
         (["stages=[selection]", "selection=random_crop"], {"index", "selection"}),
         (["stages=[selection]", "selection=random_crop", "pool=generated"], {"index", "prompt", "pool", "selection"}),
         (["stages=[selection]", "selection=rded"], {"index", "teacher", "losses", "selection"}),

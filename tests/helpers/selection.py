@@ -16,6 +16,7 @@ from ddselect.runtime.shards import ShardPlan
 from ddselect.runtime.trainer import TrainerSettings
 from ddselect.scoring.table import MERGED, crops_of, read_scores
 from ddselect.selection.base import Material, Selection
+from ddselect.selection.confidence import ask_teacher, confidence_shards
 from ddselect.selection.rded import TeacherSelection
 from ddselect.selection.teacher_losses import judge_crops
 from tests.helpers.models import tiny_teacher
@@ -59,10 +60,17 @@ class Bench:
         embed_candidates(self.index, crops, tiny_teacher(3), settings, VIEW, TrainerSettings().parallel, folder)
         return feature_shards(folder, len(self.index), SHARD)
 
+    def confidence(self) -> ShardPlan:
+        """The teacher's losses on the candidates of the score table."""
+        folder, crops = self.root / "confidence", crops_of(read_scores(self.scores))
+        ask_teacher(self.index, crops, tiny_teacher(3), VIEW, TrainerSettings().parallel, folder)
+        return confidence_shards(folder, len(self.index))
+
     def material(self, method: Selection, seed: int = 0) -> Material:
         """What a method asks for."""
         scores = None
         if method.scored_by:
             scores = self.losses(method, seed) if isinstance(method, TeacherSelection) else self.scores
         features = self.features(scores) if scores and method.needs_features else None
-        return Material(self.index, VIEW, seed, scores, features)
+        confidence = self.confidence() if method.needs_confidence else None
+        return Material(self.index, VIEW, seed, scores, features, confidence)

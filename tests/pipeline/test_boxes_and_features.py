@@ -30,7 +30,8 @@ def test_other_boxes_are_never_scored_again(tmp_path: Path) -> None:
     found = results(tmp_path, *arguments, "hydra.run.dir=first")
     entries = {entry["selection"]: entry for entry in found["results"]}
     assert list(entries["diffusion"]["seconds"]) == [
-        "index", "teacher", "prompt", "scoring", "boxes", "features", "selection", "composition", "student",
+        "index", "teacher", "prompt", "scoring", "boxes", "features", "confidence", "selection", "composition",
+        "student",
     ]  # fmt: skip
     assert list(entries["herding"]["seconds"])[2:5] == ["prompt", "losses", "features"]
     assert entries["diffusion"]["composition"] == {"factor": 2, "whole": 0.0}  # at IPC 2

@@ -123,7 +123,7 @@ def test_kept_latents_serve_every_prompt(
         raise AssertionError("an image was read")
 
     monkeypatch.setattr(Index, "read", unread)
-    other = scores_of(images, store, *chosen, *SENTENCES, "scoring.keep_latents=true", "scoring.draws=1")
+    other = scores_of(images, store, *chosen, *SENTENCES, "scoring.keep_latents=true", "scoring.draws=4")
     assert_scores(other, 8)
     assert len(list((store / "latents").iterdir())) == 1
 

@@ -127,7 +127,18 @@ def test_dit_on_imagenet_folders(tmp_path: Path) -> None:
     ]
     found = results_of(tmp_path, overrides)["results"][0]
     assert (found["backbone"], found["protocol"], found["training_images"]) == ("dit_xl_2_256", "rded", 3)
-    stages = {"index", "teacher", "prompt", "scoring", "features", "selection", "composition", "quality", "student"}
+    stages = {
+        "index",
+        "teacher",
+        "prompt",
+        "scoring",
+        "features",
+        "confidence",
+        "selection",
+        "composition",
+        "quality",
+        "student",
+    }
     assert found["fingerprints"].keys() == stages
     lines = next((tmp_path / "store" / "prompt").glob("*/prompts.csv")).read_text().splitlines()
     assert [line.split(",")[0] for line in lines[1:]] == [imagenet_classes()[i] for i in (0, 207, 980)]

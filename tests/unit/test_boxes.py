@@ -62,7 +62,7 @@ def test_several_sizes_against_brute_force(overlap: float) -> None:
 def scored(animals: Index, unet: Denoiser, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished scoring: two boxes of half the view's side for each image."""
     folder = tmp_path_factory.mktemp("scored")
-    settings = Scoring(draws=1, shard_size=40, batch_size=30, boxes=2)
+    settings = Scoring(draws=1, antithetic=False, cross=0.0, shard_size=40, batch_size=30, boxes=2)
     score_images(animals, unet, Conditions([0, 1, 2], 3), settings, 16, TrainerSettings().parallel, folder)
     return folder
 

@@ -104,7 +104,7 @@ def test_settings_make_the_draws_they_describe() -> None:
     "bad",
     [{"draws": 0}, {"draws": 3, "antithetic": True}, {"band": [0.5, 0.5]}, {"band": [0.2]}, {"band": [0.2, 1.1]},
      {"noise": "none"}, {"box": 0.0}, {"box": 1.5}, {"sigma": -1.0}, {"boxes": 0}, {"cap": -1}, {"batch_size": 0},
-     {"shard_size": 0}, {"cross": 1.5}, {"cross": 0.5, "draws": 1}],
+     {"shard_size": 0}, {"cross": 1.5}, {"cross": 0.5, "draws": 1, "antithetic": False}],
 )  # fmt: skip
 def test_settings_refuse_what_makes_no_sense(bad: dict[str, object]) -> None:
     with pytest.raises(UserError, match=f"scoring.{next(iter(bad))}="):

@@ -78,7 +78,7 @@ def test_every_image_is_scored_under_its_own_class(animals: Index, unet: Denoise
     maps, draws = read_maps(tmp_path), Scoring(draws=2).make_draws()
     for row in (0, 35, 89):
         label, content = torch.tensor([row // 30]), animals.table["hash"][row].as_py()
-        direct = difference_maps(unet, unet.encode(animals.read(row, 16)[None]), [content], label, 3, draws)
+        direct = difference_maps(unet, unet.encode(animals.read(row, 16)[None]), [content], label, 3, draws, 0.5)
         np.testing.assert_allclose(maps[animals.ids[row]], direct.place(0.75)[0].numpy(), atol=1e-3)  # kept as fp16
 
 
@@ -90,9 +90,9 @@ def test_conditions_follow_the_order_of_the_dataset(animals: Index, unet: Denois
     for row in (0, 35, 89):
         latents, content = unet.encode(animals.read(row, 16)[None]), [animals.table["hash"][row].as_py()]
         condition = torch.tensor([[2, 0, 1][row // 30]])
-        direct = difference_maps(unet, latents, content, condition, 3, draws)
+        direct = difference_maps(unet, latents, content, condition, 3, draws, 0.5)
         np.testing.assert_allclose(turned[animals.ids[row]], direct.place(0.75)[0].numpy(), atol=1e-3)
-        alone = difference_maps(unet, latents, content, torch.tensor([3]), None, draws)
+        alone = difference_maps(unet, latents, content, torch.tensor([3]), None, draws, 0.5)
         np.testing.assert_allclose(none[animals.ids[row]], alone.difference[0].numpy(), atol=1e-3)
         scored = rows(tmp_path / "none")[animals.ids[row]]
         assert scored["image_score"] == scored["scores"][0] > 0

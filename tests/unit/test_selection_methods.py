@@ -1,6 +1,7 @@
 """Every method ranks every class with boxes inside the images; each does what its name says."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from ddselect.runtime.errors import UserError
 from ddselect.runtime.seeds import numpy_generator
 from ddselect.runtime.trainer import TrainerSettings
 from ddselect.scoring.table import crops_of, read_scores
+from ddselect.selection import confidence
 from ddselect.selection.base import Selection
 from ddselect.selection.coresets import (
     ClusterSelection,
@@ -38,8 +40,8 @@ from tests.helpers.selection import SHARD, VIEW, Bench
 
 METHODS = [
     DiffusionSelection("diffusion", 0.5),
-    DiffusionSelection("top", 0.5, crop_pick="top", image_pick="top"),
-    DiffusionSelection("lead", 0.5, crop_pick="both", image_pick="both", lead=4),
+    DiffusionSelection("top", 0.5, crop_pick="top", image_pick="top", confidence=0.0),
+    DiffusionSelection("lead", 0.5, crop_pick="both", image_pick="both", lead=4, confidence=0.0),
     RDEDSelection("rded", 0.0),
     RDEDSelection("rded_published", 0.0, area=[0.08, 1.0], padded=True),
     HerdingSelection("herding", 1.0),
@@ -185,6 +187,54 @@ def test_the_teachers_losses_go_on_where_they_stopped(
     assert read_scores(tmp_path / "rest").equals(read_scores(whole))
 
 
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 1.0])
+def test_places_by_score_and_by_the_teachers_loss_are_weighted(share: float, animals: Index, bench: Bench) -> None:
+    """Every candidate's place, worst to best, by the prior and by the teacher, who sees crops at their own size."""
+    top = DiffusionSelection("top", 0.5, crop_pick="top", image_pick="top", confidence=share)
+    teacher, size = tiny_teacher(3), patch_side(crops_of(read_scores(bench.scores)), animals, VIEW)
+    rows = rows_of(top, bench)
+
+    def loss(row: dict) -> float:
+        source = Source(animals.root / row["id"])
+        image = read_image(source, box(row), size) if row["kind"] == "crop" else read_image(source, None, VIEW)
+        with torch.no_grad():
+            return float(F.cross_entropy(teacher(image[None] / 255), torch.tensor([row["label"]])))
+
+    for label in range(3):
+        for kind in ("crop", "image"):
+            mine = [row for row in rows if (row["label"], row["kind"]) == (label, kind)]
+            scores, losses = [row["score"] for row in mine], [loss(row) for row in mine]
+            by_score, by_loss = np.argsort(np.argsort(scores)), np.argsort(np.argsort(-np.array(losses)))
+            worth = (1 - share) * by_score + share * by_loss
+            assert np.diff(worth).max() <= 1e-6
+            assert len(set(worth.tolist())) > 1
+
+
+def test_the_teachers_confidence_goes_on_where_it_stopped(
+    animals: Index, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(confidence, "_SHARD", 40)
+    monkeypatch.setattr(confidence, "_BATCH", 30)
+    crops, make_trainer = crops_of(read_scores(bench.scores)), TrainerSettings().parallel
+    confidence.ask_teacher(animals, crops, tiny_teacher(3), VIEW, make_trainer, tmp_path / "whole")
+    (tmp_path / "rest").mkdir()
+    first, *rest = sorted((tmp_path / "whole").glob("shard-*"))
+    (tmp_path / "rest" / first.name).write_bytes(first.read_bytes())
+    teacher, seen = tiny_teacher(3), []
+    forward = teacher.forward
+    monkeypatch.setattr(teacher, "forward", lambda images: seen.append(len(images)) or forward(images))
+    confidence.ask_teacher(animals, crops, teacher, VIEW, make_trainer, tmp_path / "rest")
+    assert sum(seen) == 3 * 50  # two crops and the whole of those that are not in the first shard
+    for shard in rest:
+        assert (tmp_path / "rest" / shard.name).read_bytes() == shard.read_bytes()
+
+
+def test_a_method_that_lacks_the_teachers_confidence_says_so(bench: Bench) -> None:
+    method = DiffusionSelection("diffusion", 0.5)
+    with pytest.raises(ValueError, match="needs the teacher's confidence"):
+        method.rank(replace(bench.material(method), confidence=None))
+
+
 ORDERS: dict[str, Callable[[np.ndarray, np.ndarray, int, str], np.ndarray]] = {
     "herding": lambda points, _, label, kind: herding_order(points, 400),
     "kcenter": lambda points, _, label, kind: k_center_order(points, 7),
@@ -218,7 +268,7 @@ def test_a_coreset_is_one_of_the_class_and_kind(name: str, animals: Index, bench
 
 @pytest.mark.parametrize("keep", [0.5, 0.8, 1.0])
 def test_keep_moves_the_lowest_scores_to_the_end(bench: Bench, keep: float) -> None:
-    method = DiffusionSelection("diffusion", 0.5, keep=keep)
+    method = DiffusionSelection("diffusion", 0.5, keep=keep, confidence=0.0)
     rows = rows_of(method, bench)
     for label in range(3):
         for kind in ("crop", "image"):
@@ -244,7 +294,7 @@ def test_diffusion_by_clusters_is_more_than_the_top(bench: Bench) -> None:
 def test_crops_lead_by_score_and_images_do_not(bench: Bench) -> None:
     (lead,) = (method for method in METHODS if method.name == "lead")
     top, rows = rows_of(METHODS[1], bench), rows_of(lead, bench)
-    plain = rows_of(DiffusionSelection("both", 0.5, crop_pick="both", image_pick="both"), bench)
+    plain = rows_of(DiffusionSelection("both", 0.5, crop_pick="both", image_pick="both", confidence=0.0), bench)
 
     def of(found: list[dict], label: int, kind: str) -> list[dict]:
         return [{**r, "cluster": 0} for r in found if (r["label"], r["kind"]) == (label, kind)]
@@ -280,6 +330,7 @@ def test_random_crops_have_the_area_and_go_everywhere(animals: Index) -> None:
             "selection.crop_pick=x: choose best, nearest, both or top",
         ),
         (lambda: DiffusionSelection("d", 0.5, lead=-1), "selection.lead=-1"),
+        (lambda: DiffusionSelection("d", 0.5, confidence=1.5), "selection.confidence=1.5"),
         (lambda: DiffusionSelection("d", 0.5, depth=0), "selection.depth=0"),
         (lambda: DiffusionSelection("d", 0.5, clusters_per_pick=0), "selection.clusters_per_pick=0"),
         (lambda: ClusterSelection("c", 0.5, clusters_per_pick=-1), "selection.clusters_per_pick=-1"),

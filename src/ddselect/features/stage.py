@@ -10,13 +10,10 @@ from torch import Tensor
 from ddselect.dataset.index import Index
 from ddselect.features.cuts import Boxes, CutBatch, Cuts, as_batch
 from ddselect.features.settings import Embedder, Features
-from ddselect.features.table import KINDS, feature_shards
+from ddselect.features.table import feature_shards, write_rows
 from ddselect.runtime.errors import NumericalError
-from ddselect.runtime.files import write_tensors
 from ddselect.runtime.fill import Loading, MakeTrainer, fill_shards
 from ddselect.scoring.table import Crops
-
-Row = tuple[Tensor, ...]
 
 
 class _Embedding(pl.LightningModule):
@@ -26,7 +23,7 @@ class _Embedding(pl.LightningModule):
         super().__init__()
         self.network = network
 
-    def predict_step(self, batch: CutBatch, batch_idx: int = 0) -> list[Row]:
+    def predict_step(self, batch: CutBatch, batch_idx: int = 0) -> list[tuple[Tensor, ...]]:
         """For each image the features (n, D) float16 of its crops, if they are asked for, and (1, D) of the whole."""
         parts = []
         for cuts, counts in zip(batch.cuts, batch.counts, strict=True):
@@ -35,11 +32,6 @@ class _Embedding(pl.LightningModule):
                 raise NumericalError("features are not finite in float16")
             parts.append(torch.split(features, counts))
         return list(zip(*parts, strict=True))
-
-
-def _write(path: Path, rows: list[Row]) -> None:
-    parts = list(zip(*rows, strict=True))  # without crops, the whole images alone
-    write_tensors(path, {kind: torch.cat(found) for kind, found in zip(KINDS[-len(parts) :], parts, strict=True)})
 
 
 def patch_side(crops: Crops, index: Index, view: int) -> int:
@@ -79,7 +71,7 @@ def embed_candidates(
         feature_shards(folder, len(index), settings.shard_size),
         lambda: _Embedding(network),
         Cuts(index, groups),
-        _write,
+        write_rows,
         make_trainer,
         Loading(settings.batch_size, settings.workers, as_batch),
         "features",

@@ -3,8 +3,11 @@
 from pathlib import Path
 
 import numpy as np
+import torch
 from safetensors.numpy import load_file
+from torch import Tensor
 
+from ddselect.runtime.files import write_tensors
 from ddselect.runtime.shards import ShardPlan
 
 KINDS = ("crop", "image")
@@ -15,8 +18,17 @@ def feature_shards(folder: Path, rows: int, size: int) -> ShardPlan:
     return ShardPlan(folder, rows, size, ".safetensors")
 
 
+def write_rows(path: Path, rows: list[tuple[Tensor, ...]]) -> None:
+    """Writes a shard: of each image what belongs to its crops (n, ...) and to the whole (1, ...), or to this alone."""
+    parts = list(zip(*rows, strict=True))
+    write_tensors(path, {kind: torch.cat(found) for kind, found in zip(KINDS[-len(parts) :], parts, strict=True)})
+
+
 class FeatureTable:
-    """Features of crops and whole images, or of these alone; only what is asked for is held in memory."""
+    """Features of crops and whole images, or of these alone; only what is asked for is held in memory.
+
+    What is read as features can be any numbers of the candidates, such as the teacher's losses: (M,), not (M, D).
+    """
 
     def __init__(self, plan: ShardPlan, starts: np.ndarray | None = None) -> None:
         """A table of finished shards; ``starts`` (N + 1,) says where each image's crops begin, if there are crops."""

@@ -30,15 +30,20 @@ def execution(default: Any) -> Any:
     return dataclasses.field(default=default, metadata={"execution": True})
 
 
-def optional(default: Any) -> Any:
-    """A config field whose default gives the result of a config without it: at the default it is in no fingerprint."""
-    return dataclasses.field(default=default, metadata={"silent_at": default})
+def optional(default: Any, silent_at: Any = None) -> Any:
+    """A config field that came later: where it gives the result of a config without it, it is in no fingerprint.
+
+    Args:
+        default: The field's default.
+        silent_at: The value that changes nothing; None: the default.
+    """
+    return dataclasses.field(default=default, metadata={"silent_at": default if silent_at is None else silent_at})
 
 
 def describe(value: object) -> Any:
     """The part of a config that decides a result, as plain JSON: class name and fields.
 
-    Execution fields are left out, and optional ones at their default.
+    Execution fields are left out, and optional ones where they change nothing.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: f.metadata for f in dataclasses.fields(value) if not f.metadata.get("execution")}

@@ -34,12 +34,12 @@ class Scoring:
         keep_latents: Whether latents are made once, as a stage of their own, instead of in every scoring.
     """
 
-    draws: int = 3
-    antithetic: bool = False
+    draws: int = 4
+    antithetic: bool = True
     stratified: bool = True
     band: list[float] = field(default_factory=lambda: [0.3, 0.65])
     weights: list[float] = field(default_factory=lambda: [1.0])
-    cross: float = optional(0.0)
+    cross: float = optional(0.5, silent_at=0.0)
     noise: str = "image"
     seed: int = 0
     box: float = 0.5

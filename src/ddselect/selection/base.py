@@ -33,6 +33,7 @@ class Material:
         scores: Folder of the candidates and their scores, by the prior or by the teacher as the method asked for; None
             if it asked for none.
         features: The shards of the candidates' features, if the method asked for them.
+        confidence: The shards of the teacher's losses on the prior's candidates, if the method asked for them.
     """
 
     index: Index
@@ -40,6 +41,7 @@ class Material:
     seed: int
     scores: Path | None = None
     features: ShardPlan | None = None
+    confidence: ShardPlan | None = None
 
 
 @dataclass
@@ -65,6 +67,11 @@ class Selection:
         """Whether it looks at features of the candidates."""
         return False
 
+    @property
+    def needs_confidence(self) -> bool:
+        """Whether it asks the teacher about candidates that the prior scored."""
+        return False
+
     def __post_init__(self) -> None:
         if not 0 <= self.whole <= 1:
             raise UserError(f"selection.whole={self.whole}: a share from 0 to 1 is needed")
@@ -78,11 +85,20 @@ class Selection:
 class CandidateSelection(Selection):
     """A method that orders the scored crops and whole images of each class on their own."""
 
+    def worth(self, scores: np.ndarray, losses: np.ndarray | None) -> np.ndarray:
+        """What a class's candidates of one kind are ordered by, (n,), larger is better: their scores.
+
+        Args:
+            scores: (n,) float32, larger is better.
+            losses: (n,) float32 losses of the teacher, if the method needs its confidence.
+        """
+        return scores
+
     def order(self, scores: np.ndarray, features: np.ndarray | None, kind: str, label: int, seed: int) -> Order:
         """The order of a class's candidates of one kind.
 
         Args:
-            scores: (n,) float32, larger is better.
+            scores: (n,) float32, as :meth:`worth` gives them, larger is better.
             features: (n, D) float32, if the method needs them.
             kind: ``crop`` or ``image``.
             label: The class.
@@ -95,23 +111,29 @@ class CandidateSelection(Selection):
             raise ValueError(f"the selection {self.name} needs scores")
         table = read_scores(material.scores)
         index, crops = scored_images(material.index, table), crops_of(table)
-        features = None
+        features = confidence = None
         if self.needs_features:
             if material.features is None:
                 raise ValueError(f"the selection {self.name} needs features")
             features = FeatureTable(material.features, crops.starts)
+        if self.needs_confidence:
+            if material.confidence is None:
+                raise ValueError(f"the selection {self.name} needs the teacher's confidence")
+            confidence = FeatureTable(material.confidence, crops.starts)
         whole, image_scores = index.square_boxes(), table["image_score"].to_numpy().astype(np.float32)
         del table
 
         def rank_class(label: int, rows: np.ndarray) -> list[pa.Table]:
             mine = np.concatenate([np.arange(crops.starts[row], crops.starts[row + 1]) for row in rows])
             embedded = features.read(rows) if features else {}
+            losses = confidence.read(rows) if confidence else {}
             found = []
             for kind, candidates in (
                 ("crop", Candidates(crops.rows[mine], crops.boxes[mine], crops.scores[mine])),
                 ("image", Candidates(rows, whole[rows], image_scores[rows])),
             ):
-                order, clusters = self.order(candidates.scores, embedded.get(kind), kind, label, material.seed)
+                worth = self.worth(candidates.scores, losses.get(kind))
+                order, clusters = self.order(worth, embedded.get(kind), kind, label, material.seed)
                 found.append(ranked(candidates.take(order), clusters, index, label, kind))
             return found
 

@@ -15,6 +15,20 @@ def levels(limit: int) -> list[int]:
     return [level for level in series if level < limit] + [limit]
 
 
+def agreed(scores: np.ndarray, losses: np.ndarray, share: float) -> np.ndarray:
+    """(N,) how good candidates are by two judges, larger is better: their places by both, weighted.
+
+    Places are of 0 for the worst to N - 1 for the best, so that neither judge's scale counts.
+
+    Args:
+        scores: (N,) of the first judge, larger is better.
+        losses: (N,) of the second judge, smaller is better.
+        share: Weight of the second, from 0 to 1.
+    """
+    last = len(scores) - 1
+    return (1 - share) * (last - _places([-scores])) + share * (last - _places([losses]))
+
+
 def embedding(features: np.ndarray, components: int, seed: int) -> np.ndarray:
     """Features (N, D) of a class, standardised, and reduced to their first principal components.
 
