@@ -20,6 +20,7 @@ SEED, SEEDS = 37, [0, 1, 2, 3, 4]  # of the scenes, which no choice was made on;
 KEPT = ("selection", "composition", "pool", "ipc", "protocol", "student", "seed", "top1_last", "top1_best", "quality")
 EXTRA = ("test_images", "training_images", "steps", "batch_size", "localisation")
 UNIT = {1: 0.0, 10: 0.5, 50: 1.0}  # share of whole images that composition=auto gives diffusion
+FAR = 8  # points behind the best, beyond which a selection is written at the edge of the plot
 CORESETS = ("herding", "kcenter", "moderate", "ccs")
 
 
@@ -95,7 +96,7 @@ def lines(results: list[dict[str, Any]], protocol: str) -> list[str]:
 
 
 def draw(frozen: dict[int, list[dict[str, Any]]], protocol: str, path: Path) -> None:
-    """Accuracy by selection, one panel for each IPC, best first: mean, spread and each seed."""
+    """Accuracy by selection, one panel for each IPC, best first: mean, spread, each seed; those far behind in words."""
     import matplotlib.pyplot as plt
 
     figure, panels = plt.subplots(1, len(frozen), figsize=(2.4 + 5.2 * len(frozen), 7.2), squeeze=False)
@@ -103,13 +104,20 @@ def draw(frozen: dict[int, list[dict[str, Any]]], protocol: str, path: Path) -> 
         found = accuracies(results, protocol)
         ours, ceiling = next(iter(found)), found.pop("all")
         order = sorted(found, key=lambda name: mean(found[name].values()))
+        near = [name for name in order if mean(found[name].values()) > mean(found[order[-1]].values()) - FAR]
+        left = min(min(found[name].values()) for name in near) - 0.5
         for place, name in enumerate(order):
             values, colour = list(found[name].values()), "#c2410c" if name == ours else "#475569"
+            if name not in near:
+                far = f" \u25c2 {mean(values):.1f} \u00b1 {stdev(values):.1f}"
+                panel.text(left, place, far, color=colour, fontsize=8, va="center")
+                continue
             panel.plot(values, [place] * len(values), "o", color=colour, alpha=0.3, markersize=4, markeredgewidth=0)
             panel.errorbar(mean(values), place, xerr=stdev(values), fmt="o", color=colour, markersize=6, capsize=3)
         panel.axvline(mean(ceiling.values()), color="#0f766e", linestyle="--", linewidth=1.2)
         panel.set_yticks(range(len(order)), order, fontsize=8)
         panel.set_ylim(-0.7, len(order) - 0.3)
+        panel.set_xlim(left, None)
         panel.set_title(f"IPC {ipc}", fontsize=11)
         panel.set_xlabel("top-1 on the test scenes, %")
         panel.grid(axis="x", alpha=0.25)

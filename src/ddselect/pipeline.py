@@ -96,16 +96,16 @@ class Pipeline:
         teacher = make(self.stages.teacher(index)) if "teacher" in wanted else None
         scored = self.ask_prior(index) if wanted & {"backbone", "prompt", "latents"} else {}
         features = confidence = real = None
+        pool, scores = scored.get("pool", index), scored.get("boxes") or scored.get("scoring")
         if "features" in wanted and any(
             a.selection.scored_by == "prior" and a.selection.needs_features for a in e.arms
         ):
             assert teacher
-            pool = scored.get("pool", index)
-            scores = scored.get("boxes", scored["scoring"])
+            assert scores
             features = make(self.stages.features(pool, teacher, scores, scored, together=True))
         if "confidence" in wanted:
             assert teacher
-            pool, scores = scored.get("pool", index), scored.get("boxes", scored["scoring"])
+            assert scores
             confidence = make(self.stages.confidence(pool, teacher, scores))
         if "real" in wanted:
             assert teacher
