@@ -112,8 +112,9 @@ def test_a_rank_without_memory_halves_the_batch_of_all(
     assert "4 images at once from here on, on every device" in done.stderr
     first, second = ([int(size) for size in (tmp_path / f"sizes{rank}").read_text().split()] for rank in (0, 1))
     assert max(second) == 8  # both conditions of four images
-    assert first[:2] == [32, 32]  # two draws of the batch that was under way
-    assert max(first[4:]) == 8  # after one more that may have come between two halvings
+    # the draws of the batch that was under way, if there was one, and of one that may have come between two halvings
+    assert set(first[:4]) <= {8, 16, 32}
+    assert max(first[4:]) == 8
     assert_same_scores(one_rank, only(tmp_path / "store" / "scoring"))
 
 
@@ -166,7 +167,7 @@ class TestSweep:
         folder, _ = swept
         manifests = [path.parts[-3] for path in folder.glob("store/*/*/manifest.json")]
         stages = {stage: manifests.count(stage) for stage in set(manifests)}
-        shared = {"index": 1, "teacher": 1, "prompt": 1, "scoring": 1, "features": 1, "real": 1}
+        shared = {"index": 1, "teacher": 1, "prompt": 1, "scoring": 1, "features": 1, "confidence": 1, "real": 1}
         assert stages == {**shared, "selection": 2, "composition": 4, "quality": 4, "student": 4}
         assert all(len(list((folder / "store" / stage).iterdir())) == 1 for stage in shared)
 

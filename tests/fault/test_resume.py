@@ -15,7 +15,8 @@ from tests.fault.runs import Ended, Started, only, run_here
 
 pytestmark = pytest.mark.slow
 
-STAGES = {"index", "teacher", "prompt", "scoring", "features", "real", "selection", "composition", "quality", "student"}
+SHARED = {"index", "teacher", "prompt", "scoring", "features", "confidence", "real"}
+STAGES = {*SHARED, "selection", "composition", "quality", "student"}
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,12 @@ def test_accuracies_are_those_of_the_frozen_results(readme: Path) -> None:
         assert line in text
 
 
+def test_accuracy_by_the_score_alone_is_that_of_the_frozen_results() -> None:
+    rows = {row.selection: row for row in comparison(json.loads((STUDY / "by_score.json").read_text())["results"])}
+    found = f"the method gave {rows['diffusion'].top1:.1f} ± {rows['diffusion'].top1_std:.1f}"
+    assert found in " ".join((STUDY / "README.md").read_text().split())
+
+
 def test_accuracies_before_are_those_of_the_frozen_results() -> None:
     rows = {row.selection: row for row in comparison(json.loads((STUDY / "batches_16.json").read_text())["results"])}
     shown = {name: f"{row.top1:.1f} ± {row.top1_std:.1f}" for name, row in rows.items()}
