@@ -51,7 +51,7 @@ def command(pool: int) -> list[str]:
     return [
         "run.py", f"dataset.seed={pool}", "dataset.apart=300", "dataset.sizes.val=2000", "evaluation.split=val",
         "selection=herding", "compare=[diffusion]", "seeds=[0]",
-        "stages=[index,teacher,scoring,losses,features,confidence]",
+        "stages=[index,teacher,scoring,losses,features,confidence,selection]",
     ]  # fmt: skip
 
 
