@@ -51,7 +51,7 @@ def _run(experiment: Experiment, folder: Path, tracker: Tracker) -> list[tuple[s
     ground = pipeline.prepare()
     if rank() > 0 and not (experiment.trainer.together and "student" in pipeline.wanted):
         return []
-    trained = pipeline.branches(ground, folder) if "selection" in pipeline.wanted else []
+    trained = pipeline.branches(ground, folder) if pipeline.wanted & {"losses", "selection"} else []
     if rank() > 0:
         return []
     if "report" in pipeline.wanted:
@@ -180,11 +180,13 @@ class Pipeline:
                 for name in ("backbone", "prompt"):
                     branch = branch.with_stage(ground.scored[name]) if name in ground.scored else branch
             branch = branch.with_stage(losses := (yield stages.losses(branch)))
-            if method.needs_features:
+            if method.needs_features and "features" in self.wanted:
                 embedding = stages.features(
                     branch.pool, branch.stages["teacher"], losses, ground.scored, together=False
                 )
                 branch = branch.with_stage((yield embedding))
+        if "selection" not in self.wanted:
+            return branch
         branch = branch.with_stage((yield stages.selection(branch)))
         if "composition" in self.wanted:
             branch = branch.with_stage((yield stages.composition(branch)))

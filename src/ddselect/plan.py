@@ -106,7 +106,7 @@ def make_plan(experiment: Experiment) -> Plan:
     pipeline = Pipeline(experiment, outlook)
     ground = pipeline.prepare()
     students = []
-    for arm, seed, protocol, student in pipeline.trainings() if "selection" in pipeline.wanted else []:
+    for arm, seed, protocol, student in pipeline.trainings() if pipeline.wanted & {"losses", "selection"} else []:
         branch = pipeline.train(pipeline.distil(arm, seed, ground).training_by(protocol, student))
         if "student" in branch.stages and not _is_finished(branch.training):
             students.append((_name(experiment, branch), seed))

@@ -77,3 +77,13 @@ def test_a_selection_alone_scores_and_trains_nothing_more(composed: Path) -> Non
     assert len(list((composed / "store" / "selection").iterdir())) == 3
     assert not (composed / "store" / "student").exists()
     assert only(composed / "store" / "teacher").is_dir()
+
+
+@pytest.mark.parametrize(("stage", "made"), [("losses", ["losses"]), ("features", ["losses", "features"])])
+def test_what_only_rivals_read_can_be_made_alone(stage: str, made: list[str], tmp_path: Path) -> None:
+    arguments = (*SMALL, "selection=herding", f"stages=[{stage}]")
+    assert stage in run_here(tmp_path, *arguments, "dry_run=true").out
+    ended = run_here(tmp_path, *arguments)
+    assert ended.code == 0, ended.err
+    assert ended.out.startswith(f"{stage}: store/{stage}/")
+    assert {path.name for path in (tmp_path / "store").iterdir()} == {"index", "teacher", *made}
