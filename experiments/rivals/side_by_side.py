@@ -3,8 +3,8 @@
     python experiments/rivals/side_by_side.py prepare    # on processors: scores and selections, to sets.npz
     python experiments/rivals/side_by_side.py train      # on a GPU, students of sets.npz side by side
 
-Trains the default student by the default protocol, 192 at once as one network of grouped convolutions, 0.12 s each on
-an H100. Writes side_by_side.json beside this file: by IPC and variant the accuracy of every seed.
+Trains the default student by the default protocol, 192 at once as one network of grouped convolutions.
+Writes side_by_side.json beside this file: by IPC and variant the accuracy of every seed.
 
     python experiments/rivals/side_by_side.py table      # the table of what was found
 """

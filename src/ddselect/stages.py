@@ -373,10 +373,8 @@ class Stages:
             return write_selection(folder, method.rank(material))
 
         config = {"selection": method, "seed": branch.seed, "view": e.dataset.image_size}
-        after, title = (
-            [done for done in (branch.pool, scores, features, confidence) if done],
-            f"selection {self._who(branch)}",
-        )
+        after = [done for done in (branch.pool, scores, features, confidence) if done]
+        title = f"selection {self._who(branch)}"
         return Stage("selection", selecting.VERSION, config, after, build, title, label=self._label(branch))
 
     def composition(self, branch: Branch) -> Stage:

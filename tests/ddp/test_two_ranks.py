@@ -34,6 +34,10 @@ error, second = Denoiser.error, "LOCAL_RANK" in os.environ
 torch.set_num_threads(1)
 
 def narrow(self, latents, *others):
+    while second and not Path("sizes0").exists():  # the first rank is at work when this one runs out of memory
+        time.sleep(0.05)
+    if not second:
+        open("sizes0", "a")
     if second and len(latents) > 8:
         raise torch.OutOfMemoryError("out of memory")
     while not second and not list(Path("store/scoring").glob("*/at_once.json")):
@@ -112,9 +116,8 @@ def test_a_rank_without_memory_halves_the_batch_of_all(
     assert "4 images at once from here on, on every device" in done.stderr
     first, second = ([int(size) for size in (tmp_path / f"sizes{rank}").read_text().split()] for rank in (0, 1))
     assert max(second) == 8  # both conditions of four images
-    # the draws of the batch that was under way, if there was one, and of one that may have come between two halvings
-    assert set(first[:4]) <= {8, 16, 32}
-    assert max(first[4:]) == 8
+    assert first[:2] == [32, 32]  # two draws of the batch that was under way
+    assert max(first[4:]) == 8  # after one more that may have come between two halvings
     assert_same_scores(one_rank, only(tmp_path / "store" / "scoring"))
 
 
