@@ -1,10 +1,10 @@
 """All selections under one protocol at IPC 1, 10 and 50: runs what is missing, then writes the tables and the plot.
 
-    python experiments/rivals/study.py [IPC ...]
+    python experiments/rivals/study.py [IPC ...] [protocol=digits_hard] [override ...]
 
-Each IPC is one run of ``run.py``, whose command is printed; what the store holds is not computed again. Writes
-ipc<IPC>.json (its results, without what differs from machine to machine) and, from all that are there, a plot
-for each protocol beside this file; prints their tables.
+The runs of ``run.py`` that an IPC takes, one for each pool, are printed; what the store holds is not computed again. Writes
+<protocol>_ipc<IPC>.json (the results, without what differs from machine to machine) and, from all that are there, a plot
+for each protocol beside this file; prints their tables. Overrides, such as trainer.students=2, say how it is run.
 """
 
 import json
@@ -19,6 +19,7 @@ HERE = Path(__file__).parent
 SEED, SEEDS = 37, [0, 1, 2, 3, 4]  # of the scenes, which no choice was made on; of selection and student
 KEPT = ("selection", "composition", "pool", "ipc", "protocol", "student", "seed", "top1_last", "top1_best", "quality")
 EXTRA = ("test_images", "training_images", "steps", "batch_size", "localisation")
+PROTOCOLS = ("digits", "digits_hard")
 UNIT = {1: 0.0, 10: 0.5, 50: 1.0}  # share of whole images that composition=auto gives diffusion
 FAR = 8  # points behind the best, beyond which a selection is written at the edge of the plot
 CORESETS = ("herding", "kcenter", "moderate", "ccs")
@@ -42,31 +43,48 @@ def rivals(ipc: int) -> list[str]:
     return [*arms, f"{{clusters:{ours}}}", f"{{top_score:{ours}}}", "all"]
 
 
-def command(ipc: int) -> list[str]:
-    """The run of one IPC."""
-    compare = f"compare=[{','.join(rivals(ipc))}]"
+def commands(ipc: int, protocol: str) -> list[list[str]]:
+    """The runs of one IPC: of real images, then those whose candidates the prior makes."""
     seeds = f"seeds={SEEDS}".replace(" ", "")
-    return ["run.py", f"dataset.seed={SEED}", f"ipc={ipc}", seeds, "composition=auto", compare]
+    common = ["run.py", f"dataset.seed={SEED}", f"protocol={protocol}", f"ipc={ipc}", seeds, "composition=auto"]
+    generated = {
+        "generated": ["selection=random_image", "compare=[diffusion,rded]"],
+        "prototypes": ["selection=random_image", "compare=[]"],
+        "mixed": ["compare=[rded]"],
+    }
+    return [
+        [*common, f"compare=[{','.join(rivals(ipc))}]"],
+        *([*common, f"pool={pool}", *arms] for pool, arms in generated.items()),
+    ]
 
 
-def freeze(ipc: int) -> None:
+def freeze(ipc: int, protocol: str, more: list[str]) -> None:
     """Runs an IPC and keeps its results."""
-    line = command(ipc)
-    print(" ".join(["python", *(f"'{word}'" if "{" in word else word for word in line)]), flush=True)
-    done = subprocess.run([sys.executable, *line], cwd=HERE.parents[1], stdout=subprocess.PIPE, text=True, check=True)
-    path = Path(done.stdout.rsplit("results: ", 1)[1].strip())
-    found = json.loads((HERE.parents[1] / path).read_text())
-    entries = [{key: entry[key] for key in KEPT + EXTRA if key in entry} for entry in found["results"]]
-    frozen = {"command": line, "teacher_top1": found["teacher"].get("top1"), "localisation": found["localisation"]}
-    (HERE / f"ipc{ipc}.json").write_text(json.dumps({**frozen, "results": entries}, indent=1) + "\n")
+    lines, entries, frozen = commands(ipc, protocol), [], {}
+    for line in lines:
+        print(" ".join(["python", *(f"'{word}'" if "{" in word else word for word in line)]), flush=True)
+        done = subprocess.run(
+            [sys.executable, *line, *more], cwd=HERE.parents[1], stdout=subprocess.PIPE, text=True, check=True
+        )
+        path = Path(done.stdout.rsplit("results: ", 1)[1].strip())
+        found = json.loads((HERE.parents[1] / path).read_text())
+        frozen = frozen or {"teacher_top1": found["teacher"].get("top1"), "localisation": found["localisation"]}
+        entries += [{key: entry[key] for key in KEPT + EXTRA if key in entry} for entry in found["results"]]
+    text = json.dumps({"commands": lines, **frozen, "results": entries}, indent=1)
+    (HERE / f"{protocol}_ipc{ipc}.json").write_text(text + "\n")
 
 
-def accuracies(results: list[dict[str, Any]], protocol: str) -> dict[str, dict[int, float]]:
-    """Top-1 in percent by selection and seed, the chosen selection first."""
+def title(entry: dict[str, Any]) -> str:
+    """A selection, and what it selects from where that is not the training images."""
+    name: str = entry["selection"]
+    return name if entry["pool"] == "real" else f"{name} pool={entry['pool']}"
+
+
+def accuracies(results: list[dict[str, Any]]) -> dict[str, dict[int, float]]:
+    """Top-1 in percent by selection and seed, ``diffusion`` first."""
     found: dict[str, dict[int, float]] = defaultdict(dict)
     for entry in results:
-        if entry["protocol"] == protocol:
-            found[entry["selection"]][entry["seed"]] = entry["top1_last"]
+        found[title(entry)][entry["seed"]] = entry["top1_last"]
     return found
 
 
@@ -76,12 +94,12 @@ def paired(ours: dict[int, float], theirs: dict[int, float]) -> tuple[float, flo
     return mean(differences), stdev(differences) / len(differences) ** 0.5
 
 
-def lines(results: list[dict[str, Any]], protocol: str) -> list[str]:
+def lines(results: list[dict[str, Any]]) -> list[str]:
     """A table's rows: selection, composition, accuracy, and what diffusion is ahead by."""
     from ddselect.evaluation.results import composition_text
 
-    found, rows = accuracies(results, protocol), []
-    unit = {entry["selection"]: composition_text(**entry["composition"]) for entry in results}
+    found, rows = accuracies(results), []
+    unit = {title(entry): composition_text(**entry["composition"]) for entry in results}
     ours = next(iter(found.values()))
     for name, by_seed in found.items():
         values = list(by_seed.values())
@@ -95,13 +113,13 @@ def lines(results: list[dict[str, Any]], protocol: str) -> list[str]:
     return rows
 
 
-def draw(frozen: dict[int, list[dict[str, Any]]], protocol: str, path: Path) -> None:
+def draw(frozen: dict[int, list[dict[str, Any]]], protocol: str) -> None:
     """Accuracy by selection, one panel for each IPC, best first: mean, spread, each seed; those far behind in words."""
     import matplotlib.pyplot as plt
 
     figure, panels = plt.subplots(1, len(frozen), figsize=(2.4 + 5.2 * len(frozen), 7.2), squeeze=False)
     for panel, (ipc, results) in zip(panels[0], sorted(frozen.items()), strict=True):
-        found = accuracies(results, protocol)
+        found = accuracies(results)
         ours, ceiling = next(iter(found)), found.pop("all")
         order = sorted(found, key=lambda name: mean(found[name].values()))
         near = [name for name in order if mean(found[name].values()) > mean(found[order[-1]].values()) - FAR]
@@ -129,25 +147,30 @@ def draw(frozen: dict[int, list[dict[str, Any]]], protocol: str, path: Path) -> 
             panel.spines[side].set_visible(False)
     figure.suptitle(f"protocol {protocol}: mean, spread and every seed; dashed: all training scenes", fontsize=10)
     figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    figure.savefig(HERE / f"{protocol}.png", dpi=110)
 
 
-def main() -> None:
+def read(protocol: str) -> dict[int, list[dict[str, Any]]]:
+    """The frozen results of a protocol by IPC."""
+    files = {int(file.stem.rpartition("ipc")[2]): file for file in HERE.glob(f"{protocol}_ipc*.json")}
+    return {ipc: json.loads(file.read_text())["results"] for ipc, file in sorted(files.items())}
+
+
+def main(arguments: list[str]) -> None:
     """Runs the IPCs that were asked for, and writes what can be told from all frozen ones."""
-    for ipc in map(int, sys.argv[1:] or UNIT):
-        freeze(ipc)
-    frozen = {int(file.stem[3:]): json.loads(file.read_text())["results"] for file in sorted(HERE.glob("ipc*.json"))}
-    text = []
-    for ipc, results in sorted(frozen.items()):
-        for protocol in dict.fromkeys(entry["protocol"] for entry in results):
-            text += [f"### IPC {ipc}, protocol {protocol}", "", *HEAD, *lines(results, protocol), ""]
-    print("\n".join(text))
-    for protocol in {entry["protocol"] for results in frozen.values() for entry in results}:
-        having = {ipc: r for ipc, r in frozen.items() if any(entry["protocol"] == protocol for entry in r)}
-        draw(having, protocol, HERE / f"{protocol}.png")
+    chosen = next((word.partition("=")[2] for word in arguments if word.startswith("protocol=")), PROTOCOLS[0])
+    more = [word for word in arguments if "=" in word and not word.startswith("protocol=")]
+    for ipc in [int(word) for word in arguments if word.isdigit()] or UNIT:
+        freeze(ipc, chosen, more)
+    for protocol in PROTOCOLS:
+        frozen = read(protocol)
+        for ipc, results in frozen.items():
+            print(f"\n### IPC {ipc}, protocol {protocol}\n", *HEAD, *lines(results), sep="\n")
+        if frozen:
+            draw(frozen, protocol)
 
 
 HEAD = ("| selection | distilled images | top-1 % | diffusion ahead by | in seeds |", "|---|---|---|---|---|")
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
