@@ -2,9 +2,10 @@
 
     python experiments/rivals/study.py [IPC ...] [protocol=digits_hard] [override ...]
 
-The runs of ``run.py`` that an IPC takes, one for each pool, are printed; what the store holds is not computed again. Writes
-<protocol>_ipc<IPC>.json (the results, without what differs from machine to machine) and, from all that are there, a plot
-for each protocol beside this file; prints their tables. Overrides, such as trainer.students=2, say how it is run.
+The runs of ``run.py`` that an IPC takes, one for each pool, are printed; what the store holds is not computed again.
+Writes <protocol>_ipc<IPC>.json (the results, without what differs from machine to machine) and, from all that are
+there, a plot for each protocol beside this file; prints their tables. Overrides, such as trainer.students=2, say how it
+is run.
 """
 
 import json

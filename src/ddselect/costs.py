@@ -79,6 +79,7 @@ _RULES: dict[str, Rule] = {
     "losses": lambda c, f: ([c["padded"], c["view"]], f["images"] * (c["crops"] + 1), f["images"]),
     "features": _features,
     "confidence": lambda c, f: (c["view"], f["images"] + f["crops"], f["images"] + f["crops"]),
+    "styles": lambda c, f: (c["view"], f["images"] + f["crops"], f["images"] + f["crops"]),
     "real": _features,
     "selection": lambda c, f: ([c["selection"]["kind"], c["view"]], f["image"], f["crop"] + f["image"]),
     "composition": lambda c, f: (c["composition"]["factor"], f["images"], f["images"]),

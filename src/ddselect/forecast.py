@@ -150,6 +150,7 @@ _RULES: dict[str, Callable[[Experiment, Stage, Mapping[str, Done]], Facts]] = {
     "losses": _losses,
     "features": _features,
     "confidence": _features,
+    "styles": _features,
     "real": _real,
     "selection": _selection,
     "composition": _composition,

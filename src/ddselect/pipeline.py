@@ -95,7 +95,7 @@ class Pipeline:
         index = make(self.stages.index())
         teacher = make(self.stages.teacher(index)) if "teacher" in wanted else None
         scored = self.ask_prior(index) if wanted & {"backbone", "prompt", "latents"} else {}
-        features = confidence = real = None
+        features = confidence = styles = real = None
         pool, scores = scored.get("pool", index), scored.get("boxes") or scored.get("scoring")
         if "features" in wanted and any(
             a.selection.scored_by == "prior" and a.selection.needs_features for a in e.arms
@@ -107,10 +107,13 @@ class Pipeline:
             assert teacher
             assert scores
             confidence = make(self.stages.confidence(pool, teacher, scores))
+        if "styles" in wanted:
+            assert scores
+            styles = make(self.stages.styles(pool, scores))
         if "real" in wanted:
             assert teacher
             real = make(self.stages.real(index, teacher))
-        return Ground(index, teacher, scored, features, confidence, real)
+        return Ground(index, teacher, scored, features, confidence, styles, real)
 
     def _check(self) -> None:
         """Refuses what will not do, before any work."""

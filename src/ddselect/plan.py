@@ -249,6 +249,6 @@ def _amount(name: str, facts: Sequence[Mapping[str, Any]]) -> str:
         return f"{facts[0]['images'] * facts[0]['network_evaluations_per_image']:,} evaluations"
     if name == "student":
         return f"{sum(each['steps'] for each in facts):,} steps"
-    if name in ("latents", "losses", "features", "confidence", "real", "composition"):
+    if name in ("latents", "losses", "features", "confidence", "styles", "real", "composition"):
         return f"{sum(each['images'] for each in facts):,} images"
     return ""

@@ -40,6 +40,7 @@ from ddselect.selection import base as selecting
 from ddselect.selection.base import Selection
 from ddselect.selection.diffusion import CONFIDENCE_VERSION
 from ddselect.selection.rded import LOSSES_VERSION, TeacherSelection
+from ddselect.selection.styles import READING, STYLES_VERSION, style_shards
 from ddselect.selection.table import read_selection, write_selection
 from ddselect.student.models import Classifier
 from ddselect.student.settings import VERSION as STUDENT_VERSION
@@ -64,6 +65,7 @@ class Ground:
             than scoring's own are wanted).
         features: Features of the scored candidates, if anybody asks for them.
         confidence: The teacher's losses on them, likewise.
+        styles: Their styles, likewise.
         real: The teacher's features of all training images, if distilled sets are compared with them.
     """
 
@@ -72,6 +74,7 @@ class Ground:
     scored: dict[str, Done]
     features: Done | None = None
     confidence: Done | None = None
+    styles: Done | None = None
     real: Done | None = None
 
     @property
@@ -97,6 +100,7 @@ class Ground:
         else:
             of_prior += [self.features] if method.needs_features and self.features else []
             of_prior += [self.confidence] if method.needs_confidence and self.confidence else []
+            of_prior += [self.styles] if method.needs_styles and self.styles else []
         return [done for done in (self.index, self.teacher, *of_prior) if done]
 
 
@@ -320,6 +324,22 @@ class Stages:
         title = f"confidence of the teacher in the candidates of {scores.name}"
         return Stage("confidence", CONFIDENCE_VERSION, config, after, build, title, together=True)
 
+    def styles(self, pool: Done, scores: Done) -> Stage:
+        """What every candidate that the prior scored looks like, whatever it shows."""
+        e = self.experiment
+
+        def build(folder: Path) -> dict[str, object]:
+            from ddselect.features.moments import Moments
+            from ddselect.features.stage import embed_candidates
+
+            table, images = read_scores(scores.folder), self._images(pool, "train")
+            images, crops = scored_images(images, table), crops_of(table)
+            view, make_trainer = e.dataset.image_size, e.trainer.parallel
+            return embed_candidates(images, crops, Moments(), READING, view, make_trainer, folder, "styles")
+
+        title, config = f"styles of the candidates of {scores.name}", {"view": e.dataset.image_size}
+        return Stage("styles", STYLES_VERSION, config, [pool, scores], build, title, together=True)
+
     def real(self, index: Done, teacher: Done) -> Stage:
         """The teacher's features of all training images, to compare distilled sets with."""
         e, settings = self.experiment, self._real
@@ -352,7 +372,7 @@ class Stages:
         """The order of every class's crops and whole images, for all IPC at once."""
         e, method, stages = self.experiment, branch.arm.selection, branch.stages
         scores = next((stages[name] for name in ("boxes", "scoring", "losses") if name in stages), None)
-        features, confidence = stages.get("features"), stages.get("confidence")
+        features, confidence, styles = (stages.get(name) for name in ("features", "confidence", "styles"))
 
         def build(folder: Path) -> dict[str, object]:
             from ddselect.selection.confidence import confidence_shards
@@ -362,6 +382,7 @@ class Stages:
                 shards = feature_shards(features.folder, features.facts["images"], e.features.shard_size)
             if confidence:
                 losses = confidence_shards(confidence.folder, confidence.facts["images"])
+            looks = style_shards(styles.folder, styles.facts["images"]) if styles else None
             material = selecting.Material(
                 index=self._images(branch.pool, "train"),
                 view=e.dataset.image_size,
@@ -369,11 +390,12 @@ class Stages:
                 scores=scores.folder if scores else None,
                 features=shards,
                 confidence=losses,
+                styles=looks,
             )
             return write_selection(folder, method.rank(material))
 
         config = {"selection": method, "seed": branch.seed, "view": e.dataset.image_size}
-        after = [done for done in (branch.pool, scores, features, confidence) if done]
+        after = [done for done in (branch.pool, scores, features, confidence, styles) if done]
         title = f"selection {self._who(branch)}"
         return Stage("selection", selecting.VERSION, config, after, build, title, label=self._label(branch))
 

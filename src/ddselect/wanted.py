@@ -21,8 +21,9 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "losses": ("teacher", "pool"),
     "features": ("teacher", "prompt", "scoring", "boxes", "losses"),
     "confidence": ("teacher", "pool", "scoring", "boxes"),
+    "styles": ("pool", "scoring", "boxes"),
     "real": ("teacher",),
-    "selection": ("index", "pool", "scoring", "boxes", "losses", "features", "confidence"),
+    "selection": ("index", "pool", "scoring", "boxes", "losses", "features", "confidence", "styles"),
     "composition": ("selection",),
     "quality": ("composition", "real", "teacher"),
     "relabel": ("composition", "teacher"),
@@ -82,6 +83,10 @@ def _absent(experiment: "Experiment") -> dict[str, str]:
         "confidence": (
             any(m.needs_confidence for m in methods),
             "choose a selection that asks the teacher too, like diffusion with selection.confidence=0.5",
+        ),
+        "styles": (
+            any(m.needs_styles for m in methods),
+            "choose a selection that takes candidates by style, like diffusion",
         ),
         "real": (compared, "set evaluation.quality=true"),
         "quality": (compared, "set evaluation.quality=true"),

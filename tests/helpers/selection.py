@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from ddselect.dataset.index import Index
+from ddselect.features.moments import Moments
 from ddselect.features.settings import Features
 from ddselect.features.stage import embed_candidates
 from ddselect.features.table import feature_shards
@@ -18,6 +19,7 @@ from ddselect.scoring.table import MERGED, crops_of, read_scores
 from ddselect.selection.base import Material, Selection
 from ddselect.selection.confidence import ask_teacher, confidence_shards
 from ddselect.selection.rded import TeacherSelection
+from ddselect.selection.styles import READING, style_shards
 from ddselect.selection.teacher_losses import judge_crops
 from tests.helpers.models import tiny_teacher
 
@@ -66,6 +68,12 @@ class Bench:
         ask_teacher(self.index, crops, tiny_teacher(3), VIEW, TrainerSettings().parallel, folder)
         return confidence_shards(folder, len(self.index))
 
+    def styles(self) -> ShardPlan:
+        """The styles of the candidates of the score table."""
+        folder, crops = self.root / "styles", crops_of(read_scores(self.scores))
+        embed_candidates(self.index, crops, Moments(), READING, VIEW, TrainerSettings().parallel, folder)
+        return style_shards(folder, len(self.index))
+
     def material(self, method: Selection, seed: int = 0) -> Material:
         """What a method asks for."""
         scores = None
@@ -73,4 +81,5 @@ class Bench:
             scores = self.losses(method, seed) if isinstance(method, TeacherSelection) else self.scores
         features = self.features(scores) if scores and method.needs_features else None
         confidence = self.confidence() if method.needs_confidence else None
-        return Material(self.index, VIEW, seed, scores, features, confidence)
+        styles = self.styles() if method.needs_styles else None
+        return Material(self.index, VIEW, seed, scores, features, confidence, styles)

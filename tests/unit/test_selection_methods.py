@@ -38,11 +38,13 @@ from ddselect.selection.uninformed import AllImages, RandomSelection
 from tests.helpers.models import tiny_teacher
 from tests.helpers.selection import SHARD, VIEW, Bench
 
+RDED = RDEDSelection("rded", 0.0)
 METHODS = [
     DiffusionSelection("diffusion", 0.5),
     DiffusionSelection("top", 0.5, crop_pick="top", image_pick="top", confidence=0.0),
-    DiffusionSelection("lead", 0.5, crop_pick="both", image_pick="both", lead=4, confidence=0.0),
-    RDEDSelection("rded", 0.0),
+    DiffusionSelection("lead", 0.5, crop_pick="best", image_pick="best", lead=4, confidence=0.0),
+    DiffusionSelection("features", 0.5, crop_pick="both", image_pick="style"),
+    RDED,
     RDEDSelection("rded_published", 0.0, area=[0.08, 1.0], padded=True),
     HerdingSelection("herding", 1.0),
     KCenterSelection("kcenter", 1.0, depth=7),
@@ -233,6 +235,8 @@ def test_a_method_that_lacks_the_teachers_confidence_says_so(bench: Bench) -> No
     method = DiffusionSelection("diffusion", 0.5)
     with pytest.raises(ValueError, match="needs the teacher's confidence"):
         method.rank(replace(bench.material(method), confidence=None))
+    with pytest.raises(ValueError, match="needs styles"):
+        method.rank(replace(bench.material(method), styles=None))
 
 
 ORDERS: dict[str, Callable[[np.ndarray, np.ndarray, int, str], np.ndarray]] = {
@@ -249,8 +253,8 @@ ORDERS: dict[str, Callable[[np.ndarray, np.ndarray, int, str], np.ndarray]] = {
 def test_a_coreset_is_one_of_the_class_and_kind(name: str, animals: Index, bench: Bench) -> None:
     """Its candidates are the crops that RDED keeps and the whole images, each kind in its own features and losses."""
     method = next(method for method in METHODS if method.name == name)
-    rows, rded = rows_of(method, bench), rows_of(METHODS[3], bench)
-    scores = bench.losses(METHODS[3], 0)
+    rows, rded = rows_of(method, bench), rows_of(RDED, bench)
+    scores = bench.losses(RDED, 0)
     crops = crops_of(read_scores(scores))
     table = FeatureTable(bench.features(scores), crops.starts)
     for label in range(3):
@@ -294,7 +298,7 @@ def test_diffusion_by_clusters_is_more_than_the_top(bench: Bench) -> None:
 def test_crops_lead_by_score_and_images_do_not(bench: Bench) -> None:
     (lead,) = (method for method in METHODS if method.name == "lead")
     top, rows = rows_of(METHODS[1], bench), rows_of(lead, bench)
-    plain = rows_of(DiffusionSelection("both", 0.5, crop_pick="both", image_pick="both", confidence=0.0), bench)
+    plain = rows_of(DiffusionSelection("both", 0.5, crop_pick="best", image_pick="best", confidence=0.0), bench)
 
     def of(found: list[dict], label: int, kind: str) -> list[dict]:
         return [{**r, "cluster": 0} for r in found if (r["label"], r["kind"]) == (label, kind)]
@@ -327,7 +331,7 @@ def test_random_crops_have_the_area_and_go_everywhere(animals: Index) -> None:
         (lambda: DiffusionSelection("d", 0.5, keep=0.0), "selection.keep=0.0"),
         (
             lambda: DiffusionSelection("d", 0.5, crop_pick="x"),
-            "selection.crop_pick=x: choose best, nearest, both or top",
+            "selection.crop_pick=x: choose style, best, nearest, both or top",
         ),
         (lambda: DiffusionSelection("d", 0.5, lead=-1), "selection.lead=-1"),
         (lambda: DiffusionSelection("d", 0.5, confidence=1.5), "selection.confidence=1.5"),
@@ -355,6 +359,6 @@ def test_area_needs_two_shares(kind: type[RDEDSelection]) -> None:
 
 
 def test_images_of_a_selection_are_files_of_the_dataset(bench: Bench, animals: Index) -> None:
-    for row in rows_of(METHODS[3], bench)[:5]:
+    for row in rows_of(RDED, bench)[:5]:
         with Image.open(animals.root / row["id"]) as image:
             assert image.size == animals.sizes_at(animals.ids.index(row["id"]))

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Protocol
+
+from torch import Tensor
 
 from ddselect.backbone.denoiser import Denoiser
 from ddselect.features.prior import PriorNetwork
@@ -12,8 +14,15 @@ from ddselect.runtime.store import execution
 from ddselect.student.models import Classifier, build_network
 
 VERSION = 1  # of what the stage writes
-Embedder = Classifier | PriorNetwork
 Prior = tuple[Denoiser, Conditions]
+
+
+class Embedder(Protocol):
+    """Anything that has features of images."""
+
+    def features(self, images: Tensor) -> Tensor:
+        """Images (N, 3, S, S) float in [0, 1] to features (N, D)."""
+        ...
 
 
 @dataclass

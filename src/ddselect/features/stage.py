@@ -48,6 +48,7 @@ def embed_candidates(
     view: int,
     make_trainer: MakeTrainer,
     folder: Path,
+    title: str = "features",
 ) -> dict[str, object]:
     """Embeds the candidates whose shards are missing: ``shard-*.safetensors`` with ``crop`` and ``image`` features.
 
@@ -59,6 +60,7 @@ def embed_candidates(
         view: Side in pixels of the square view that is composed and trained on.
         make_trainer: Makes a trainer with the given callbacks.
         folder: Where shards are, or will be.
+        title: What progress is told of.
 
     Raises:
         UserError: An image cannot be read.
@@ -74,6 +76,6 @@ def embed_candidates(
         write_rows,
         make_trainer,
         Loading(settings.batch_size, settings.workers, as_batch),
-        "features",
+        title,
     )
     return {"images": len(index), "crops": len(crops.boxes) if crops is not None else 0}

@@ -13,9 +13,11 @@ from ddselect.features.table import FeatureTable
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.hardware import one_thread_each
 from ddselect.runtime.progress import counting
+from ddselect.runtime.seeds import key64
 from ddselect.runtime.shards import ShardPlan
 from ddselect.scoring.candidates import scored_images
 from ddselect.scoring.table import crops_of, read_scores
+from ddselect.selection.styles import shared_styles
 from ddselect.selection.table import Candidates, ranked
 
 VERSION = 4
@@ -34,6 +36,7 @@ class Material:
             if it asked for none.
         features: The shards of the candidates' features, if the method asked for them.
         confidence: The shards of the teacher's losses on the prior's candidates, if the method asked for them.
+        styles: The shards of their styles, if the method asked for them.
     """
 
     index: Index
@@ -42,6 +45,7 @@ class Material:
     scores: Path | None = None
     features: ShardPlan | None = None
     confidence: ShardPlan | None = None
+    styles: ShardPlan | None = None
 
 
 @dataclass
@@ -72,6 +76,11 @@ class Selection:
         """Whether it asks the teacher about candidates that the prior scored."""
         return False
 
+    @property
+    def needs_styles(self) -> bool:
+        """Whether it looks at the styles of candidates that the prior scored."""
+        return False
+
     def __post_init__(self) -> None:
         if not 0 <= self.whole <= 1:
             raise UserError(f"selection.whole={self.whole}: a share from 0 to 1 is needed")
@@ -84,6 +93,15 @@ class Selection:
 @dataclass
 class CandidateSelection(Selection):
     """A method that orders the scored crops and whole images of each class on their own."""
+
+    @property
+    def styled(self) -> tuple[str, ...]:
+        """The kinds whose candidates are ordered by style."""
+        return ()
+
+    @property
+    def needs_styles(self) -> bool:
+        return bool(self.styled)
 
     def worth(self, scores: np.ndarray, losses: np.ndarray | None) -> np.ndarray:
         """What a class's candidates of one kind are ordered by, (n,), larger is better: their scores.
@@ -106,12 +124,22 @@ class CandidateSelection(Selection):
         """
         raise UserError(f"selection {self.name}: class {type(self).__name__} orders nothing")
 
+    def order_styled(self, scores: np.ndarray, distances: np.ndarray, kind: str) -> Order:
+        """The order of a class's candidates of one of the kinds ``styled``.
+
+        Args:
+            scores: (n,) float32, as :meth:`worth` gives them, larger is better.
+            distances: (n, K) of each to the styles that all classes share.
+            kind: ``crop`` or ``image``.
+        """
+        raise UserError(f"selection {self.name}: class {type(self).__name__} knows no styles")
+
     def rank(self, material: Material) -> list[pa.Table]:
         if material.scores is None:
             raise ValueError(f"the selection {self.name} needs scores")
         table = read_scores(material.scores)
         index, crops = scored_images(material.index, table), crops_of(table)
-        features = confidence = None
+        features = confidence = styles = None
         if self.needs_features:
             if material.features is None:
                 raise ValueError(f"the selection {self.name} needs features")
@@ -120,6 +148,11 @@ class CandidateSelection(Selection):
             if material.confidence is None:
                 raise ValueError(f"the selection {self.name} needs the teacher's confidence")
             confidence = FeatureTable(material.confidence, crops.starts)
+        if self.needs_styles:
+            if material.styles is None:
+                raise ValueError(f"the selection {self.name} needs styles")
+            styles = FeatureTable(material.styles, crops.starts)
+        shared = shared_styles(styles, len(index), key64(material.seed, "styles")) if styles else {}
         whole, image_scores = index.square_boxes(), table["image_score"].to_numpy().astype(np.float32)
         del table
 
@@ -127,13 +160,17 @@ class CandidateSelection(Selection):
             mine = np.concatenate([np.arange(crops.starts[row], crops.starts[row + 1]) for row in rows])
             embedded = features.read(rows) if features else {}
             losses = confidence.read(rows) if confidence else {}
+            looks = styles.read(rows) if styles else {}
             found = []
             for kind, candidates in (
                 ("crop", Candidates(crops.rows[mine], crops.boxes[mine], crops.scores[mine])),
                 ("image", Candidates(rows, whole[rows], image_scores[rows])),
             ):
                 worth = self.worth(candidates.scores, losses.get(kind))
-                order, clusters = self.order(worth, embedded.get(kind), kind, label, material.seed)
+                if kind in self.styled:
+                    order, clusters = self.order_styled(worth, shared[kind].distances(looks[kind]), kind)
+                else:
+                    order, clusters = self.order(worth, embedded.get(kind), kind, label, material.seed)
                 found.append(ranked(candidates.take(order), clusters, index, label, kind))
             return found
 

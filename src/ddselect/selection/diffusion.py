@@ -1,4 +1,4 @@
-"""The method: the difference score of a diffusion prior, the teacher's confidence, clusters within the class."""
+"""The method: the difference score of a diffusion prior, the teacher's confidence, styles that all classes share."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -10,30 +10,32 @@ from ddselect.runtime.seeds import key64
 from ddselect.runtime.store import optional
 from ddselect.selection.base import CandidateSelection, Order, unclustered
 from ddselect.selection.ranking import agreed, embedding, nested_order
+from ddselect.selection.styles import order_by_style
 
 CONFIDENCE_VERSION = 1  # of what the stage writes
 
 
 @dataclass
 class DiffusionSelection(CandidateSelection):
-    """Difference score and confidence, k-means within the class on features, one member of each cluster.
+    """Ranks candidates by difference score and confidence, and takes of the better ones one of each style.
 
     Attributes:
         confidence: Share of the teacher's confidence (a low loss) in what ranks candidates, from 0 to 1; the rest
             is the score. See :func:`ddselect.selection.ranking.agreed`.
         keep: Share of a class's candidates that stay: those that rank lowest go first.
-        crop_pick: Which crop a cluster gives: the ``best`` ranked, the ``nearest`` to the centroid, ``both``: the least
-            sum of its places by these two, or ``top``: by rank alone, without clusters.
+        crop_pick: How crops are taken. ``style``: for each style that all classes share the nearest, see
+            :mod:`ddselect.selection.styles`. From clusters of the class's features: the ``best`` ranked, the
+            ``nearest`` to the centroid, or ``both``: the least sum of its places by these two. ``top``: by rank alone.
         image_pick: The same for whole images.
-        lead: Crops of a class that come by rank alone before clusters begin.
+        lead: Crops of a class that come before styles or clusters begin: of the mean style, or by rank alone.
         clusters_per_pick: Clusters for each candidate that is picked.
         components: Principal components of the features that are clustered, where there are more; 0 for all.
         depth: Number of candidates per class and kind ordered by clusters; the rest follows by rank.
     """
 
-    keep: float = 0.8
-    crop_pick: str = "best"
-    image_pick: str = "best"
+    keep: float = 0.5
+    crop_pick: str = "style"
+    image_pick: str = "style"
     clusters_per_pick: float = 1.0
     components: int = 64
     depth: int = 400
@@ -44,7 +46,12 @@ class DiffusionSelection(CandidateSelection):
 
     @property
     def needs_features(self) -> bool:
-        return {self.crop_pick, self.image_pick} != {"top"}
+        return not {self.crop_pick, self.image_pick} <= {"top", "style"}
+
+    @property
+    def styled(self) -> tuple[str, ...]:
+        picks = {"crop": self.crop_pick, "image": self.image_pick}
+        return tuple(kind for kind, pick in picks.items() if pick == "style")
 
     @property
     def needs_confidence(self) -> bool:
@@ -57,8 +64,8 @@ class DiffusionSelection(CandidateSelection):
         if not 0 < self.keep <= 1:
             raise UserError(f"selection.keep={self.keep}: a share above 0, up to 1, is needed")
         for name in ("crop_pick", "image_pick"):
-            if getattr(self, name) not in ("best", "nearest", "both", "top"):
-                raise UserError(f"selection.{name}={getattr(self, name)}: choose best, nearest, both or top")
+            if getattr(self, name) not in ("style", "best", "nearest", "both", "top"):
+                raise UserError(f"selection.{name}={getattr(self, name)}: choose style, best, nearest, both or top")
         if self.clusters_per_pick <= 0:
             raise UserError(f"selection.clusters_per_pick={self.clusters_per_pick}: a number above 0 is needed")
         for name, least in (("components", 0), ("depth", 1), ("lead", 0)):
@@ -71,13 +78,30 @@ class DiffusionSelection(CandidateSelection):
     def order(self, scores: np.ndarray, features: np.ndarray | None, kind: str, label: int, seed: int) -> Order:
         """Those that stay, by clusters; then the others by rank."""
         pick = self.crop_pick if kind == "crop" else self.image_pick
-        by_rank = np.argsort(-scores, kind="stable")
         if pick == "top" or features is None:
-            return unclustered(by_rank)
-        kept = by_rank[: max(1, round(self.keep * len(scores)))]
+            return unclustered(np.argsort(-scores, kind="stable"))
+        kept, others = self._split(scores)
         key = key64(seed, "k-means")
         points = embedding(features[kept], self.components, key)
         lead = self.lead if kind == "crop" else 0
         order, clusters = nested_order(scores[kept], points, pick, self.depth, key, self.clusters_per_pick, lead)
-        late, none = unclustered(by_rank[len(kept) :])
-        return np.concatenate([kept[order], late]), np.concatenate([clusters, none])
+        return _joined((kept[order], clusters), others)
+
+    def order_styled(self, scores: np.ndarray, distances: np.ndarray, kind: str) -> Order:
+        """Of those that stay, one for each style; then the others by rank."""
+        kept, others = self._split(scores)
+        order, styles = order_by_style(distances[kept], self.lead if kind == "crop" else 0)
+        rest = np.delete(kept, order)
+        return _joined((kept[order], styles), np.concatenate([rest, others]))
+
+    def _split(self, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The candidates that stay and those that do not, each by rank."""
+        by_rank = np.argsort(-scores, kind="stable")
+        stay = max(1, round(self.keep * len(scores)))
+        return by_rank[:stay], by_rank[stay:]
+
+
+def _joined(first: Order, late: np.ndarray) -> Order:
+    """An order, and candidates that follow it without clusters."""
+    order, none = unclustered(late)
+    return np.concatenate([first[0], order]), np.concatenate([first[1], none])

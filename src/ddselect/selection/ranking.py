@@ -84,7 +84,8 @@ def nested_order(
     *early, last = levels(min(depth, count))
     for level in [*(level for level in early if level > len(chosen)), last]:
         number = min(count, max(1, round(level * clusters_per_pick)))
-        clusters, distance = _cluster(features, number, seed)
+        centres, clusters = k_means(features, number, seed)
+        distance = ((features - centres[clusters]) ** 2).sum(1)
         worth = np.bincount(clusters, minlength=number)[clusters] if scores is None else scores
         rank = _pick_ranks(pick, scores, distance, clusters)
         chosen += _round_robin(clusters, rank, worth, chosen, level - len(chosen))
@@ -125,8 +126,8 @@ def _round_robin(clusters: np.ndarray, rank: np.ndarray, worth: np.ndarray, chos
     return free[np.lexsort([free, -worth[free], turn])][:count].tolist()
 
 
-def _cluster(points: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """k-means labels (N,) and squared distances (N,) to the own centroid."""
+def k_means(points: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Centroids (count, D) of points (N, D), and the one that each point belongs to, (N,)."""
     from sklearn.cluster import KMeans  # a second to import
     from sklearn.exceptions import ConvergenceWarning
 
@@ -134,8 +135,7 @@ def _cluster(points: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct points than clusters: some stay empty
         fitted = KMeans(count, init=start, n_init=1, max_iter=30, random_state=seed % 2**32).fit(points)
-    distance = ((points - fitted.cluster_centers_[fitted.labels_]) ** 2).sum(1)
-    return fitted.labels_.astype(np.int32), distance
+    return fitted.cluster_centers_, fitted.labels_.astype(np.int32)
 
 
 def _spread(points: np.ndarray, count: int, seed: int) -> np.ndarray:

@@ -85,7 +85,9 @@ def _scores() -> ws.Section:
 
 
 def _costs() -> ws.Section:
-    shared = [f"{stage}/seconds" for stage in ("index", "teacher", "prompt", "scoring", "features", "confidence")]
+    shared = [
+        f"{stage}/seconds" for stage in ("index", "teacher", "prompt", "scoring", "features", "confidence", "styles")
+    ]
     panels = [
         wr.BarPlot(title="seconds of the stages that all selections share", metrics=shared),
         wr.WeavePanelSummaryTable(table_name="stages"),
