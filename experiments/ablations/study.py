@@ -22,10 +22,11 @@ BASE = (
 )  # fmt: skip
 CHOICES = {
     "crop_scale": ["boxes=scales", "boxes.per_image=1", "boxes.sizes=[0.375],[0.5],[0.75],[1.0]"],
-    "features": ["features=teacher,backbone"],
+    "features": ["selection.crop_pick=best", "selection.image_pick=best", "features=teacher,backbone"],
     "confidence": ["selection.confidence=0,0.5,1"],
-    "ranking": ["selection.crop_pick=nearest,best,both,top"],
-    "clusters": ["selection.clusters_per_pick=0.5,1,2,4"],
+    "ranking": ["selection.crop_pick=style,nearest,best,both,top"],
+    "clusters": ["selection.crop_pick=best", "selection.image_pick=best", "selection.clusters_per_pick=0.5,1,2,4"],
+    "keep": ["selection.keep=0.125,0.25,0.5,0.8"],
     "draws": ["scoring.draws=2,4,8,16"],
     "prompt": ["backbone=embedded_text", "prompt=none,label,text"],
     "factor": ["composition.factor=1,2,4"],

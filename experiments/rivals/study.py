@@ -60,19 +60,22 @@ def commands(ipc: int, protocol: str) -> list[list[str]]:
 
 
 def freeze(ipc: int, protocol: str, more: list[str]) -> None:
-    """Runs an IPC and keeps its results."""
-    lines, entries, frozen = commands(ipc, protocol), [], {}
-    for line in lines:
+    """Runs an IPC and keeps its results, after each run those so far."""
+    entries: list[dict[str, Any]] = []
+    frozen: dict[str, Any] = {"commands": []}
+    for line in commands(ipc, protocol):
         print(" ".join(["python", *(f"'{word}'" if "{" in word else word for word in line)]), flush=True)
         done = subprocess.run(
             [sys.executable, *line, *more], cwd=HERE.parents[1], stdout=subprocess.PIPE, text=True, check=True
         )
         path = Path(done.stdout.rsplit("results: ", 1)[1].strip())
         found = json.loads((HERE.parents[1] / path).read_text())
-        frozen = frozen or {"teacher_top1": found["teacher"].get("top1"), "localisation": found["localisation"]}
+        if not entries:
+            frozen |= {"teacher_top1": found["teacher"].get("top1"), "localisation": found["localisation"]}
+        frozen["commands"].append(line)
         entries += [{key: entry[key] for key in KEPT + EXTRA if key in entry} for entry in found["results"]]
-    text = json.dumps({"commands": lines, **frozen, "results": entries}, indent=1)
-    (HERE / f"{protocol}_ipc{ipc}.json").write_text(text + "\n")
+        text = json.dumps({**frozen, "results": entries}, indent=1)
+        (HERE / f"{protocol}_ipc{ipc}.json").write_text(text + "\n")
 
 
 def title(entry: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ from ddselect.config import build_experiment, conf_dir
 from ddselect.wanted import NEEDS, STAGES, wanted_stages
 
 SCORES = {"index", "prompt", "scoring"}
-SELECTED = {*SCORES, "teacher", "features", "confidence", "selection"}
+SELECTED = {*SCORES, "teacher", "confidence", "styles", "selection"}
 
 
 def wanted(*overrides: str) -> set[str]:
@@ -40,6 +40,9 @@ def test_every_stage_comes_after_those_that_it_needs() -> None:
         (["stages=[pilot]"], {"index", "prompt", "pilot"}),
         (["stages=[selection]"], SELECTED),
         (["stages=[selection]", "selection.confidence=0"], SELECTED - {"confidence"}),
+        (["stages=[selection]", "selection.crop_pick=best"], {*SELECTED, "features"}),
+        (["stages=[selection]", "selection.crop_pick=top", "selection.image_pick=top"], SELECTED - {"styles"}),
+        (["stages=[styles]", "boxes=scales"], {*SCORES, "boxes", "styles"}),
         (["stages=[confidence]", "boxes=scales"], {*SCORES, "teacher", "boxes", "confidence"}),
         (["stages=[selection]", "selection=random_crop"], {"index", "selection"}),
         (["stages=[selection]", "selection=random_crop", "pool=generated"], {"index", "prompt", "pool", "selection"}),

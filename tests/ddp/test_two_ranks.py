@@ -170,7 +170,7 @@ class TestSweep:
         folder, _ = swept
         manifests = [path.parts[-3] for path in folder.glob("store/*/*/manifest.json")]
         stages = {stage: manifests.count(stage) for stage in set(manifests)}
-        shared = {"index": 1, "teacher": 1, "prompt": 1, "scoring": 1, "features": 1, "confidence": 1, "real": 1}
+        shared = {"index": 1, "teacher": 1, "prompt": 1, "scoring": 1, "confidence": 1, "styles": 1, "real": 1}
         assert stages == {**shared, "selection": 2, "composition": 4, "quality": 4, "student": 4}
         assert all(len(list((folder / "store" / stage).iterdir())) == 1 for stage in shared)
 

@@ -15,7 +15,7 @@ from tests.fault.runs import Ended, Started, only, run_here
 
 pytestmark = pytest.mark.slow
 
-SHARED = {"index", "teacher", "prompt", "scoring", "features", "confidence", "real"}
+SHARED = {"index", "teacher", "prompt", "scoring", "confidence", "styles", "real"}
 STAGES = {*SHARED, "selection", "composition", "quality", "student"}
 
 

@@ -10,6 +10,7 @@ from tests.fault.runs import SMALL, run_here
 
 pytestmark = pytest.mark.slow
 CHOSEN = ("boxes=scales", "features=backbone", "composition=auto", "evaluation.quality=false", "trainer.students=1",
+          "selection.crop_pick=best",
           "dataset.sizes.train=50", "dataset.sizes.test=20", "protocol.steps=2", "protocol.evaluations=1")  # fmt: skip
 
 
@@ -30,8 +31,8 @@ def test_other_boxes_are_never_scored_again(tmp_path: Path) -> None:
     found = results(tmp_path, *arguments, "hydra.run.dir=first")
     entries = {entry["selection"]: entry for entry in found["results"]}
     assert list(entries["diffusion"]["seconds"]) == [
-        "index", "teacher", "prompt", "scoring", "boxes", "features", "confidence", "selection", "composition",
-        "student",
+        "index", "teacher", "prompt", "scoring", "boxes", "features", "confidence", "styles", "selection",
+        "composition", "student",
     ]  # fmt: skip
     assert list(entries["herding"]["seconds"])[2:5] == ["prompt", "losses", "features"]
     assert entries["diffusion"]["composition"] == {"factor": 2, "whole": 0.0}  # at IPC 2

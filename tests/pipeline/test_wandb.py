@@ -20,7 +20,7 @@ TINY = [
     *("compare=[all]", "protocol.steps=4", "protocol.evaluations=2", "relabel=logits", "trainer.students=1"),
     *("report.images_per_class=1", "report.maps_per_class=0"),
 ]
-SHARED = ("index", "teacher", "prompt", "scoring", "features", "confidence", "real")
+SHARED = ("index", "teacher", "prompt", "scoring", "confidence", "styles", "real")
 OF_A_SET = ("selection", "composition", "quality", "relabel", "student")
 
 
@@ -141,7 +141,7 @@ def test_artifacts_say_what_they_are_made_from(folder: Path, first: WandbFile) -
     store = folder / "store" / "composition" / fingerprint
     assert files == {path.relative_to(store).as_posix() for path in store.rglob("*") if path.is_file()}
     student = json.loads(kept[f"{name}-student"].metadata)
-    before = ("index", "teacher", "prompt", "scoring", "features", "confidence", "selection", "composition", "relabel")
+    before = ("index", "teacher", "prompt", "scoring", "confidence", "styles", "selection", "composition", "relabel")
     assert student["made_from"].keys() == set(before)
     assert student["made_from"]["composition"] == fingerprint
     assert fingerprint in kept[f"{name}-distilled-set"].aliases
