@@ -38,6 +38,12 @@ def test_accuracy_by_the_score_alone_is_that_of_the_frozen_results() -> None:
     assert found in " ".join((STUDY / "README.md").read_text().split())
 
 
+def test_accuracy_by_clusters_is_that_of_the_frozen_results() -> None:
+    rows = {row.selection: row for row in comparison(json.loads((STUDY / "by_clusters.json").read_text())["results"])}
+    found = f"share it gave {rows['diffusion'].top1:.1f} ± {rows['diffusion'].top1_std:.1f} on these"
+    assert found in " ".join((STUDY / "README.md").read_text().split())
+
+
 def test_accuracies_before_are_those_of_the_frozen_results() -> None:
     rows = {row.selection: row for row in comparison(json.loads((STUDY / "batches_16.json").read_text())["results"])}
     shown = {name: f"{row.top1:.1f} ± {row.top1_std:.1f}" for name, row in rows.items()}
@@ -260,6 +266,13 @@ def test_rivals_are_those_of_the_frozen_results() -> None:
         for results in study.read(protocol).values():
             for row in study.lines(results):
                 assert row in text
+    styles = json.loads((study.HERE / "styles.json").read_text())
+    for name, values in styles["pools"].items():
+        assert f"| {name} | {mean(values):.1f} ± {stdev(values):.1f} |" in text
+    for ipc, found in styles["datasets"].items():
+        for name, by_set in found.items():
+            top1 = f"{mean(by_set.values()):.1f} ± {stdev(by_set.values()):.1f}"
+            assert f"| {ipc} | {name} | {top1} | {', '.join(by_set)} |" in text
     shown = text.partition("## How the ranking was chosen")[2].partition("## The protocol")[0]
     rows = [line for line in shown.splitlines() if "% | " in line and "±" in line]
     assert len(rows) > 40
