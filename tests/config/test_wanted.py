@@ -39,7 +39,7 @@ def test_every_stage_comes_after_those_that_it_needs() -> None:
         ),
         (["stages=[pilot]"], {"index", "prompt", "pilot"}),
         (["stages=[selection]"], SELECTED),
-        (["stages=[selection]", "selection.confidence=0"], SELECTED - {"confidence"}),
+        (["stages=[selection]", "selection.confidence=0"], SELECTED - {"confidence", "teacher"}),
         (["stages=[selection]", "selection.crop_pick=best"], {*SELECTED, "features"}),
         (["stages=[selection]", "selection.crop_pick=top", "selection.image_pick=top"], SELECTED - {"styles"}),
         (["stages=[styles]", "boxes=scales"], {*SCORES, "boxes", "styles"}),
