@@ -38,7 +38,7 @@ class Composition:
     Attributes:
         factor: A stitched image holds factor x factor crops.
         whole: Share of the distilled images of a class that are whole images; the others are stitched.
-        lead: Crops that a selection by the prior's scores takes by score alone, before its clusters begin: what
+        lead: Crops that a selection by the prior's scores takes first, of the mean style or by rank alone: what
             ``selection.lead`` is unless it is set.
     """
 
