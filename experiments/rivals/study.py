@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections import defaultdict
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean, median, stdev
 from typing import Any
 
 HERE = Path(__file__).parent
@@ -22,7 +22,7 @@ KEPT = ("selection", "composition", "pool", "ipc", "protocol", "student", "seed"
 EXTRA = ("test_images", "training_images", "steps", "batch_size", "localisation")
 PROTOCOLS = ("digits", "digits_hard")
 UNIT = {1: 0.0, 10: 0.5, 50: 1.0}  # share of whole images that composition=auto gives diffusion
-FAR = 8  # points behind the best, beyond which a selection is written at the edge of the plot
+FAR, SPREADS = 8, 4  # points, or spreads, behind the best, beyond which a selection is written at the edge of the plot
 CORESETS = ("herding", "kcenter", "moderate", "ccs")
 
 
@@ -126,7 +126,9 @@ def draw(frozen: dict[int, list[dict[str, Any]]], protocol: str) -> None:
         found = accuracies(results)
         ours, ceiling = next(iter(found)), found.pop("all")
         order = sorted(found, key=lambda name: mean(found[name].values()))
-        near = [name for name in order if mean(found[name].values()) > mean(found[order[-1]].values()) - FAR]
+        far_behind = max(FAR, SPREADS * median(stdev(values.values()) for values in found.values()))
+        near = [name for name in order if mean(found[name].values()) > mean(found[order[-1]].values()) - far_behind]
+        best = max(max(found[name].values()) for name in near)
         left = min(min(found[name].values()) for name in near) - 0.5
         for place, name in enumerate(order):
             values, colour = list(found[name].values()), "#c2410c" if name == ours else "#475569"
@@ -136,7 +138,12 @@ def draw(frozen: dict[int, list[dict[str, Any]]], protocol: str) -> None:
                 continue
             panel.plot(values, [place] * len(values), "o", color=colour, alpha=0.3, markersize=4, markeredgewidth=0)
             panel.errorbar(mean(values), place, xerr=stdev(values), fmt="o", color=colour, markersize=6, capsize=3)
-        panel.axvline(mean(ceiling.values()), color="#0f766e", linestyle="--", linewidth=1.2)
+        limit = mean(ceiling.values())
+        if limit < best + far_behind:
+            panel.axvline(limit, color="#0f766e", linestyle="--", linewidth=1.2)
+        else:
+            beyond = f"all training scenes: {limit:.1f} \u25b8"
+            panel.text(0.99, 0.02, beyond, color="#0f766e", fontsize=9, ha="right", transform=panel.transAxes)
         panel.set_yticks(range(len(order)), order, fontsize=8)
         panel.set_ylim(-0.7, len(order) - 0.3)
         panel.set_xlim(left, None)

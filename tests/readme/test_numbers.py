@@ -266,6 +266,13 @@ def test_rivals_are_those_of_the_frozen_results() -> None:
         for results in study.read(protocol).values():
             for row in study.lines(results):
                 assert row in text
+    few = {entry: list(found.values()) for entry, found in study.accuracies(study.read("digits")[1]).items()}
+    shown = {name: f"{mean(values):.1f} ± {stdev(values):.1f}" for name, values in few.items()}
+    first = f"gives {shown['diffusion']} %, RDED {shown['rded']} %, random images {shown['random_image']} %"
+    assert first in " ".join((ROOT / "README.md").read_text().split())
+    clustered = study.accuracies(json.loads((study.HERE / "by_clusters_ipc10.json").read_text())["results"])
+    (values,) = clustered.values()
+    assert f"it was the same: {mean(values.values()):.1f} ± {stdev(values.values()):.1f}" in text
     styles = json.loads((study.HERE / "styles.json").read_text())
     for name, values in styles["pools"].items():
         assert f"| {name} | {mean(values):.1f} ± {stdev(values):.1f} |" in text
