@@ -79,7 +79,10 @@ def _absent(experiment: "Experiment") -> dict[str, str]:
             any(m.scored_by == "teacher" for m in methods),
             "choose a selection like rded, which asks the teacher",
         ),
-        "features": (any(m.needs_features for m in methods), "choose a selection like diffusion, which clusters"),
+        "features": (
+            any(m.needs_features for m in methods),
+            "choose a selection that looks at features, like herding, or diffusion with selection.crop_pick=best",
+        ),
         "confidence": (
             any(m.needs_confidence for m in methods),
             "choose a selection that asks the teacher too, like diffusion with selection.confidence=0.5",
