@@ -2,8 +2,9 @@
 
     python experiments/scoring_cost/million.py [folder]
 
-The index is synthetic, the prior is a stand-in that costs next to nothing, the features are random: what is measured is
-what the product adds around the networks. Every step is a process of its own, so that its peak memory is its own.
+The index is synthetic, the prior is a stand-in that costs next to nothing, features, styles and the teacher's losses
+are random: what is measured is what the product adds around the networks. Every step is a process of its own, so that
+its peak memory is its own.
 Writes million.json beside this file; needs about 10 GB in the folder (a temporary one by default) and an hour. With
 a folder of its own it goes on where it was interrupted, step by step.
 """
@@ -31,13 +32,16 @@ from ddselect.features.table import feature_shards
 from ddselect.prompt.conditions import Conditions
 from ddselect.runtime.environment import capture_environment
 from ddselect.runtime.files import folder_bytes, read_json, write_json, write_table, write_tensors
+from ddselect.runtime.shards import ShardPlan
 from ddselect.runtime.trainer import TrainerSettings
 from ddselect.scoring.candidates import candidates
 from ddselect.scoring.module import score_images
 from ddselect.scoring.settings import Scoring
 from ddselect.scoring.table import score_shards
 from ddselect.selection.base import Material
+from ddselect.selection.confidence import confidence_shards
 from ddselect.selection.diffusion import DiffusionSelection
+from ddselect.selection.styles import style_shards
 from ddselect.selection.table import write_selection
 
 ROWS, CLASSES, DIMENSIONS, VIEW = 1_300_000, 1000, 768, 256
@@ -77,16 +81,16 @@ class FreeDenoiser(Denoiser):
         return noisy * (1 + 1e-4 * conditions[:, None, None, None])
 
 
-def write_index(folder: Path, rows: int) -> None:
-    """Rows of 1300 images for each class, as an index of ImageNet-1K holds them."""
-    per_class = rows // CLASSES
-    folders = [f"n{k:08d}" for k in range(CLASSES)]
+def write_index(folder: Path, rows: int, classes: int = CLASSES) -> None:
+    """Rows of as many images for each class, as an index of ImageNet-1K holds them."""
+    per_class = rows // classes
+    folders = [f"n{k:08d}" for k in range(classes)]
     paths = [f"train/{name}/{name}_{k:05d}.JPEG" for name in folders for k in range(per_class)]
     table = {
         "id": paths,
         "path": paths,
         "split": ["train"] * len(paths),
-        "label": np.repeat(np.arange(CLASSES), per_class),
+        "label": np.repeat(np.arange(classes), per_class),
         "width": np.full(len(paths), 500),
         "height": np.full(len(paths), 375),
         "bytes": np.full(len(paths), 110_000),
@@ -118,22 +122,52 @@ def score(root: Path) -> None:
 
 
 def embed(root: Path) -> None:
-    """Random features of every crop and whole image, as the features stage would leave them."""
-    shards, random = feature_shards(root / "features", ROWS, FEATURE_SHARD), np.random.default_rng(0)
-    for shard in shards.missing():
-        size = (len(shards.range(shard)), DIMENSIONS)
-        parts = {kind: random.standard_normal(size, dtype=np.float32) for kind in ("crop", "image")}
-        write_tensors(shards.path(shard), {kind: torch.from_numpy(part).half() for kind, part in parts.items()})
+    """Random features, styles and losses of every crop and whole image, as their stages would leave them."""
+    rows, random = len(blank(root / "index")), np.random.default_rng(0)
+    tables: list[tuple[ShardPlan, tuple[int, ...], type]] = [
+        (feature_shards(root / "features", rows, FEATURE_SHARD), (DIMENSIONS,), np.float16),
+        (style_shards(root / "styles", rows), (6,), np.float16),
+        (confidence_shards(root / "confidence", rows), (), np.float32),
+    ]
+    for shards, shape, kept in tables:
+        for shard in shards.missing():
+            size = (len(shards.range(shard)), *shape)
+            parts = {kind: random.standard_normal(size, dtype=np.float32) for kind in ("crop", "image")}
+            write_tensors(shards.path(shard), {kind: torch.from_numpy(p.astype(kept)) for kind, p in parts.items()})
+
+
+def material(root: Path) -> Material:
+    """What the stages left, for the selection."""
+    index = blank(root / "index")
+    return Material(
+        index,
+        VIEW,
+        0,
+        root / "scores",
+        feature_shards(root / "features", len(index), FEATURE_SHARD),
+        confidence_shards(root / "confidence", len(index)),
+        style_shards(root / "styles", len(index)),
+    )
 
 
 def select(root: Path) -> None:
-    """Ranks all crops and whole images of all classes."""
-    features = feature_shards(root / "features", ROWS, FEATURE_SHARD)
-    material = Material(blank(root / "index"), VIEW, 0, root / "scores", features)
-    write_selection(root / "selection", DiffusionSelection("diffusion", 0.5).rank(material))
+    """Ranks all crops and whole images of all classes by the default."""
+    write_selection(root / "selection", DiffusionSelection("diffusion", 0.5).rank(material(root)))
 
 
-STEPS: dict[str, Callable[[Path], None]] = {"plan": plan, "score": score, "embed": embed, "select": select}
+def cluster(root: Path) -> None:
+    """Ranks them by clusters of their features."""
+    method = DiffusionSelection("clusters", 0.5, keep=0.8, crop_pick="best", image_pick="best")
+    write_selection(root / "clustered", method.rank(material(root)))
+
+
+STEPS: dict[str, Callable[[Path], None]] = {
+    "plan": plan,
+    "score": score,
+    "embed": embed,
+    "select": select,
+    "cluster": cluster,
+}
 
 
 def run_step(step: str, root: Path) -> dict[str, float]:
