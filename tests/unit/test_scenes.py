@@ -179,6 +179,24 @@ def test_digits_kept_apart_are_shown_by_val_alone(tmp_path: Path) -> None:
         ClutteredDigits("digits", 32, sizes=SIZES, apart=1300)
 
 
+def test_folds_keep_other_digits_apart(tmp_path: Path) -> None:
+    held = [digits("val", apart=300, fold=fold)[0] for fold in range(4)]
+    every = digits("train")[0]
+    for fold, block in enumerate(held):
+        end = len(every) - 300 * fold
+        assert torch.equal(block, every[end - 300 : end])
+        rest = torch.cat([every[: end - 300], every[end:]])
+        assert torch.equal(digits("train", apart=300, fold=fold)[0], rest)
+    scenes = render(SIZES["val"], 3, "val", SceneStyle(fragments=4), apart=300, fold=2)
+    found = written(tmp_path, apart=300, fold=2)["val"]
+    assert [label for label, _, _ in found] == [str(int(label)) for label in scenes.labels]
+    assert torch.equal(torch.stack([image for _, image, _ in found]), scenes.images)
+    with pytest.raises(UserError, match=r"^dataset\.fold=4: with dataset\.apart=300 there are folds 0 to 3"):
+        ClutteredDigits("digits", 32, sizes=SIZES, apart=300, fold=4)
+    with pytest.raises(UserError, match=r"^dataset\.fold=1: with dataset\.apart=0 there are folds 0 to 0"):
+        ClutteredDigits("digits", 32, sizes=SIZES, fold=1)
+
+
 def test_another_seed_gives_other_scenes_of_the_same_digits(tmp_path: Path) -> None:
     first, again, other = written(tmp_path / "a", seed=1), written(tmp_path / "b", seed=1), written(tmp_path / "c")
     for split in SIZES:

@@ -12,7 +12,7 @@ from ddselect.dataset.name_files import SUFFIXES
 from ddselect.dataset.tree import folders_signature, image_files
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.seeds import key64
-from ddselect.runtime.store import execution
+from ddselect.runtime.store import execution, optional
 
 if TYPE_CHECKING:  # torch takes a second to import
     from ddselect.dataset.scenes import Scenes
@@ -284,15 +284,22 @@ class ClutteredDigits(DrawnScenes):
     Attributes:
         bright: Dark digits on bright backgrounds instead of bright ones on dark.
         apart: Number of the training writers' digits that only ``val`` shows; 0: it shows those of ``train``.
+        fold: Which block of so many digits these are: 0 the last, 1 the one before it.
     """
 
     bright: bool = False
     apart: int = 0
+    fold: int = optional(0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 <= self.apart <= 1000:
             raise UserError(f"dataset.apart={self.apart}: of the 1300 digits of the training writers, 0 to 1000")
+        folds = 1300 // self.apart if self.apart else 1
+        if not 0 <= self.fold < folds:
+            raise UserError(
+                f"dataset.fold={self.fold}: with dataset.apart={self.apart} there are folds 0 to {folds - 1}"
+            )
 
     def class_folders(self) -> list[str]:
         from ddselect.dataset.scenes import CLASS_NAMES
@@ -302,7 +309,7 @@ class ClutteredDigits(DrawnScenes):
     def draw(self, count: int, seed: int, split: str, fragments: int) -> "Scenes":
         from ddselect.dataset.scenes import SceneStyle, render
 
-        return render(count, seed, split, SceneStyle(fragments=fragments, bright=self.bright), self.apart)
+        return render(count, seed, split, SceneStyle(fragments=fragments, bright=self.bright), self.apart, self.fold)
 
 
 @dataclass

@@ -8,6 +8,7 @@ box of the whole digit is known, so a localisation can be measured; it is never 
 from dataclasses import dataclass
 from math import pi
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -49,23 +50,27 @@ class Scenes:
     boxes: Tensor
 
 
-def digits(split: str, apart: int = 0) -> tuple[Tensor, Tensor]:
+def digits(split: str, apart: int = 0, fold: int = 0) -> tuple[Tensor, Tensor]:
     """The handwriting to draw with: (N, 8, 8) float32 in [0, 1] and (N,) int64 labels.
 
     Args:
         split: ``train``, ``val`` or ``test``. Digits of the test scenes are those of other writers.
         apart: Number of the training writers' digits that only ``val`` shows; 0: it shows those of ``train``.
+        fold: Which block of so many digits these are: 0 the last, 1 the one before it.
     """
     from sklearn.datasets import load_digits  # a second to import
 
-    bunch, kept = load_digits(), TRAIN_DIGITS - apart
-    val = slice(kept, TRAIN_DIGITS) if apart else slice(kept)
-    part = {"train": slice(kept), "val": val, "test": slice(TRAIN_DIGITS, None)}[split]
+    bunch, training, end = load_digits(), np.arange(TRAIN_DIGITS), TRAIN_DIGITS - fold * apart
+    held = training[end - apart : end]
+    train = np.setdiff1d(training, held)
+    part = {"train": train, "val": held if apart else train, "test": slice(TRAIN_DIGITS, None)}[split]
     ink = torch.tensor(bunch.images[part] / 16.0, dtype=torch.float32)
     return ink, torch.tensor(bunch.target[part], dtype=torch.int64)
 
 
-def render(count: int, seed: int, split: str = "train", style: SceneStyle | None = None, apart: int = 0) -> Scenes:
+def render(
+    count: int, seed: int, split: str = "train", style: SceneStyle | None = None, apart: int = 0, fold: int = 0
+) -> Scenes:
     """Draws balanced scenes; the same arguments give the same pixels.
 
     Args:
@@ -74,9 +79,10 @@ def render(count: int, seed: int, split: str = "train", style: SceneStyle | None
         split: Whose digits to draw with, see :func:`digits`.
         style: How to draw; the default is the embedded dataset's.
         apart: See :func:`digits`.
+        fold: Likewise.
     """
     style = style or SceneStyle()
-    ink, ink_labels = digits(split, apart)
+    ink, ink_labels = digits(split, apart, fold)
     by_class = [torch.where(ink_labels == c)[0] for c in range(10)]
     generator = torch.Generator().manual_seed(seed)
     labels = (torch.arange(count) % 10)[torch.randperm(count, generator=generator)]
