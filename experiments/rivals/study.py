@@ -26,10 +26,14 @@ FAR, SPREADS = 8, 4  # points, or spreads, behind the best, beyond which a selec
 CORESETS = ("herding", "kcenter", "moderate", "ccs")
 
 
-def rivals(ipc: int) -> list[str]:
-    """What ``compare`` is: every rival in its own composition and, where that is another, in that of ``diffusion``."""
-    whole = UNIT[ipc]
-    ours = f"{{whole:{whole}}}"
+def rivals(ipc: int, protocol: str) -> list[str]:
+    """What ``compare`` is: every rival in its own composition and, where that is another, in that of ``diffusion``.
+
+    With soft labels the latter mixes the classes of stitched images; the same shares without mixing are there as well.
+    """
+    whole, soft = UNIT[ipc], protocol == PROTOCOLS[0]
+    alone = f"{{whole:{whole}}}"
+    ours = [alone, f"{{whole:{whole},mix_classes:true}}"] if soft and whole < 1 else [alone]
     arms = ["random_image", "random_crop", "rded_published", "rded", *CORESETS]
     arms += [
         "{rded:{area:[0.08,1.0]}}",
@@ -38,10 +42,13 @@ def rivals(ipc: int) -> list[str]:
     if ipc > 1:
         arms += ["{rded:{whole:0.5}}"]
     if whole < 1:
-        arms += [f"{{{name}:{ours}}}" for name in CORESETS]
+        arms += [f"{{{name}:{unit}}}" for unit in ours for name in CORESETS]
     if 0 < whole < 1:  # with none or all of them whole, these are the random images and crops from above
-        arms += [f"{{{name}:{ours}}}" for name in ("random_crop", "rded_published")]
-    return [*arms, f"{{clusters:{ours}}}", f"{{top_score:{ours}}}", "all"]
+        arms += [f"{{{name}:{alone}}}" for name in ("random_crop", "rded_published")]
+    arms += [f"{{{name}:{unit}}}" for unit in ours[1:] for name in ("random_crop", "rded_published", "rded")]
+    if len(ours) > 1 and whole > 0:
+        arms += ["{rded:{mix_classes:true}}"]
+    return [*arms, *(f"{{{name}:{unit}}}" for unit in ours for name in ("clusters", "top_score")), "all"]
 
 
 def commands(ipc: int, protocol: str) -> list[list[str]]:
@@ -54,7 +61,7 @@ def commands(ipc: int, protocol: str) -> list[list[str]]:
         "mixed": ["compare=[rded]"],
     }
     return [
-        [*common, f"compare=[{','.join(rivals(ipc))}]"],
+        [*common, f"compare=[{','.join(rivals(ipc, protocol))}]"],
         *([*common, f"pool={pool}", *arms] for pool, arms in generated.items()),
     ]
 

@@ -168,8 +168,12 @@ def build_experiment(cfg: DictConfig) -> Experiment:
     built = {group: build(cfg, group) for group in GROUPS}
     _check_pool(built["pool"], built["prompt"], built["evaluation"])
 
+    students: list[Student] = _beside(cfg, "students", "student", built.pop("student"), top.students)
+    protocols: list[Protocol] = _beside(cfg, "protocols", "protocol", built.pop("protocol"), top.protocols)
+    soft = all(protocol.labels == "soft" for protocol in protocols)
+
     def arm_of(selection: Selection, composition: Composition) -> Arm:
-        return Arm(selection, composition.settled(selection, top.ipc, built["dataset"].image_size))
+        return Arm(selection, composition.settled(selection, top.ipc, built["dataset"].image_size, soft))
 
     arms = [arm_of(built.pop("selection"), built.pop("composition"))]
     for named in [*top.compare, *(NEEDED if built["evaluation"].dd_ranking else ())]:
@@ -177,8 +181,6 @@ def build_experiment(cfg: DictConfig) -> Experiment:
         arm = arm_of(build(rival, "selection"), build(rival, "composition"))
         if arm.selection.name not in [a.selection.name for a in arms]:
             arms.append(arm)
-    students: list[Student] = _beside(cfg, "students", "student", built.pop("student"), top.students)
-    protocols: list[Protocol] = _beside(cfg, "protocols", "protocol", built.pop("protocol"), top.protocols)
     if isinstance(teacher := built["teacher"], EnsembleTeacher):
         built["teacher"] = teacher.of([_member(cfg, name) for name in teacher.members])
     config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))

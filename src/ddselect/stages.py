@@ -445,12 +445,15 @@ class Stages:
             terms=e.dataset.terms,
             pool=e.pool.kind if "pool" in branch.stages else "real",
             selection=arm.selection.name,
-            settings={key: value for key, value in settings.items() if key not in ("kind", "name", "whole")},
+            settings={
+                key: value for key, value in settings.items() if key not in ("kind", "name", "whole", "mix_classes")
+            },
             judge=judges.get(arm.selection.scored_by, ""),
             seed=branch.seed,
             ipc=self._ipc(arm),
             factor=arm.composition.factor,
             whole=arm.composition.whole,
+            mix_classes=arm.composition.mix_classes,
             side=e.dataset.image_size,
             images=count,
             folders=images.class_folders,
@@ -532,7 +535,7 @@ class Stages:
 
         arm = branch.arm
         found = composing.read_distilled(branch.stages["composition"].folder)
-        data = TrainingSet(found.images, found.labels, found.stitched, arm.composition.factor, self._ipc(arm))
+        data = TrainingSet(found.images, found.parts, found.stitched, arm.composition.factor, self._ipc(arm))
         return student_views(data, branch.protocol, branch.student, branch.seed)
 
     def _ipc(self, arm: Arm) -> int | None:

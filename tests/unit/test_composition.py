@@ -2,7 +2,9 @@
 
 import json
 from collections import Counter
+from math import isqrt
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +12,15 @@ import pytest
 import torch
 from PIL import Image
 
-from ddselect.composition.compose import AutoComposition, Composition, Distilled, compose, read_distilled
+from ddselect.composition.compose import (
+    AutoComposition,
+    Composition,
+    Distilled,
+    class_of,
+    compose,
+    mixed,
+    read_distilled,
+)
 from ddselect.dataset.index import Index
 from ddselect.runtime.errors import UserError
 from ddselect.selection.base import Material
@@ -27,9 +37,11 @@ def table(animals: Index) -> pa.Table:
 
 
 def make(
-    index: Index, table: pa.Table, folder: Path, whole: float, ipc: int | None, factor: int = 2, seed: int = 0
-) -> Distilled:
-    facts = compose(index, table, Composition(factor, whole), ipc, VIEW, seed, folder)
+    index: Index, table: pa.Table, folder: Path, whole: float, ipc: int | None, factor: int = 2, seed: int = 0,
+    mix_classes: bool = False,
+) -> Distilled:  # fmt: skip
+    composition = Composition(factor, whole, mix_classes=mix_classes)
+    facts = compose(index, table, composition, ipc, VIEW, seed, folder)
     distilled = read_distilled(folder)
     assert facts["images"] == len(distilled.labels)
     return distilled
@@ -147,22 +159,92 @@ SCORED, RIVAL = DiffusionSelection("diffusion", 0.5), RandomSelection("random", 
 )
 def test_auto_takes_the_share_of_the_last_pair(ipc: int, whole: float) -> None:
     auto = AutoComposition(2, 0.3, 4)
-    assert auto.settled(SCORED, ipc, 32) == Composition(2, whole)
-    assert auto.settled(RIVAL, ipc, 32) == Composition(2, 0.3)  # its own share
+    assert auto.settled(SCORED, ipc, 32, soft=False) == Composition(2, whole)
+    assert auto.settled(RIVAL, ipc, 32, soft=True) == Composition(2, 0.3)  # its own share
+
+
+def test_classes_are_mixed_where_labels_are_soft_and_there_are_stitched_images() -> None:
+    wanted = AutoComposition(2, 0.3, 4, mix_classes=True)
+    assert wanted.settled(SCORED, 10, 32, soft=True) == Composition(2, 0.5, mix_classes=True)
+    assert wanted.settled(SCORED, 10, 32, soft=False) == Composition(2, 0.5)
+    assert wanted.settled(SCORED, 50, 32, soft=True) == Composition(2, 1.0)
+    for factor, whole in ((1, 0.3), (2, 1.0)):
+        alone = Composition(factor, whole, mix_classes=True)
+        assert alone.settled(SCORED, 10, 32, soft=True) == Composition(factor, whole)
+    stitched = Composition(2, 0.3, mix_classes=True)
+    assert stitched.settled(SCORED, 10, 32, soft=True) == stitched
+    assert stitched.settled(SCORED, 10, 32, soft=False) == Composition(2, 0.3)
+    assert wanted.settled(RIVAL, 10, 32, soft=True) == Composition(2, 0.3, mix_classes=True)
+
+
+@pytest.mark.parametrize(("factor", "whole"), [(2, 0.0), (2, 0.5), (4, 0.3)])
+def test_mixed_classes_deal_the_same_crops_to_other_images(
+    animals: Index, table: pa.Table, tmp_path: Path, factor: int, whole: float
+) -> None:
+    def crops(distilled: Distilled) -> Counter[tuple[str, str, int, int]]:
+        patches = [(p, e) for e in distilled.metadata for p in e["patches"]]
+        return Counter((p["source"], str(p["box"]), class_of(p, e), p["rank"]) for p, e in patches)
+
+    alone = make(animals, table, tmp_path / "alone", whole, 6, factor)
+    dealt = make(animals, table, tmp_path / "mixed", whole, 6, factor, mix_classes=True)
+    assert crops(alone) == crops(dealt)
+    assert alone.parts.tolist() == [[label] for label in alone.labels.tolist()]
+    assert dealt.parts.shape == (18, factor**2)
+    label_of = dict(zip(animals.ids, animals.labels.tolist(), strict=True))
+    for entry, parts, stitched in zip(dealt.metadata, dealt.parts, dealt.stitched, strict=True):
+        own = [patch["label"] for patch in entry["patches"]]
+        assert own == [label_of[patch["source"]] for patch in entry["patches"]]
+        assert [animals.class_names[label] for label in own] == [patch["class"] for patch in entry["patches"]]
+        assert entry["label"] in own
+        assert set(own) == ({0, 1, 2} if stitched else {entry["label"]})  # the animals have three classes
+        assert set(parts.tolist()) == set(own)
+
+
+def test_mixed_classes_are_nested_and_every_pixel_is_from_where_it_says(
+    animals: Index, table: pa.Table, tmp_path: Path
+) -> None:
+    big = make(animals, table, tmp_path / "big", 0.3, 7, mix_classes=True)
+    small = make(animals, table, tmp_path / "small", 0.3, 4, mix_classes=True)
+    for label in range(3):
+        assert torch.equal(big.images[7 * label : 7 * label + 4], small.images[4 * label : 4 * label + 4])
+    alone = make(animals, table, tmp_path / "alone", 0.3, 7)
+    cells = {}
+    for image, entry in zip(alone.images, alone.metadata, strict=True):
+        for patch in entry["patches"]:
+            cells[patch["source"], str(patch["box"]), patch["kind"]] = _cell(image, patch, len(entry["patches"]))
+    for image, entry in zip(big.images, big.metadata, strict=True):
+        for patch in entry["patches"]:
+            pixels = _cell(image, patch, len(entry["patches"]))
+            assert torch.equal(pixels, cells[patch["source"], str(patch["box"]), patch["kind"]])
+
+
+def _cell(image: torch.Tensor, patch: dict[str, Any], places: int) -> torch.Tensor:
+    size = VIEW // isqrt(places)
+    row, column = patch["cell"]
+    return image[:, row * size : (row + 1) * size, column * size : (column + 1) * size]
+
+
+def test_classes_are_mixed_as_far_as_there_are_as_many() -> None:
+    images = [[[{"kind": "crop", "label": label, "k": k} for k in range(4)]] for label in range(2)]
+    for label, [patches] in enumerate(mixed(images, 0)):
+        assert [patch["label"] for patch in patches] == [label, *[1 - label] * 3]
+        assert [patch["k"] for patch in patches] == [0, 1, 2, 3]
+    many = [[[{"kind": "crop", "label": label} for _ in range(4)]] for label in range(9)]
+    assert all(len({patch["label"] for patch in patches}) == 4 for [patches] in mixed(many, 0))
 
 
 @pytest.mark.parametrize(
     ("factor", "view", "whole"), [(1, 224, 1.0), (2, 32, 0.0), (2, 31, 1.0), (3, 48, 0.0), (4, 32, 1.0)]
 )
 def test_auto_takes_whole_images_where_crops_would_be_whole_or_tiny(factor: int, view: int, whole: float) -> None:
-    assert AutoComposition(factor, 0.3).settled(SCORED, 1, view) == Composition(factor, whole)
+    assert AutoComposition(factor, 0.3).settled(SCORED, 1, view, soft=False) == Composition(factor, whole)
 
 
 def test_the_ranks_are_nested_across_a_change_of_the_share(animals: Index, table: pa.Table, tmp_path: Path) -> None:
     auto = AutoComposition(2, 0.0, whole_by_ipc=[[1, 0.0], [4, 0.5]])
     ranks: dict[int, dict[str, list[int]]] = {}
     for ipc in (2, 4, 6):
-        whole = auto.settled(SCORED, ipc, 32).whole
+        whole = auto.settled(SCORED, ipc, 32, soft=False).whole
         metadata = make(animals, table, tmp_path / str(ipc), whole, ipc).metadata
         patches = [patch for entry in metadata if entry["label"] == 0 for patch in entry["patches"]]
         ranks[ipc] = {kind: sorted(p["rank"] for p in patches if p["kind"] == kind) for kind in ("crop", "image")}

@@ -75,7 +75,9 @@ def test_a_distilled_set_in_the_teachers_features(animals: Index, tmp_path: Path
     chosen = np.concatenate([np.flatnonzero(animals.labels == label)[:4] for label in range(3)])
     labels = torch.from_numpy(animals.labels[chosen])
     images = torch.stack([animals.read(row, 16) for row in chosen])
-    found = measure_quality(Distilled(images, labels, torch.zeros(12, dtype=torch.bool), []), animals, table, teacher)
+    found = measure_quality(
+        Distilled(images, labels, labels[:, None], torch.zeros(12, dtype=torch.bool), []), animals, table, teacher
+    )
     assert found["localisation"] is None
     quality = found["quality"]
     assert isinstance(quality, dict)

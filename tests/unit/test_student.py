@@ -7,11 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from ddselect.evaluation.accuracy import Accuracy
 from ddselect.protocol.recipe import Protocol
 from ddselect.student.models import Classifier, build_network
-from ddselect.student.module import StudentModule, checkpoint_steps
+from ddselect.student.module import StudentModule, checkpoint_steps, class_label_loss
 from ddselect.student.views import TrainingSet, Views
 
 
@@ -155,3 +156,12 @@ def test_a_kill_costs_a_hundredth_or_a_hundred_steps(total: int, evaluations: in
     assert set(tests) <= set(kept)
     assert len(kept) <= len(tests) + 100
     assert all(0 < b - a <= max(100, -(-total // 100)) for a, b in pairwise([0, *kept]))
+
+
+def test_class_labels_of_an_image_of_several_classes_count_by_area() -> None:
+    logits, labels = torch.randn(3, 4), torch.tensor([[0, 1, 2, 3], [1, 1, 1, 1], [2, 0, 2, 0]])
+    shares = F.one_hot(labels, 4).float().mean(1)
+    torch.testing.assert_close(class_label_loss(logits, labels), F.cross_entropy(logits, shares))
+    one = labels[:, 0]
+    assert torch.equal(class_label_loss(logits, one), F.cross_entropy(logits, one))
+    assert torch.equal(class_label_loss(logits, one[:, None]), F.cross_entropy(logits, one))

@@ -15,6 +15,7 @@ _BATCH = 50
 _PATCH = {"source": "string", "box": ["int64"], "cell": ["int64"], "kind": "string", "score": "float64"} | {
     "cluster": "int64", "rank": "int64", "repeat": "string"
 }  # fmt: skip
+_OWN_CLASS = {"label": "int64", "class": "string"}  # of a patch, where classes are mixed
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Card:
         ipc: Images per class; None for all.
         factor: A stitched image holds factor x factor crops.
         whole: Share of the whole images.
+        mix_classes: Whether the crops of a stitched image are of different classes.
         side: Side of an image in pixels.
         images: Number of images.
         folders: The class folders, in class order.
@@ -52,6 +54,7 @@ class Card:
     side: int
     images: int
     folders: list[str]
+    mix_classes: bool = False
 
     @property
     def is_sorted(self) -> bool:
@@ -95,7 +98,7 @@ def _header(card: Card, shards: int) -> str:
     if card.license == "other":
         extra |= {"license_name": f"{card.dataset}-terms", "license_link": card.terms}
     if not shards:
-        extra["dataset_info"] = {"features": _features()}
+        extra["dataset_info"] = {"features": _features(card.mix_classes)}
     data = DatasetCardData(
         pretty_name=f"{card.dataset} distilled by {card.selection}",
         license=card.license,
@@ -107,11 +110,11 @@ def _header(card: Card, shards: int) -> str:
     return data.to_yaml()
 
 
-def _features() -> list[dict[str, Any]]:
+def _features(mix_classes: bool) -> list[dict[str, Any]]:
     """The columns of ``metadata.jsonl`` with the image, as the library ``datasets`` writes them."""
     patch = [
         {"name": name, "list": kind[0]} if isinstance(kind, list) else {"name": name, "dtype": kind}
-        for name, kind in _PATCH.items()
+        for name, kind in (_PATCH | (_OWN_CLASS if mix_classes else {})).items()
     ]
     return [
         {"name": "image", "dtype": "image"},

@@ -1,7 +1,7 @@
 """The ``composition`` group: selected patches and images become distilled images, with their provenance."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cache
@@ -40,11 +40,13 @@ class Composition:
         whole: Share of the distilled images of a class that are whole images; the others are stitched.
         lead: Crops that a selection by the prior's scores takes first, of the mean style or by rank alone: what
             ``selection.lead`` is unless it is set.
+        mix_classes: Whether the crops of a stitched image are of different classes, where all labels are soft.
     """
 
     factor: int
     whole: float
     lead: int = optional(0)
+    mix_classes: bool = optional(False)
 
     def __post_init__(self) -> None:
         if self.factor < 1:
@@ -54,9 +56,17 @@ class Composition:
         if self.lead < 0:
             raise UserError(f"composition.lead={self.lead}: at least 0 is needed")
 
-    def settled(self, selection: Selection, ipc: int, view: int) -> "Composition":
-        """What it comes to for a selection, which has its ``lead``, an IPC and images of ``view`` pixels per side."""
-        return Composition(self.factor, self.whole)
+    def settled(self, selection: Selection, ipc: int, view: int, soft: bool) -> "Composition":
+        """What it comes to for a selection, which has its ``lead``, and a run.
+
+        Args:
+            selection: The selection.
+            ipc: Images per class.
+            view: Side in pixels of an image.
+            soft: Whether all protocols of the run have soft labels.
+        """
+        mix_classes = self.mix_classes and soft and self.whole < 1 and self.factor > 1
+        return Composition(self.factor, self.whole, mix_classes=mix_classes)
 
     def is_whole(self, slot: int) -> bool:
         """Whether the image in this place of a class is a whole one: evenly spread, and the same for every IPC."""
@@ -100,11 +110,12 @@ class AutoComposition(Composition):
         if self.least_cell < 1:
             raise UserError(f"composition.least_cell={self.least_cell}: at least 1 is needed")
 
-    def settled(self, selection: Selection, ipc: int, view: int) -> Composition:
+    def settled(self, selection: Selection, ipc: int, view: int, soft: bool) -> Composition:
         whole = [share for start, share in self.whole_by_ipc if start <= ipc][-1]
         if self.factor == 1 or view < self.factor * self.least_cell:
             whole = 1.0
-        return Composition(self.factor, whole if selection.scored_by == "prior" else self.whole)
+        own = Composition(self.factor, whole if selection.scored_by == "prior" else self.whole, 0, self.mix_classes)
+        return own.settled(selection, ipc, view, soft)
 
 
 def slots(
@@ -141,6 +152,29 @@ def slots(
         yield [next(images)] if composition.is_whole(slot) else [next(crops) for _ in range(cells)]
 
 
+def mixed(images: list[list[list[Patch]]], seed: int) -> list[list[list[Patch]]]:
+    """The same crops, so that those of a stitched image are of different classes, as far as there are as many.
+
+    One crop stays in its image, each other one goes to the image in the same place of another class, as many classes
+    before it as the crops of its number in that place all go. So every image is filled, by crops of the same ranks as
+    before, and what a smaller IPC holds is the beginning of what a larger one does.
+
+    Args:
+        images: By class, the patches of each image; see :func:`slots`.
+        seed: Seed of the distances.
+    """
+    classes, found = len(images), [list(filled) for filled in images]
+    for slot, first_one in enumerate(images[0]):
+        if first_one[0]["kind"] == "image":
+            continue
+        random = numpy_generator(seed, "classes", slot)
+        others = 1 + random.permutation(max(classes - 1, 1))
+        away = [0, *np.resize(others, len(first_one) - 1).tolist()]
+        for label in range(classes):
+            found[label][slot] = [images[(label + way) % classes][slot][k] for k, way in enumerate(away)]
+    return found
+
+
 def compose(
     index: Index,
     table: pa.Table,
@@ -153,7 +187,8 @@ def compose(
     """Writes ``<folder>/distilled/<class>/<number>.png`` and ``metadata.jsonl``.
 
     Crops of consecutive ranks share an image, and a keyed permutation deals them to its quadrants, so that no quadrant
-    always holds the best one. Where a class has fewer candidates than places, they are repeated: see :func:`endless`.
+    always holds the best one; see :func:`mixed` for crops of different classes. Where a class has fewer candidates than
+    places, they are repeated: see :func:`endless`.
 
     Args:
         index: The training images.
@@ -179,10 +214,13 @@ def compose(
     def more(rows: list[Patch]) -> Iterator[Patch]:
         return endless(rows, size_of, seed)
 
+    names = index.class_names
+    filled = (slots(table, composition, label, name, ipc, more) for label, name in enumerate(names))
     with counting("composition", total, "images") as counter:
-        for label, (class_folder, name) in enumerate(zip(index.class_folders, index.class_names, strict=True)):
+        images = mixed(list(map(list, filled)), seed) if composition.mix_classes else filled
+        for label, (class_folder, name, its) in enumerate(zip(index.class_folders, names, images, strict=True)):
             (root / class_folder).mkdir(parents=True, exist_ok=True)
-            for slot, patches in enumerate(slots(table, composition, label, name, ipc, more)):
+            for slot, patches in enumerate(its):
                 side = 1 if len(patches) == 1 and patches[0]["kind"] == "image" else factor
                 cells = numpy_generator(seed, "cells", label, slot).permutation(side**2)
                 canvas = torch.zeros(3, view, view, dtype=torch.uint8)
@@ -193,6 +231,8 @@ def compose(
                     pixels = cut_image(index.decode(patch["row"]), box, size)
                     canvas[:, row * size : (row + 1) * size, column * size : (column + 1) * size] = pixels
                     facts = {**{key: patch[key] for key in _FACTS}, "repeat": patch.get("repeat", "")}
+                    if composition.mix_classes:
+                        facts |= {"label": patch["label"], "class": names[patch["label"]]}
                     provenance.append({"source": patch["id"], "box": list(box), "cell": [row, column], **facts})
                 file = f"{class_folder}/{slot:05d}.png"
                 Image.fromarray(canvas.permute(1, 2, 0).numpy()).save(root / file, compress_level=1)
@@ -219,13 +259,15 @@ class Distilled:
 
     Attributes:
         images: (N, 3, S, S) uint8.
-        labels: (N,) int64.
+        labels: (N,) int64 classes of the folders that the images lie in.
+        parts: (N, P) int64 classes of P parts of equal area of each image; P is 1 unless classes are mixed.
         stitched: (N,) bool, which images are stitched.
         metadata: One entry per image, as in ``metadata.jsonl``.
     """
 
     images: Tensor
     labels: Tensor
+    parts: Tensor
     stitched: Tensor
     metadata: list[dict]  # type: ignore[type-arg]
 
@@ -259,4 +301,20 @@ def read_images(root: Path) -> Distilled:
             images.append(torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1))
     labels = torch.tensor([entry["label"] for entry in metadata], dtype=torch.int64)
     stitched = torch.tensor([entry["patches"][0]["kind"] == "crop" for entry in metadata])
-    return Distilled(torch.stack(images), labels, stitched, metadata)
+    return Distilled(torch.stack(images), labels, _parts(metadata), stitched, metadata)
+
+
+def _parts(metadata: list[dict[str, Any]]) -> Tensor:
+    """(N, P) classes of the parts of equal area of every image."""
+    shown = [sorted({class_of(patch, entry) for patch in entry["patches"]}) for entry in metadata]
+    if all(len(classes) == 1 for classes in shown):
+        return torch.tensor(shown, dtype=torch.int64)
+    places = max(len(entry["patches"]) for entry in metadata)
+    rows = [[class_of(patch, entry) for patch in entry["patches"]] for entry in metadata]
+    return torch.tensor([row * (places // len(row)) for row in rows], dtype=torch.int64)
+
+
+def class_of(patch: Mapping[str, Any], entry: Mapping[str, Any]) -> int:
+    """The class of a patch of an image of the metadata: its own where classes are mixed, or the image's."""
+    label: int = patch.get("label", entry["label"])
+    return label

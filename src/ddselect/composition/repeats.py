@@ -54,7 +54,7 @@ def tell_repeats(metadata: list[dict[str, Any]]) -> dict[str, object]:
         for patch in entry["patches"]:
             if patch["repeat"]:
                 repeats[patch["repeat"]] += 1
-                short[entry["class"]] += 1
+                short[patch.get("class", entry["class"])] += 1
     if short:
         name, places = short.most_common(1)[0]
         note(

@@ -31,13 +31,14 @@ def measure_quality(
 
     Returns:
         ``quality``: the values of :func:`class_quality`, and the teacher's mean cross-entropy on the distilled images.
+            An image that shows several classes is one of each.
         ``localisation``: see :func:`found_regions`.
     """
     embedded, loss = _embed(distilled, teacher)
-    labels, found = distilled.labels.numpy(), []
+    parts, found = distilled.parts.numpy(), []
     for label in range(len(index.class_names)):
         real = features.read(np.flatnonzero(index.labels == label))["image"]
-        found.append(class_quality(real, embedded[labels == label]))
+        found.append(class_quality(real, embedded[(parts == label).any(1)]))
     quality = {name: _mean([values[name] for values in found]) for name in found[0]}
     return {
         "quality": {**quality, "teacher_loss": round(loss, 4)},
@@ -118,9 +119,10 @@ def _embed(distilled: Distilled, teacher: Classifier) -> tuple[np.ndarray, float
     device = next(teacher.parameters()).device
     features, losses = [], []
     for start in range(0, len(distilled.labels), _BATCH):
-        images, labels = (part[start : start + _BATCH].to(device) for part in (distilled.images, distilled.labels))
+        images, parts = (part[start : start + _BATCH].to(device) for part in (distilled.images, distilled.parts))
         embedded = teacher.features(images.float() / 255)
-        losses.append(F.cross_entropy(teacher.head(embedded).float(), labels, reduction="none"))
+        logits = teacher.head(embedded).float()
+        losses.append(torch.stack([F.cross_entropy(logits, part, reduction="none") for part in parts.T]).mean(0))
         features.append(embedded.float().cpu())
     return torch.cat(features).numpy(), float(torch.cat(losses).mean())
 

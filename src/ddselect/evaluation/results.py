@@ -36,7 +36,7 @@ def entry(experiment: Experiment, trained: Branch, folder: Path) -> dict[str, An
         "prompt": e.prompt.mode,
         "pool": e.pool.name if "pool" in stages else "real",
         "selection": trained.arm.selection.name,
-        "composition": {"factor": trained.arm.composition.factor, "whole": trained.arm.composition.whole},
+        "composition": {name: getattr(trained.arm.composition, name) for name in ("factor", "whole", "mix_classes")},
         "ipc": e.ipc if trained.arm.selection.limit else None,
         "protocol": trained.protocol.name,
         "student": trained.student.name,
@@ -84,11 +84,11 @@ class Row:
     top5: float
 
 
-def composition_text(factor: int, whole: float) -> str:
+def composition_text(factor: int, whole: float, mix_classes: bool = False) -> str:
     """What distilled images consist of, in words."""
     if whole == 1:
         return "whole images"
-    crops = f"{factor} x {factor} crops" if factor > 1 else "crops"
+    crops = f"{factor} x {factor} crops{' of mixed classes' if mix_classes else ''}" if factor > 1 else "crops"
     return crops if whole == 0 else f"{1 - whole:.0%} {crops}, {whole:.0%} whole"
 
 

@@ -181,7 +181,7 @@ def labelled_views(distilled: Path, labels: Path) -> Views:
     if not path.exists():
         raise UserError(f"{path} is missing: no labels are stored there")
     told, found = read_json(path), read_images(distilled)
-    data = TrainingSet(found.images, found.labels, found.stitched, told["factor"], told["ipc"])
+    data = TrainingSet(found.images, found.parts, found.stitched, told["factor"], told["ipc"])
     views = Views(data, Protocol("stored", **told["views"]), told["seed"])
     if [views.batch_size, views.per_pass, views.total] != [
         told[key] for key in ("batch_size", "steps_per_pass", "steps")

@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from ddselect.composition.compose import DISTILLED, METADATA
+from ddselect.composition.compose import DISTILLED, METADATA, class_of
 from ddselect.evaluation.branch import Branch
 from ddselect.report.pictures import COLUMNS, Detail, inline, sheet, thumbnail
 
@@ -77,10 +77,13 @@ class DistilledSet:
         self.selection, self.seed = branch.arm.selection.name, branch.seed
         self.factor = branch.arm.composition.factor
         self.root = branch.stages["composition"].folder / DISTILLED
-        self.entries: dict[int, list[dict[str, Any]]] = defaultdict(list)  # by class
+        self.entries: dict[int, list[dict[str, Any]]] = defaultdict(list)  # by class of the folder
+        self.patches: dict[int, list[tuple[dict[str, Any], dict[str, Any]]]] = defaultdict(list)  # by their own class
         for line in (self.root / METADATA).read_text().splitlines():
             entry = json.loads(line)
             self.entries[entry["label"]].append(entry)
+            for patch in entry["patches"]:
+                self.patches[class_of(patch, entry)].append((entry, patch))
 
     def sheet(self, label: int, detail: Detail) -> Sheet:
         """The images of a class."""
@@ -109,8 +112,7 @@ class DistilledSet:
         """The first crop and the first whole image in the selection's order, each with the image that it is in."""
         found = {}
         for kind in ("crop", "image"):
-            mine = [(entry, patch) for entry in self.entries[label] for patch in entry["patches"]]
-            ranked = [pair for pair in mine if pair[1]["kind"] == kind]
+            ranked = [pair for pair in self.patches[label] if pair[1]["kind"] == kind]
             if ranked:
                 found[kind] = min(ranked, key=lambda pair: pair[1]["rank"])
         return list(found.values())
@@ -127,9 +129,10 @@ def distilled_sets(trained: Sequence[Branch]) -> list[DistilledSet]:
 
 def _origin(image: int, patch: dict[str, Any]) -> Origin:
     row, column = patch["cell"]
+    own = f", {patch['class']}" if "class" in patch else ""
     return Origin(
         image=image,
-        place="whole" if patch["kind"] == "image" else f"row {row + 1}, column {column + 1}",
+        place="whole" if patch["kind"] == "image" else f"row {row + 1}, column {column + 1}{own}",
         source=patch["source"],
         box=tuple(patch["box"]),
         rank=patch["rank"] + 1,

@@ -15,6 +15,7 @@ from ddselect.runtime.hardware import one_thread_each
 from ddselect.runtime.progress import counting
 from ddselect.runtime.seeds import key64
 from ddselect.runtime.shards import ShardPlan
+from ddselect.runtime.store import execution
 from ddselect.scoring.candidates import scored_images
 from ddselect.scoring.table import crops_of, read_scores
 from ddselect.selection.styles import shared_styles
@@ -56,12 +57,15 @@ class Selection:
         name: Name in results and reports.
         whole: Share of the distilled images that are whole images rather than stitched crops: what
             ``composition.whole`` is unless it is set.
+        mix_classes: Whether the crops of a stitched image are of different classes: ``composition.mix_classes``
+            likewise.
         scored_by: Who makes and scores its candidates: ``prior``, ``teacher``, or nobody ("").
         limit: False for a method that takes all images whatever the IPC.
     """
 
     name: str
     whole: float
+    mix_classes: bool = execution(False)  # the ranks are the same
 
     scored_by: ClassVar[str] = ""
     limit: ClassVar[bool] = True

@@ -33,7 +33,7 @@ class DiffusionSelection(CandidateSelection):
         depth: Number of candidates per class and kind ordered by clusters; the rest follows by rank.
     """
 
-    keep: float = 0.25
+    keep: float = 0.5
     crop_pick: str = "style"
     image_pick: str = "style"
     clusters_per_pick: float = 1.0

@@ -43,6 +43,12 @@ def checkpoint_steps(tests: list[int]) -> list[int]:
     return found
 
 
+def class_label_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy of logits (N, K) with classes (N,), or (N, P) of P parts of equal area of each image."""
+    parts = labels.reshape(len(labels), -1).T
+    return torch.stack([F.cross_entropy(logits, part) for part in parts]).mean()
+
+
 class StudentModule(pl.LightningModule):
     """Trains a classifier by a settled protocol.
 
@@ -96,7 +102,7 @@ class StudentModule(pl.LightningModule):
             target = self.labeller(mixed, step, rows)
             loss = soft_label_loss(logits, target, self.protocol.loss, self.protocol.temperature)
         else:
-            own, other = (F.cross_entropy(logits, which[rows]) for which in (labels, labels[mix.partner]))
+            own, other = (class_label_loss(logits, which[rows]) for which in (labels, labels[mix.partner]))
             loss = mix.share * own + (1 - mix.share) * other
         loss = factor * loss
         self._losses.append(loss.detach())

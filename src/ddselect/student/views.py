@@ -20,7 +20,7 @@ class TrainingSet:
 
     Attributes:
         images: (N, 3, S, S) uint8.
-        labels: (N,) int64.
+        labels: (N,) int64, or (N, P) of P parts of equal area of each image.
         stitched: (N,) bool, which images are stitched.
         factor: Patches per side of a stitched image.
         ipc: Images per class; None for the full data.

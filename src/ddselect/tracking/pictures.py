@@ -93,13 +93,14 @@ def picked_patches(index: Index, entries: Entries, view: int) -> list[wandb.Imag
     found = []
     for row, patch in zip(rows, chosen, strict=True):
         box = _in_view(np.array([patch["box"]]), index, row)
-        found.append(_boxed(_view(index, row, view), f"{patch['class']}, {_origin(patch)}", {patch["kind"]: box}))
+        found.append(_boxed(_view(index, row, view), _origin(patch), {patch["kind"]: box}))
     return found
 
 
 def _origin(patch: Mapping[str, Any]) -> str:
     cluster = f", cluster {patch['cluster']}" if patch["cluster"] >= 0 else ""
-    return f"rank {patch['rank'] + 1}, score {patch['score']:.3g}{cluster}: {patch['source']} {patch['box']}"
+    own = f"{patch['class']}, " if "class" in patch else ""  # of picked patches, and where classes are mixed
+    return f"{own}rank {patch['rank'] + 1}, score {patch['score']:.3g}{cluster}: {patch['source']} {patch['box']}"
 
 
 def _shown(class_names: Sequence[str]) -> list[int]:

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import wandb
 
+from ddselect.composition.compose import class_of
 from ddselect.dataset.index import Index
 from ddselect.evaluation.confusion import class_accuracies, class_counts
 from ddselect.evaluation.results import comparison
@@ -46,7 +47,7 @@ def cluster_table(selection: pa.Table, entries: Sequence[Mapping[str, Any]], cla
     places, clusters = defaultdict[tuple[int, str], int](int), defaultdict[tuple[int, str], set[int]](set)
     for entry in entries:
         for patch in entry["patches"]:
-            key = entry["label"], patch["kind"]
+            key = class_of(patch, entry), patch["kind"]
             places[key] += 1
             clusters[key] |= {patch["cluster"]} - {-1}
     aggregations: Any = [("rank", "count"), ("cluster", "count_distinct"), ("cluster", "max")]
