@@ -92,3 +92,23 @@ def test_small_images() -> None:
         assert (e.backbone.adapt.mode, e.teacher.name, e.student.name) == ("scratch", "trained", "resnet18")
     e = experiment("tinyimagenet_rded")
     assert (e.dataset.image_size, e.backbone.name, e.teacher.name) == (64, "sd15", "trained")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "mixed"),
+    [
+        ([], True),
+        (["ipc=50", "composition=auto"], False),  # all images are whole
+        (["protocol=digits_hard"], False),
+        (["protocols=[digits_hard]"], False),
+        (["composition.mix_classes=false"], False),
+        (["selection=rded"], False),
+        (["selection=rded", "composition.mix_classes=true"], True),
+        (["experiment=imagenet1k_rded"], False),
+    ],
+    ids=" ".join,
+)
+def test_classes_share_stitched_images_where_labels_are_soft(overrides: list[str], mixed: bool) -> None:
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        e = build_experiment(compose("config", overrides))
+    assert e.arms[0].composition.mix_classes == mixed

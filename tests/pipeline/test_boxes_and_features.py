@@ -35,8 +35,8 @@ def test_other_boxes_are_never_scored_again(tmp_path: Path) -> None:
         "composition", "student",
     ]  # fmt: skip
     assert list(entries["herding"]["seconds"])[2:5] == ["prompt", "losses", "features"]
-    assert entries["diffusion"]["composition"] == {"factor": 2, "whole": 0.0}  # at IPC 2
-    assert entries["herding"]["composition"] == {"factor": 2, "whole": 1.0}  # its own
+    assert entries["diffusion"]["composition"] == {"factor": 2, "whole": 0.0, "mix_classes": True}  # at IPC 2
+    assert entries["herding"]["composition"] == {"factor": 2, "whole": 1.0, "mix_classes": False}  # its own
     assert 0 < found["localisation"]["coverage"] <= 1
     for manifest in manifests(tmp_path, "features"):  # of the prior's candidates, and of the teacher's
         facts = manifest["facts"]
@@ -46,6 +46,6 @@ def test_other_boxes_are_never_scored_again(tmp_path: Path) -> None:
     (entry,) = other["results"]
     assert entry["reused"]["scoring"]
     assert not entry["reused"]["boxes"]
-    assert entry["composition"] == {"factor": 2, "whole": 1.0}  # at IPC 50
+    assert entry["composition"] == {"factor": 2, "whole": 1.0, "mix_classes": False}  # at IPC 50
     assert len(manifests(tmp_path, "scoring")) == 1
     assert len(manifests(tmp_path, "boxes")) == 2
