@@ -106,7 +106,6 @@ def test_small_images() -> None:
         (["selection=rded", "composition.mix_classes=true"], True),
         (["experiment=imagenet1k_rded"], False),
     ],
-    ids=" ".join,
 )
 def test_classes_share_stitched_images_where_labels_are_soft(overrides: list[str], mixed: bool) -> None:
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
