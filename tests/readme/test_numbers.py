@@ -347,3 +347,34 @@ def test_cross_architecture_is_that_of_the_frozen_results() -> None:
     few = json.loads((study / "ipc10.json").read_text())["results"]
     hard = [entry["top1_last"] for entry in few if entry["protocol"] == "digits_hard"]
     assert f"({min(hard):.0f} to {max(hard):.0f} %" in text
+
+
+def test_folds_are_those_of_the_frozen_results() -> None:
+    text = " ".join((ROOT / "experiments" / "rivals" / "README.md").read_text().split())
+    found: dict[tuple[Any, ...], dict[tuple[int, int], float]] = {}
+    for row in json.loads((ROOT / "experiments" / "rivals" / "folds.json").read_text()):
+        arm = row["ipc"], row["crops"], row["images"], row["whole"], row["mix_classes"]
+        found.setdefault(arm, {})[row["dataset_seed"], row["student"]] = row["top1"]
+    base = {
+        1: (1, "d:sty.5", "-", 0, False),
+        10: (10, "d:sty.5", "sty.5", 0.5, False),
+        50: (50, "-", "sty.25", 1, False),
+    }
+
+    def against(one: tuple[Any, ...], other: tuple[Any, ...]) -> str:
+        common = sorted(found[one].keys() & found[other].keys())
+        differences = [found[one][key] - found[other][key] for key in common]
+        if one == other or len(common) < 2:
+            return ""
+        return f"{mean(differences):+.1f} ± {stdev(differences) / len(common) ** 0.5:.1f}"
+
+    for arm, by_key in found.items():
+        ipc, crops, images, whole, mix_classes = arm
+        values = f"{mean(by_key.values()):.1f} ± {stdev(by_key.values()):.1f} | {len(by_key)}"
+        shown = f"| {ipc} | {crops} | {images} | {whole:.0%} | {'yes' if mix_classes else ''} | {values} |"
+        assert " ".join(f"{shown} {against(arm, base[ipc])} |".split()) in text
+    mixed = (1, "d:sty.5", "-", 0, True)
+    assert f"(`mix_classes`) give {against(mixed, base[1])[1:]} points at IPC 1" in text
+    assert f"and {against((10, 'd:sty.5', 'sty.5', 0.5, True), base[10])[1:]} at IPC 10" in text
+    assert f"then {against(mixed, (1, 'r:low', '-', 0, True))[1:]} ahead of RDED's" in text
+    assert f"gives {against((50, '-', 'sty.5', 1, False), base[50])[1:]} at IPC 50" in text
