@@ -48,7 +48,7 @@ def rivals(ipc: int, protocol: str) -> list[str]:
     arms += [f"{{{name}:{unit}}}" for unit in ours[1:] for name in ("random_crop", "rded_published", "rded")]
     if len(ours) > 1 and whole > 0:
         arms += ["{rded:{mix_classes:true}}"]
-    return [*arms, *(f"{{{name}:{unit}}}" for unit in ours for name in ("clusters", "top_score")), "all"]
+    return [*arms, *(f"{{clusters:{unit}}}" for unit in ours), f"{{top_score:{ours[-1]}}}", "all"]
 
 
 def commands(ipc: int, protocol: str) -> list[list[str]]:
