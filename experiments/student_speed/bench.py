@@ -23,7 +23,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
-from ddselect.composition.compose import read_distilled
+from ddselect.composition.distilled import read_distilled
 from ddselect.config import build_experiment, conf_dir
 from ddselect.dataset.index import read_index
 from ddselect.evaluation.accuracy import Accuracy, Evaluation, TestSet, measure

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import cast
 
 from ddselect.backbone.choice import adapted
-from ddselect.composition.compose import DISTILLED
+from ddselect.composition.distilled import DISTILLED
 from ddselect.config import Arm, Experiment
 from ddselect.dataset.index import read_index
 from ddselect.evaluation.branch import Branch

@@ -11,6 +11,7 @@ from ddselect.backbone.choice import Backbone, adapted
 from ddselect.boxes.settings import VERSION as BOXES_VERSION
 from ddselect.composition import compose as composing
 from ddselect.composition.card import Card, write_card
+from ddselect.composition.distilled import DISTILLED, read_distilled
 from ddselect.config import Arm, Experiment
 from ddselect.dataset import index as indexing
 from ddselect.dataset.index import Index
@@ -408,7 +409,7 @@ class Stages:
             table = read_selection(stages["selection"].folder)
             facts = composing.compose(images, table, arm.composition, ipc, view, branch.seed, folder)
             card = self._card(branch, images, int(facts["images"]))
-            write_card(folder / composing.DISTILLED, card)
+            write_card(folder / DISTILLED, card)
             return {**facts, "card": asdict(card)}
 
         source = {"dataset": e.dataset.name, "license": e.dataset.license, "terms": e.dataset.terms}
@@ -424,7 +425,7 @@ class Stages:
         def build(folder: Path) -> dict[str, object]:
             index = self._images(stages["index"], "train")
             features = FeatureTable(feature_shards(real.folder, real.facts["images"], self._real.shard_size))
-            distilled = composing.read_distilled(stages["composition"].folder)
+            distilled = read_distilled(stages["composition"].folder)
             return measure_quality(distilled, index, features, self._load_teacher(stages["teacher"]))
 
         after = [stages["index"], stages["teacher"], real, stages["composition"]]
@@ -445,9 +446,7 @@ class Stages:
             terms=e.dataset.terms,
             pool=e.pool.kind if "pool" in branch.stages else "real",
             selection=arm.selection.name,
-            settings={
-                key: value for key, value in settings.items() if key not in ("kind", "name", "whole", "mix_classes")
-            },
+            settings={key: value for key, value in settings.items() if key not in ("kind", "name", "whole")},
             judge=judges.get(arm.selection.scored_by, ""),
             seed=branch.seed,
             ipc=self._ipc(arm),
@@ -534,7 +533,7 @@ class Stages:
         from ddselect.student.views import TrainingSet
 
         arm = branch.arm
-        found = composing.read_distilled(branch.stages["composition"].folder)
+        found = read_distilled(branch.stages["composition"].folder)
         data = TrainingSet(found.images, found.parts, found.stitched, arm.composition.factor, self._ipc(arm))
         return student_views(data, branch.protocol, branch.student, branch.seed)
 

@@ -16,6 +16,8 @@ from torchvision.datasets import ImageFolder
 
 from ddselect.composition.card import Card, card_text, write_card
 from ddselect.runtime.errors import UserError
+from tests.export.conftest import CHEAP
+from tests.fault.runs import run_here
 from tests.helpers.data import folder_dataset
 
 PATCH = {"source", "box", "cell", "kind", "score", "cluster", "rank", "repeat"}
@@ -89,6 +91,21 @@ def test_classes_in_an_order_of_their_own_and_called_as_splits_are(tmp_path: Pat
     assert "The classes have an order of their own" in card_text(card)
     header = yaml.safe_load(card_text(card).split("---\n")[1])
     assert (header["license_name"], header["license_link"]) == ("pets-terms", "https://pets.org")
+
+
+def test_crops_of_mixed_classes_tell_their_own(work: Path) -> None:
+    ended = run_here(work, *CHEAP, "relabel=live", "composition.mix_classes=true", "compare=[]", "hydra.run.dir=mixed")
+    assert ended.code == 0, ended.err
+    entry = json.loads((work / "mixed" / "results.json").read_text())["results"][0]
+    root = (work / "mixed" / entry["distilled"]).resolve()
+    images = load_dataset(str(root), split="train", cache_dir=str(work / "cache"))
+    assert {key for row in images for patch in row["patches"] for key in patch} == PATCH | {"label", "class"}
+    assert [len({patch["label"] for patch in row["patches"]}) for row in images] == [4, 1] * 10
+    assert all(patch["source"].split("/")[1] == patch["class"] for row in images for patch in row["patches"])
+    card = (root / "README.md").read_text()
+    assert "50% of them stitched from 2 x 2 crops of different classes, the others whole images." in card
+    assert "count each crop's `label` by its area" in card
+    assert "| `label`, `class` (of a patch) |" in card
 
 
 def test_the_card_says_what_the_set_is(distilled: Path) -> None:

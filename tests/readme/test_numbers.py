@@ -32,6 +32,20 @@ def test_accuracies_are_those_of_the_frozen_results(readme: Path) -> None:
         assert line in text
 
 
+def test_differences_are_those_of_the_frozen_results() -> None:
+    text, found = " ".join((STUDY / "README.md").read_text().split()), dict[str, dict[int, float]]()
+    for entry in json.loads((STUDY / "results.json").read_text())["results"]:
+        found.setdefault(entry["selection"], {})[entry["seed"]] = entry["top1_last"]
+
+    def ahead(rival: str) -> str:
+        differences = [found["diffusion"][seed] - top1 for seed, top1 in found[rival].items()]
+        return f"{mean(differences):.1f} ± {stdev(differences) / len(differences) ** 0.5:.1f}"
+
+    assert f"random whole images by {ahead('random_image')} points" in text
+    assert f"RDED as published by {ahead('rded_published')}," in text
+    assert f"level with RDED with crops of one size ({ahead('rded')})" in text
+
+
 def test_accuracy_by_the_score_alone_is_that_of_the_frozen_results() -> None:
     rows = {row.selection: row for row in comparison(json.loads((STUDY / "by_score.json").read_text())["results"])}
     found = f"the method gave {rows['diffusion'].top1:.1f} ± {rows['diffusion'].top1_std:.1f}"

@@ -12,15 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from ddselect.composition.compose import (
-    AutoComposition,
-    Composition,
-    Distilled,
-    class_of,
-    compose,
-    mixed,
-    read_distilled,
-)
+from ddselect.composition.compose import AutoComposition, Composition, compose, mixed
+from ddselect.composition.distilled import Distilled, class_of, read_distilled
 from ddselect.dataset.index import Index
 from ddselect.runtime.errors import UserError
 from ddselect.selection.base import Material

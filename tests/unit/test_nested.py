@@ -8,7 +8,8 @@ import torch
 from hydra import compose as compose_config
 from hydra import initialize_config_dir
 
-from ddselect.composition.compose import Composition, Distilled, compose, read_distilled
+from ddselect.composition.compose import Composition, compose
+from ddselect.composition.distilled import Distilled, read_distilled
 from ddselect.config import build, conf_dir, options
 from ddselect.dataset.index import Index
 from tests.helpers.selection import VIEW, Bench

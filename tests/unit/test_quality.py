@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ddselect.composition.compose import Distilled
+from ddselect.composition.distilled import Distilled
 from ddselect.dataset.index import Index
 from ddselect.evaluation.localisation import true_boxes
 from ddselect.evaluation.quality import class_quality, found_regions, measure_quality, quality_of

@@ -7,7 +7,8 @@ import pyarrow as pa
 import pytest
 import torch
 
-from ddselect.composition.compose import Composition, compose, read_distilled
+from ddselect.composition.compose import Composition, compose
+from ddselect.composition.distilled import read_distilled
 from ddselect.composition.repeats import endless
 from ddselect.dataset.index import Index
 from ddselect.runtime.errors import UserError

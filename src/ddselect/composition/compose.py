@@ -1,7 +1,7 @@
 """The ``composition`` group: selected patches and images become distilled images, with their provenance."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cache
@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 from PIL import Image
-from torch import Tensor
 
+from ddselect.composition.distilled import DISTILLED, METADATA
 from ddselect.composition.repeats import Patch, endless, tell_repeats
 from ddselect.dataset.images import cut_image
 from ddselect.dataset.index import Index
@@ -28,7 +28,6 @@ from ddselect.selection.table import first
 
 VERSION = 3
 _FACTS = ("kind", "score", "cluster", "rank")  # of a patch, beside where it comes from
-DISTILLED, METADATA = "distilled", "metadata.jsonl"
 
 
 @dataclass
@@ -153,15 +152,15 @@ def slots(
 
 
 def mixed(images: list[list[list[Patch]]], seed: int) -> list[list[list[Patch]]]:
-    """The same crops, so that those of a stitched image are of different classes, as far as there are as many.
+    """The same crops, dealt so that those of a stitched image are of different classes, as far as there are as many.
 
-    One crop stays in its image, each other one goes to the image in the same place of another class, as many classes
-    before it as the crops of its number in that place all go. So every image is filled, by crops of the same ranks as
-    before, and what a smaller IPC holds is the beginning of what a larger one does.
+    Of the images in the same place of all classes, crop 0 stays where it is, and crop k goes to the image of the class
+    that is some classes before its own, the same number for all. So every image is filled, with crops of the ranks that
+    it had before, and a smaller IPC is the beginning of a larger one.
 
     Args:
         images: By class, the patches of each image; see :func:`slots`.
-        seed: Seed of the distances.
+        seed: Seed of these numbers, drawn anew for every place.
     """
     classes, found = len(images), [list(filled) for filled in images]
     for slot, first_one in enumerate(images[0]):
@@ -251,70 +250,3 @@ def _sizes(index: Index) -> Callable[[str], tuple[int, int]]:
         return dict(zip(index.ids, range(len(index)), strict=True))
 
     return lambda image: index.sizes_at(rows()[image])
-
-
-@dataclass(frozen=True)
-class Distilled:
-    """A distilled set.
-
-    Attributes:
-        images: (N, 3, S, S) uint8.
-        labels: (N,) int64 classes of the folders that the images lie in.
-        parts: (N, P) int64 classes of P parts of equal area of each image; P is 1 unless classes are mixed.
-        stitched: (N,) bool, which images are stitched.
-        metadata: One entry per image, as in ``metadata.jsonl``.
-    """
-
-    images: Tensor
-    labels: Tensor
-    parts: Tensor
-    stitched: Tensor
-    metadata: list[dict]  # type: ignore[type-arg]
-
-
-def read_metadata(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a finished composition's ``metadata.jsonl``."""
-    return _lines(folder / DISTILLED)
-
-
-def _lines(root: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (root / METADATA).read_text().splitlines()]
-
-
-def read_distilled(folder: Path) -> Distilled:
-    """Reads the distilled set of a finished composition."""
-    return read_images(folder / DISTILLED)
-
-
-def read_images(root: Path) -> Distilled:
-    """Reads a distilled set, wherever its folder lies.
-
-    Raises:
-        UserError: The metadata names a file outside the folder.
-    """
-    metadata = _lines(root)
-    images = []
-    for entry in metadata:
-        if not (root / entry["file_name"]).resolve().is_relative_to(root.resolve()):
-            raise UserError(f"{root / METADATA}: file_name '{entry['file_name']}' leads outside the folder")
-        with Image.open(root / entry["file_name"]) as image:
-            images.append(torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1))
-    labels = torch.tensor([entry["label"] for entry in metadata], dtype=torch.int64)
-    stitched = torch.tensor([entry["patches"][0]["kind"] == "crop" for entry in metadata])
-    return Distilled(torch.stack(images), labels, _parts(metadata), stitched, metadata)
-
-
-def _parts(metadata: list[dict[str, Any]]) -> Tensor:
-    """(N, P) classes of the parts of equal area of every image."""
-    shown = [sorted({class_of(patch, entry) for patch in entry["patches"]}) for entry in metadata]
-    if all(len(classes) == 1 for classes in shown):
-        return torch.tensor(shown, dtype=torch.int64)
-    places = max(len(entry["patches"]) for entry in metadata)
-    rows = [[class_of(patch, entry) for patch in entry["patches"]] for entry in metadata]
-    return torch.tensor([row * (places // len(row)) for row in rows], dtype=torch.int64)
-
-
-def class_of(patch: Mapping[str, Any], entry: Mapping[str, Any]) -> int:
-    """The class of a patch of an image of the metadata: its own where classes are mixed, or the image's."""
-    label: int = patch.get("label", entry["label"])
-    return label

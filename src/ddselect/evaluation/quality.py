@@ -7,7 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ddselect.composition.compose import Distilled
+from ddselect.composition.distilled import Distilled
 from ddselect.dataset.index import Index
 from ddselect.evaluation.localisation import coverage, true_boxes
 from ddselect.features.table import FeatureTable

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from ddselect.composition.compose import DISTILLED
+from ddselect.composition.distilled import DISTILLED
 from ddselect.config import Experiment
 from ddselect.evaluation.branch import Branch
 from ddselect.evaluation.published import published

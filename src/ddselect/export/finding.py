@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ddselect.composition.card import Card
-from ddselect.composition.compose import METADATA
+from ddselect.composition.distilled import METADATA
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import read_json
 from ddselect.runtime.store import MANIFEST

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from ddselect.composition.card import README, card_text
-from ddselect.composition.compose import METADATA
+from ddselect.composition.distilled import METADATA
 from ddselect.export.finding import Found
 from ddselect.export.labels import copy_labels, described
 from ddselect.runtime.files import write_text

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ddselect.composition.card import README, card_text
-from ddselect.composition.compose import METADATA
+from ddselect.composition.distilled import METADATA
 from ddselect.export.finding import Found
 from ddselect.export.labels import copy_labels, described
 from ddselect.runtime.files import atomic, write_text

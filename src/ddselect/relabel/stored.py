@@ -28,7 +28,7 @@ from safetensors import safe_open
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ddselect.composition.compose import METADATA, read_images
+from ddselect.composition.distilled import METADATA, read_images
 from ddselect.protocol.recipe import Protocol
 from ddselect.relabel.settings import DESCRIPTION, VERSION
 from ddselect.runtime.errors import NumericalError, UserError

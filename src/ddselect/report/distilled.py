@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from ddselect.composition.compose import DISTILLED, METADATA, class_of
+from ddselect.composition.distilled import DISTILLED, METADATA, class_of
 from ddselect.evaluation.branch import Branch
 from ddselect.report.pictures import COLUMNS, Detail, inline, sheet, thumbnail
 

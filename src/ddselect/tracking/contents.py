@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import wandb
 
 from ddselect.backbone.adaptation import LOSSES
-from ddselect.composition.compose import read_metadata
+from ddselect.composition.distilled import read_metadata
 from ddselect.config import Experiment
 from ddselect.dataset.index import Index, read_index
 from ddselect.evaluation.confusion import read_confusion

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import wandb
 
-from ddselect.composition.compose import DISTILLED
+from ddselect.composition.distilled import DISTILLED
 from ddselect.dataset.images import source_to_view
 from ddselect.dataset.index import Index
 from ddselect.evaluation.localisation import true_boxes

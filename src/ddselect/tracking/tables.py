@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import wandb
 
-from ddselect.composition.compose import class_of
+from ddselect.composition.distilled import class_of
 from ddselect.dataset.index import Index
 from ddselect.evaluation.confusion import class_accuracies, class_counts
 from ddselect.evaluation.results import comparison

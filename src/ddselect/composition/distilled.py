@@ -1,0 +1,80 @@
+"""A distilled set as it lies in its folder, read again."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ddselect.runtime.errors import UserError
+
+DISTILLED, METADATA = "distilled", "metadata.jsonl"
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """A distilled set.
+
+    Attributes:
+        images: (N, 3, S, S) uint8.
+        labels: (N,) int64 classes of the folders that the images lie in.
+        parts: (N, P) int64 classes of P parts of equal area of each image; P is 1 unless classes are mixed.
+        stitched: (N,) bool, which images are stitched.
+        metadata: One entry per image, as in ``metadata.jsonl``.
+    """
+
+    images: Tensor
+    labels: Tensor
+    parts: Tensor
+    stitched: Tensor
+    metadata: list[dict]  # type: ignore[type-arg]
+
+
+def read_metadata(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a finished composition's ``metadata.jsonl``."""
+    return _lines(folder / DISTILLED)
+
+
+def _lines(root: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (root / METADATA).read_text().splitlines()]
+
+
+def read_distilled(folder: Path) -> Distilled:
+    """Reads the distilled set of a finished composition."""
+    return read_images(folder / DISTILLED)
+
+
+def read_images(root: Path) -> Distilled:
+    """Reads a distilled set, wherever its folder lies.
+
+    Raises:
+        UserError: The metadata names a file outside the folder.
+    """
+    metadata = _lines(root)
+    images = []
+    for entry in metadata:
+        if not (root / entry["file_name"]).resolve().is_relative_to(root.resolve()):
+            raise UserError(f"{root / METADATA}: file_name '{entry['file_name']}' leads outside the folder")
+        with Image.open(root / entry["file_name"]) as image:
+            images.append(torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1))
+    labels = torch.tensor([entry["label"] for entry in metadata], dtype=torch.int64)
+    stitched = torch.tensor([entry["patches"][0]["kind"] == "crop" for entry in metadata])
+    return Distilled(torch.stack(images), labels, _parts(metadata), stitched, metadata)
+
+
+def _parts(metadata: list[dict[str, Any]]) -> Tensor:
+    """(N, P) classes of the parts of equal area of every image."""
+    rows = [[class_of(patch, entry) for patch in entry["patches"]] for entry in metadata]
+    places = max(map(len, rows)) if any(len(set(row)) > 1 for row in rows) else 1
+    return torch.tensor([(row * places)[:places] for row in rows], dtype=torch.int64)
+
+
+def class_of(patch: Mapping[str, Any], entry: Mapping[str, Any]) -> int:
+    """The class of a patch of an image of the metadata: its own where classes are mixed, or the image's."""
+    label: int = patch.get("label", entry["label"])
+    return label
