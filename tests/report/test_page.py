@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import io
+import json
 import re
 from pathlib import Path
 
@@ -195,6 +196,22 @@ def test_the_patch_is_cut_from_its_distilled_image(run: Run) -> None:
     assert pixels(crop.patch).convert("RGB").getcolors() == [(64, (0, 0, 250))]
     assert pixels(whole.patch).size == (16, 16)
     assert [other.patch for other in others] == [None, None]
+
+
+def test_crops_of_mixed_classes_are_told_by_their_own(run: Run) -> None:
+    trained, path = run.trained(), run.root / "composition" / "diffusion-0" / "distilled" / "metadata.jsonl"
+    entries = [json.loads(line) for line in path.read_text().splitlines()]
+    for entry in entries:  # the crop in a class's folder is one of the class after it
+        (patch,) = entry["patches"]
+        own = (entry["label"] + (patch["kind"] == "crop")) % 3
+        patch |= {"label": own, "class": run.index.class_names[own]}
+    path.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    found = distilled_sets(trained)[0]
+    for label in range(3):
+        (holder, crop), (_, whole) = found.first_patches(label)
+        assert (holder["label"], crop["label"], whole["label"]) == ((label - 1) % 3, label, label)
+    places = [origin.place for origin in found.sheet(0, details(10, 4)[0]).origins]
+    assert places == [f"row 1, column 2 (class {run.index.class_names[1]})", "whole"]
 
 
 def test_boxes_are_shares_of_the_view(run: Run, chosen: Examples) -> None:

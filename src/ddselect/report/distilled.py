@@ -129,7 +129,7 @@ def distilled_sets(trained: Sequence[Branch]) -> list[DistilledSet]:
 
 def _origin(image: int, patch: dict[str, Any]) -> Origin:
     row, column = patch["cell"]
-    own = f", {patch['class']}" if "class" in patch else ""
+    own = f" (class {patch['class']})" if "class" in patch else ""
     return Origin(
         image=image,
         place="whole" if patch["kind"] == "image" else f"row {row + 1}, column {column + 1}{own}",
@@ -142,10 +142,12 @@ def _origin(image: int, patch: dict[str, Any]) -> Origin:
 
 
 def _made_of(patches: list[dict[str, Any]]) -> str:
-    """``20 crops and 5 whole images of 24 training images, from 25 clusters``."""
+    """``20 crops and 5 whole images of 24 training images, from 25 clusters``; ``20 crops of 10 classes`` if mixed."""
     counts = {kind: sum(patch["kind"] == kind for patch in patches) for kind in ("crop", "image")}
     words = {"crop": ("crop", "crops"), "image": ("whole image", "whole images")}
-    parts = [f"{count} {words[kind][count > 1]}" for kind, count in counts.items() if count]
+    classes = len({patch["class"] for patch in patches if "class" in patch and patch["kind"] == "crop"})
+    mixed = {"crop": f" of {classes} classes" if classes > 1 else "", "image": ""}
+    parts = [f"{count} {words[kind][count > 1]}{mixed[kind]}" for kind, count in counts.items() if count]
     sources = len({patch["source"] for patch in patches})
     clusters = len({(patch["kind"], patch["cluster"]) for patch in patches if patch["cluster"] >= 0})
     text = f"{' and '.join(parts)} of {sources} training image{'s' if sources > 1 else ''}"
