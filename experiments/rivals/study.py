@@ -24,31 +24,34 @@ PROTOCOLS = ("digits", "digits_hard")
 UNIT = {1: 0.0, 10: 0.5, 50: 1.0}  # share of whole images that composition=auto gives diffusion
 FAR, SPREADS = 8, 4  # points, or spreads, behind the best, beyond which a selection is written at the edge of the plot
 CORESETS = ("herding", "kcenter", "moderate", "ccs")
+OF_CROPS = ("random_crop", "rded_published", "rded")  # in their own composition; the coresets take whole images
+
+
+def arm(name: str, **composition: float | bool) -> str:
+    """A rival as ``compare`` takes it, in a composition other than its own."""
+    chosen = ",".join(f"{key}:{str(value).lower()}" for key, value in composition.items())
+    return f"{{{name}:{{{chosen}}}}}"
 
 
 def rivals(ipc: int, protocol: str) -> list[str]:
     """What ``compare`` is: every rival in its own composition and, where that is another, in that of ``diffusion``.
 
-    With soft labels the latter mixes the classes of stitched images; the same shares without mixing are there as well.
+    RDED is there with each share of whole images too. With soft labels ``diffusion`` mixes the classes of stitched
+    images, and so do all rivals; the same without mixing is there as well.
     """
-    whole, soft = UNIT[ipc], protocol == PROTOCOLS[0]
-    alone = f"{{whole:{whole}}}"
-    ours = [alone, f"{{whole:{whole},mix_classes:true}}"] if soft and whole < 1 else [alone]
-    arms = ["random_image", "random_crop", "rded_published", "rded", *CORESETS]
-    arms += [
-        "{rded:{area:[0.08,1.0]}}",
-        "{rded:{whole:1.0}}",
-    ]  # as published, but for the padding; and its whole images
-    if ipc > 1:
-        arms += ["{rded:{whole:0.5}}"]
-    if whole < 1:
-        arms += [f"{{{name}:{unit}}}" for unit in ours for name in CORESETS]
-    if 0 < whole < 1:  # with none or all of them whole, these are the random images and crops from above
-        arms += [f"{{{name}:{alone}}}" for name in ("random_crop", "rded_published")]
-    arms += [f"{{{name}:{unit}}}" for unit in ours[1:] for name in ("random_crop", "rded_published", "rded")]
-    if len(ours) > 1 and whole > 0:
-        arms += ["{rded:{mix_classes:true}}"]
-    return [*arms, *(f"{{clusters:{unit}}}" for unit in ours), f"{{top_score:{ours[-1]}}}", "all"]
+    whole = UNIT[ipc]
+    arms = ["random_image", *OF_CROPS, *CORESETS, "{rded:{area:[0.08,1.0]}}"]  # the last as published, not padded
+    arms += [arm("rded", whole=share) for share in (0.5, 1.0) if share * ipc >= 1]
+    if whole < 1:  # else others' crops and images at once are whole images, which are there already
+        arms += [arm(name, whole=whole) for name in CORESETS]
+        arms += [arm(name, whole=whole) for name in OF_CROPS[:2] if whole > 0]
+    mixed = {"mix_classes": True} if protocol == PROTOCOLS[0] and whole < 1 else {}
+    if mixed:
+        arms += [arm(name, whole=whole, **mixed) for name in (*CORESETS, *OF_CROPS)]
+        arms += [arm("rded", **mixed)] if whole > 0 else []
+        arms += [arm("clusters", whole=whole)]
+    arms += [arm(name, whole=whole, **mixed) for name in ("clusters", "top_score")]
+    return [*arms, "all"]
 
 
 def commands(ipc: int, protocol: str) -> list[list[str]]:

@@ -21,7 +21,9 @@ from ddselect.runtime.logger import CurveFiles
 from ddselect.runtime.progress import note
 from ddselect.runtime.ranks import rank, run_name
 from ddselect.runtime.store import Done, Stage, Store
-from ddselect.stages import Ground, Stages
+from ddselect.stages.branch import BranchStages
+from ddselect.stages.inputs import Inputs
+from ddselect.stages.shared import Ground, SharedStages
 from ddselect.student.settings import Student
 from ddselect.tracking.tracker import Tracker, tracking
 from ddselect.wanted import wanted_stages
@@ -79,7 +81,8 @@ class Pipeline:
     """The way through the stages of an experiment."""
 
     def __init__(self, experiment: Experiment, store: Store) -> None:
-        self.experiment, self.store, self.stages = experiment, store, Stages(experiment)
+        self.experiment, self.store, inputs = experiment, store, Inputs(experiment)
+        self.shared, self.of_branch = SharedStages(inputs), BranchStages(inputs)
         self.wanted = wanted_stages(experiment)
         self.made: dict[str, Done] = {}  # by fingerprint
 
@@ -92,8 +95,8 @@ class Pipeline:
         """Index, teacher and scores: once for every selection, IPC, factor, protocol and student."""
         e, make, wanted = self.experiment, self.make, self.wanted
         self._check()
-        index = make(self.stages.index())
-        teacher = make(self.stages.teacher(index)) if "teacher" in wanted else None
+        index = make(self.shared.index())
+        teacher = make(self.shared.teacher(index)) if "teacher" in wanted else None
         scored = self.ask_prior(index) if wanted & {"backbone", "prompt", "latents"} else {}
         features = confidence = styles = real = None
         pool, scores = scored.get("pool", index), scored.get("boxes") or scored.get("scoring")
@@ -102,17 +105,17 @@ class Pipeline:
         ):
             assert teacher
             assert scores
-            features = make(self.stages.features(pool, teacher, scores, scored, together=True))
+            features = make(self.shared.features(pool, teacher, scores, scored, together=True))
         if "confidence" in wanted:
             assert teacher
             assert scores
-            confidence = make(self.stages.confidence(pool, teacher, scores))
+            confidence = make(self.shared.confidence(pool, teacher, scores))
         if "styles" in wanted:
             assert scores
-            styles = make(self.stages.styles(pool, scores))
+            styles = make(self.shared.styles(pool, scores))
         if "real" in wanted:
             assert teacher
-            real = make(self.stages.real(index, teacher))
+            real = make(self.shared.real(index, teacher))
         return Ground(index, teacher, scored, features, confidence, styles, real)
 
     def _check(self) -> None:
@@ -136,22 +139,22 @@ class Pipeline:
         make, backbone = self.make, self.experiment.backbone
         before: dict[str, Done] = {}
         if "backbone" in self.wanted:
-            before["backbone"] = make(self.stages.backbone(index))
+            before["backbone"] = make(self.shared.backbone(index))
             backbone = adapted(backbone, before["backbone"].folder)
         adaptation = dict(before)
         if "prompt" in self.wanted:
-            before["prompt"] = make(self.stages.prompt(index, backbone, before))
+            before["prompt"] = make(self.shared.prompt(index, backbone, before))
         done, pool = dict(before), index
         if "pool" in self.wanted:
-            done["pool"] = pool = make(self.stages.pool(index, backbone, before))
+            done["pool"] = pool = make(self.shared.pool(index, backbone, before))
         if "latents" in self.wanted:
-            done["latents"] = before["latents"] = make(self.stages.latents(pool, backbone, adaptation))
+            done["latents"] = before["latents"] = make(self.shared.latents(pool, backbone, adaptation))
         if "pilot" in self.wanted:
-            make(self.stages.pilot(pool, backbone, before))
+            make(self.shared.pilot(pool, backbone, before))
         if "scoring" in self.wanted:
-            done["scoring"] = make(self.stages.scores(pool, backbone, before))
+            done["scoring"] = make(self.shared.scores(pool, backbone, before))
         if "boxes" in self.wanted:
-            done["boxes"] = make(self.stages.boxes(pool, done["scoring"]))
+            done["boxes"] = make(self.shared.boxes(pool, done["scoring"]))
         return done
 
     def branches(self, ground: Ground, folder: Path) -> list[Branch]:
@@ -175,7 +178,7 @@ class Pipeline:
 
     def _to_distilled(self, branch: Branch, ground: Ground) -> Way:
         """The stages from what all selections share to a distilled set."""
-        method, stages = branch.arm.selection, self.stages
+        method, stages = branch.arm.selection, self.of_branch
         for done in ground.beneath(method):
             branch = branch.with_stage(done)
         if method.scored_by == "teacher":
@@ -184,7 +187,7 @@ class Pipeline:
                     branch = branch.with_stage(ground.scored[name]) if name in ground.scored else branch
             branch = branch.with_stage(losses := (yield stages.losses(branch)))
             if method.needs_features and "features" in self.wanted:
-                embedding = stages.features(
+                embedding = self.shared.features(
                     branch.pool, branch.stages["teacher"], losses, ground.scored, together=False
                 )
                 branch = branch.with_stage((yield embedding))
@@ -200,9 +203,9 @@ class Pipeline:
     def _to_student(self, branch: Branch, curves: CurveFiles | None = None) -> Way:
         """The stages from a distilled set to its student."""
         if "relabel" in self.wanted and branch.protocol.labels == "soft":
-            branch = branch.with_stage((yield self.stages.labels(branch)))
+            branch = branch.with_stage((yield self.of_branch.labels(branch)))
         if "student" in self.wanted:
-            branch = branch.with_stage((yield self.stages.student(branch, curves)))
+            branch = branch.with_stage((yield self.of_branch.student(branch, curves)))
         return branch
 
     def _go(self, way: Way) -> Branch:

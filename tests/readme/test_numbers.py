@@ -201,7 +201,7 @@ def test_a_table_of_imagenets_size_is_that_of_the_frozen_results() -> None:
     study = ROOT / "experiments" / "scoring_cost"
     text = (study / "README.md").read_text()
     frozen = json.loads((study / "million.json").read_text())
-    for step in ("plan", "score", "cluster"):
+    for step in ("plan", "score", "select", "cluster"):
         assert f"| {frozen[step]['seconds']} | {frozen[step]['peak_gib']} |" in text
         assert frozen[step]["peak_gib"] < 2
     for name in ("memory_bytes_per_image", "stored_bytes_per_image"):

@@ -25,7 +25,7 @@ class Origin:
         box: x0, y0, x1, y1 in its pixels.
         rank: Place in the selection's order, from 1.
         score: The selection's score.
-        cluster: The cluster, where the selection makes any.
+        cluster: The style, or the cluster of features, where the selection has either.
     """
 
     image: int
@@ -142,7 +142,7 @@ def _origin(image: int, patch: dict[str, Any]) -> Origin:
 
 
 def _made_of(patches: list[dict[str, Any]]) -> str:
-    """``20 crops and 5 whole images of 24 training images, from 25 clusters``; ``20 crops of 10 classes`` if mixed."""
+    """``20 crops and 5 whole images of 24 training images, of 25 styles or clusters``; ``of 10 classes`` if mixed."""
     counts = {kind: sum(patch["kind"] == kind for patch in patches) for kind in ("crop", "image")}
     words = {"crop": ("crop", "crops"), "image": ("whole image", "whole images")}
     classes = len({patch["class"] for patch in patches if "class" in patch and patch["kind"] == "crop"})
@@ -151,4 +151,5 @@ def _made_of(patches: list[dict[str, Any]]) -> str:
     sources = len({patch["source"] for patch in patches})
     clusters = len({(patch["kind"], patch["cluster"]) for patch in patches if patch["cluster"] >= 0})
     text = f"{' and '.join(parts)} of {sources} training image{'s' if sources > 1 else ''}"
-    return f"{text}, from {clusters} cluster{'s' if clusters > 1 else ''}" if clusters else text
+    kinds = "styles or clusters" if clusters > 1 else "style or cluster"
+    return f"{text}, of {clusters} {kinds}" if clusters else text

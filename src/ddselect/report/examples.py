@@ -31,7 +31,7 @@ class Example:
     Attributes:
         path: Path of the image in its dataset.
         why: Why it is shown, in words.
-        facts: Score, and cluster where there is one, in words.
+        facts: Score, and style or cluster where there is one, in words.
         image: Data URI of the square view.
         heat: Data URI of the map, to be laid over the view; None if the image was not scored.
         box: The box that was cut, or the best one of an image that was not selected.
@@ -116,7 +116,7 @@ class Examples:
         picks = []
         for entry, patch in self.chosen.first_patches(label) if self.chosen else []:
             what = "crop" if patch["kind"] == "crop" else "whole image"
-            cluster = f", cluster {patch['cluster']}" if patch["cluster"] >= 0 else ""
+            cluster = f", style or cluster {patch['cluster']}" if patch["cluster"] >= 0 else ""
             facts = f"score {patch['score']:.2g}{cluster}"
             picks.append(_Pick(patch["source"], f"first {what}", facts, patch["box"], entry, patch))
         return picks + self._ordinary(label)
