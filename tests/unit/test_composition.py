@@ -144,7 +144,7 @@ def test_values_out_of_range(factor: int, whole: float, words: str) -> None:
         Composition(factor, whole)
 
 
-SCORED, RIVAL = DiffusionSelection("diffusion", 0.5), RandomSelection("random", 0.0)
+SCORED, RIVAL = DiffusionSelection("diffusion", 0.3), RandomSelection("random", 0.0)
 
 
 @pytest.mark.parametrize(
@@ -154,6 +154,13 @@ def test_auto_takes_the_share_of_the_last_pair(ipc: int, whole: float) -> None:
     auto = AutoComposition(2, 0.3, 4)
     assert auto.settled(SCORED, ipc, 32, soft=False) == Composition(2, whole)
     assert auto.settled(RIVAL, ipc, 32, soft=True) == Composition(2, 0.3)  # its own share
+
+
+def test_auto_refuses_a_share_that_it_would_not_take() -> None:
+    auto = AutoComposition(2, 0.7, 4)
+    assert auto.settled(RIVAL, 10, 32, soft=True) == Composition(2, 0.7)
+    with pytest.raises(UserError, match=r"composition.whole=0.7: .* composition.whole_by_ipc; set that instead"):
+        auto.settled(SCORED, 10, 32, soft=True)
 
 
 def test_classes_are_mixed_where_labels_are_soft_and_there_are_stitched_images() -> None:
@@ -234,7 +241,7 @@ def test_auto_takes_whole_images_where_crops_would_be_whole_or_tiny(factor: int,
 
 
 def test_the_ranks_are_nested_across_a_change_of_the_share(animals: Index, table: pa.Table, tmp_path: Path) -> None:
-    auto = AutoComposition(2, 0.0, whole_by_ipc=[[1, 0.0], [4, 0.5]])
+    auto = AutoComposition(2, 0.3, whole_by_ipc=[[1, 0.0], [4, 0.5]])
     ranks: dict[int, dict[str, list[int]]] = {}
     for ipc in (2, 4, 6):
         whole = auto.settled(SCORED, ipc, 32, soft=False).whole

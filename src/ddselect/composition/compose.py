@@ -63,6 +63,9 @@ class Composition:
             ipc: Images per class.
             view: Side in pixels of an image.
             soft: Whether all protocols of the run have soft labels.
+
+        Raises:
+            UserError: The share of whole images is set where the rule decides it.
         """
         mix_classes = self.mix_classes and soft and self.whole < 1 and self.factor > 1
         return Composition(self.factor, self.whole, mix_classes=mix_classes)
@@ -110,6 +113,11 @@ class AutoComposition(Composition):
             raise UserError(f"composition.least_cell={self.least_cell}: at least 1 is needed")
 
     def settled(self, selection: Selection, ipc: int, view: int, soft: bool) -> Composition:
+        if selection.scored_by == "prior" and self.whole != selection.whole:
+            raise UserError(
+                f"composition.whole={self.whole}: with composition=auto the share of {selection.name} is that of "
+                "composition.whole_by_ipc; set that instead, or take composition=stitched"
+            )
         whole = [share for start, share in self.whole_by_ipc if start <= ipc][-1]
         if self.factor == 1 or view < self.factor * self.least_cell:
             whole = 1.0
