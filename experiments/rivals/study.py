@@ -20,8 +20,8 @@ HERE = Path(__file__).parent
 SEED, SEEDS = 37, [0, 1, 2, 3, 4]  # of the scenes, which no choice was made on; of selection and student
 KEPT = ("selection", "composition", "pool", "ipc", "protocol", "student", "seed", "top1_last", "top1_best", "quality")
 EXTRA = ("test_images", "training_images", "steps", "batch_size", "localisation")
+UNIT = {1: 0.0, 10: 0.0, 50: 1.0}  # share of whole images that composition=auto gives diffusion
 PROTOCOLS = ("digits", "digits_hard")
-UNIT = {1: 0.0, 10: 0.5, 50: 1.0}  # share of whole images that composition=auto gives diffusion
 FAR, SPREADS = 8, 4  # points, or spreads, behind the best, beyond which a selection is written at the edge of the plot
 CORESETS = ("herding", "kcenter", "moderate", "ccs")
 OF_CROPS = ("random_crop", "rded_published", "rded")  # in their own composition; the coresets take whole images
@@ -42,13 +42,12 @@ def rivals(ipc: int, protocol: str) -> list[str]:
     whole = UNIT[ipc]
     arms = ["random_image", *OF_CROPS, *CORESETS, "{rded:{area:[0.08,1.0]}}"]  # the last as published, not padded
     arms += [arm("rded", whole=share) for share in (0.5, 1.0) if share * ipc >= 1]
-    if whole < 1:  # else others' crops and images at once are whole images, which are there already
+    if whole < 1:
         arms += [arm(name, whole=whole) for name in CORESETS]
-        arms += [arm(name, whole=whole) for name in OF_CROPS[:2] if whole > 0]
     mixed = {"mix_classes": True} if protocol == PROTOCOLS[0] and whole < 1 else {}
     if mixed:
         arms += [arm(name, whole=whole, **mixed) for name in (*CORESETS, *OF_CROPS)]
-        arms += [arm("rded", **mixed)] if whole > 0 else []
+        arms += [arm("rded", whole=0.5, **mixed)] if ipc > 1 else []
         arms += [arm("clusters", whole=whole)]
     arms += [arm(name, whole=whole, **mixed) for name in ("clusters", "top_score")]
     return [*arms, "all"]

@@ -20,7 +20,7 @@ from ddselect.runtime.trainer import TrainerSettings
 CONF = conf_dir()
 FILES = sorted(CONF.rglob("*.yaml"))
 WITHOUT_PACKAGE = {"trainer", "logger", "experiment", "hydra"}
-WITHOUT_GROUP = {"export", "runtime", "sweep", "tracking"}
+WITHOUT_GROUP = {"export", "runtime", "stages", "sweep", "tracking"}
 OPTIONS = [(group, option) for group in GROUPS for option in options(group)]
 NESTED = {"backbone/adapt": Adapt}  # groups below a group, and what their part of it is built as
 INNER = [(group, option) for group in NESTED for option in options(group)]

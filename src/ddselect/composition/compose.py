@@ -97,7 +97,7 @@ class AutoComposition(Composition):
         least_cell: Least side in pixels of a crop in a stitched image; where it would be smaller, all images are whole.
     """
 
-    whole_by_ipc: list[list[float]] = field(default_factory=lambda: [[1, 0.0], [10, 0.5], [50, 1.0]])
+    whole_by_ipc: list[list[float]] = field(default_factory=lambda: [[1, 0.0], [50, 1.0]])
     least_cell: int = 16
 
     def __post_init__(self) -> None:
