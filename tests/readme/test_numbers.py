@@ -286,6 +286,11 @@ def test_rivals_are_those_of_the_frozen_results() -> None:
         for results in study.read(protocol).values():
             for row in study.lines(results):
                 assert row in text
+    for row in study.lines(json.loads((study.HERE / "fresh_ipc10.json").read_text())["results"]):
+        assert row in text
+    for row in json.loads((study.HERE / "hard_shares.json").read_text())["rows"]:
+        both = " | ".join(f"{mean(row[name]):.1f} ± {stdev(row[name]):.1f}" for name in ("diffusion", "rded"))
+        assert f"| {row['ipc']} | {row['whole']:.0%} | {both} |" in text
     few = {entry: list(found.values()) for entry, found in study.accuracies(study.read("digits")[1]).items()}
     shown = {name: f"{mean(values):.1f} ± {stdev(values):.1f}" for name, values in few.items()}
     first = f"gives {shown['diffusion']} %, RDED {shown['rded']} %, random images {shown['random_image']} %"
