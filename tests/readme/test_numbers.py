@@ -52,6 +52,12 @@ def test_accuracy_by_the_score_alone_is_that_of_the_frozen_results() -> None:
     assert found in " ".join((STUDY / "README.md").read_text().split())
 
 
+def test_accuracy_of_half_whole_images_is_that_of_the_frozen_results() -> None:
+    rows = {row.selection: row for row in comparison(json.loads((STUDY / "half_whole.json").read_text())["results"])}
+    found = f"images whole it was {rows['diffusion'].top1:.1f} ± {rows['diffusion'].top1_std:.1f}"
+    assert found in " ".join((STUDY / "README.md").read_text().split())
+
+
 def test_accuracy_by_clusters_is_that_of_the_frozen_results() -> None:
     rows = {row.selection: row for row in comparison(json.loads((STUDY / "by_clusters.json").read_text())["results"])}
     found = f"share it gave {rows['diffusion'].top1:.1f} ± {rows['diffusion'].top1_std:.1f} on these"
@@ -295,6 +301,10 @@ def test_rivals_are_those_of_the_frozen_results() -> None:
     shown = {name: f"{mean(values):.1f} ± {stdev(values):.1f}" for name, values in few.items()}
     first = f"gives {shown['diffusion']} %, RDED {shown['rded']} %, random images {shown['random_image']} %"
     assert first in " ".join((ROOT / "README.md").read_text().split())
+    hard = study.accuracies(study.read("digits_hard")[10])
+    shown = {name: f"{mean(values.values()):.1f} ± {stdev(values.values()):.1f} %" for name, values in hard.items()}
+    classes = f"it gives {shown['diffusion']}, RDED {shown['rded']}, random images {shown['random_image']}"
+    assert classes in " ".join((ROOT / "README.md").read_text().split())
     clustered = study.accuracies(json.loads((study.HERE / "by_clusters_ipc10.json").read_text())["results"])
     (values,) = clustered.values()
     assert f"from clusters {mean(values.values()):.1f} ± {stdev(values.values()):.1f}" in text
