@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ddselect.backbone.adapt import VERSION as ADAPT_VERSION
 from ddselect.backbone.choice import Backbone, adapted
@@ -31,10 +30,6 @@ from ddselect.selection.styles import READING, STYLES_VERSION
 from ddselect.stages.inputs import Inputs
 from ddselect.teacher import choice as teaching
 from ddselect.teacher.card import load_teacher
-
-if TYPE_CHECKING:  # imported when they are needed
-    pass
-
 
 @dataclass(frozen=True)
 class Ground:
