@@ -31,6 +31,7 @@ from ddselect.stages.inputs import Inputs
 from ddselect.teacher import choice as teaching
 from ddselect.teacher.card import load_teacher
 
+
 @dataclass(frozen=True)
 class Ground:
     """The finished stages that all selections and seeds share.
