@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -13,6 +14,7 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 from ddselect.backbone.choice import Backbone
 from ddselect.boxes.settings import BoxSearch
 from ddselect.composition.compose import Composition
+from ddselect.composition.settings import StitchedSettings
 from ddselect.dataset.folders import Dataset
 from ddselect.evaluation.accuracy import Evaluation
 from ddselect.evaluation.dd_ranking import NEEDED
@@ -47,7 +49,7 @@ GROUPS: dict[str, type] = {
     "boxes": BoxSearch,
     "features": Features,
     "selection": Selection,
-    "composition": Composition,
+    "composition": StitchedSettings,
     "teacher": Teacher,
     "relabel": Relabel,
     "student": Student,
@@ -172,8 +174,8 @@ def build_experiment(cfg: DictConfig) -> Experiment:
     protocols: list[Protocol] = _beside(cfg, "protocols", "protocol", built.pop("protocol"), top.protocols)
     soft = all(protocol.labels == "soft" for protocol in protocols)
 
-    def arm_of(selection: Selection, composition: Composition) -> Arm:
-        return Arm(selection, composition.settled(selection, top.ipc, built["dataset"].image_size, soft))
+    def arm_of(selection: Selection, composition: StitchedSettings) -> Arm:
+        return Arm(selection, composition.settled(top.ipc, built["dataset"].image_size, soft))
 
     arms = [arm_of(built.pop("selection"), built.pop("composition"))]
     for named in [*top.compare, *(NEEDED if built["evaluation"].dd_ranking else ())]:
@@ -328,7 +330,7 @@ def _checked(kind: type[T], node: DictConfig, prefix: str) -> T:
 
 def _check_shape(hint: Any, value: Any, key: str) -> None:
     """Refuses a value, a list or keys where another of these is needed; OmegaConf says it in terms of its own nodes."""
-    if hint is Any:
+    if hint is Any or (value is None and NoneType in get_args(hint)):
         return
     if value is None:
         raise UserError(f"{key}=null: a value is needed")

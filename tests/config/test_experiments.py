@@ -5,6 +5,7 @@ from functools import cache
 import pytest
 from hydra import compose, initialize_config_dir
 
+from ddselect.composition.compose import Composition
 from ddselect.config import Experiment, build_experiment, conf_dir, options
 from ddselect.protocol.recipe import Protocol
 
@@ -64,7 +65,7 @@ def test_imagenet(name: str) -> None:
     assert (e.ipc, e.student.name, e.dataset.name, e.dataset.image_size) == (50, "resnet101", "imagenet1k", 224)
     assert (e.teacher.name, e.backbone.name, e.scoring.draws) == ("resnet18", "dit_xl_2_256", 8)
     assert e.relabel.keep == ("logits" if name == "imagenet1k_fkd" else "nothing")
-    assert e.arms[0].composition.factor == 2
+    assert e.arms[0].composition == Composition(2, 0.0)
     assert e.trainer.accelerator == "gpu"
 
 
@@ -78,6 +79,7 @@ def test_class_labels(dataset: str) -> None:
     e = experiment(f"{dataset}_hard")
     assert (e.dataset.name, e.dataset.image_size, e.backbone.name) == (dataset, 224, "dit_xl_2_256")
     assert e.student.name == "resnetap10"
+    assert e.arms[0].composition == Composition(2, 0.0)
 
 
 def test_class_labels_of_more_images_and_another_student() -> None:
@@ -90,15 +92,17 @@ def test_small_images() -> None:
         e = experiment(f"{name}_rded")
         assert (e.dataset.name, e.arms[0].composition.factor, e.arms[0].composition.whole) == (name, 1, 1)
         assert (e.backbone.adapt.mode, e.teacher.name, e.student.name) == ("scratch", "trained", "resnet18")
-    e = experiment("tinyimagenet_rded")
+    e = experiment("tinyimagenet_rded", "ipc=50")
     assert (e.dataset.image_size, e.backbone.name, e.teacher.name) == (64, "sd15", "trained")
+    assert e.arms[0].composition == Composition(2, 0.0)
 
 
 @pytest.mark.parametrize(
     ("overrides", "mixed"),
     [
         ([], True),
-        (["ipc=50", "composition=auto"], False),  # all images are whole
+        (["ipc=50"], False),  # all images are whole
+        (["ipc=50", "composition=stitched"], True),
         (["protocol=digits_hard"], False),
         (["protocols=[digits_hard]"], False),
         (["composition.mix_classes=false"], False),
@@ -111,3 +115,31 @@ def test_classes_share_stitched_images_where_labels_are_soft(overrides: list[str
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         e = build_experiment(compose("config", overrides))
     assert e.arms[0].composition.mix_classes == mixed
+
+
+@pytest.mark.parametrize(
+    ("overrides", "whole"),
+    [
+        ([], 0.0),
+        (["ipc=50"], 1.0),
+        (["ipc=50", "selection=top_score"], 1.0),
+        (["ipc=50", "selection=rded"], 0.0),  # a share of its own
+        (["selection=kcenter"], 1.0),
+        (["selection.whole=0.5", "ipc=50"], 0.5),
+        (["composition.whole=0.5"], 0.5),
+        (["composition=stitched", "ipc=50"], 0.0),
+        (["composition=stitched", "selection.whole=0.5"], 0.5),
+        (["composition=whole"], 1.0),
+        (["composition.factor=1"], 1.0),
+        (["dataset=imagenet1k", "ipc=50"], 0.0),
+        (["dataset=imagewoof", "ipc=50"], 0.0),
+        (["dataset=tinyimagenet", "ipc=50"], 0.0),
+        (["dataset=tinyimagenet", "ipc=50", "composition=auto"], 1.0),
+        (["dataset=textured_shapes", "ipc=50"], 1.0),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_the_share_of_whole_images_follows_from_the_ipc_unless_it_is_set(overrides: list[str], whole: float) -> None:
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        e = build_experiment(compose("config", overrides))
+    assert e.arms[0].composition.whole == whole

@@ -12,12 +12,12 @@ import pytest
 import torch
 from PIL import Image
 
-from ddselect.composition.compose import AutoComposition, Composition, compose, mixed
+from ddselect.composition.compose import Composition, compose, mixed
 from ddselect.composition.distilled import Distilled, class_of, read_distilled
+from ddselect.composition.settings import AutoSettings
 from ddselect.dataset.index import Index
 from ddselect.runtime.errors import UserError
 from ddselect.selection.base import Material
-from ddselect.selection.diffusion import DiffusionSelection
 from ddselect.selection.uninformed import RandomSelection
 
 VIEW = 16
@@ -136,47 +136,6 @@ def test_factor_must_divide_the_size(animals: Index, table: pa.Table, tmp_path: 
     assert not (tmp_path / "distilled").exists()
 
 
-@pytest.mark.parametrize(
-    ("factor", "whole", "words"), [(0, 0.5, "factor=0"), (2, 1.1, "whole=1.1"), (2, -0.1, "whole=-0.1")]
-)
-def test_values_out_of_range(factor: int, whole: float, words: str) -> None:
-    with pytest.raises(UserError, match=f"composition.{words}"):
-        Composition(factor, whole)
-
-
-SCORED, RIVAL = DiffusionSelection("diffusion", 0.3), RandomSelection("random", 0.0)
-
-
-@pytest.mark.parametrize(
-    ("ipc", "whole"), [(1, 0.0), (9, 0.0), (49, 0.0), (50, 1.0), (200, 1.0)], ids=lambda value: str(value)
-)
-def test_auto_takes_the_share_of_the_last_pair(ipc: int, whole: float) -> None:
-    auto = AutoComposition(2, 0.3, 4)
-    assert auto.settled(SCORED, ipc, 32, soft=True) == Composition(2, whole)
-    assert auto.settled(RIVAL, ipc, 32, soft=True) == Composition(2, 0.3)  # its own share
-
-
-def test_auto_refuses_a_share_that_it_would_not_take() -> None:
-    auto = AutoComposition(2, 0.7, 4)
-    assert auto.settled(RIVAL, 10, 32, soft=True) == Composition(2, 0.7)
-    with pytest.raises(UserError, match=r"composition.whole=0.7: .* composition.whole_by_ipc; set that instead"):
-        auto.settled(SCORED, 10, 32, soft=True)
-
-
-def test_classes_are_mixed_where_labels_are_soft_and_there_are_stitched_images() -> None:
-    wanted = AutoComposition(2, 0.3, 4, mix_classes=True)
-    assert wanted.settled(SCORED, 10, 32, soft=True) == Composition(2, 0.0, mix_classes=True)
-    assert wanted.settled(SCORED, 10, 32, soft=False) == Composition(2, 0.0)
-    assert wanted.settled(SCORED, 50, 32, soft=True) == Composition(2, 1.0)
-    for factor, whole in ((1, 0.3), (2, 1.0)):
-        alone = Composition(factor, whole, mix_classes=True)
-        assert alone.settled(SCORED, 10, 32, soft=True) == Composition(factor, whole)
-    stitched = Composition(2, 0.3, mix_classes=True)
-    assert stitched.settled(SCORED, 10, 32, soft=True) == stitched
-    assert stitched.settled(SCORED, 10, 32, soft=False) == Composition(2, 0.3)
-    assert wanted.settled(RIVAL, 10, 32, soft=True) == Composition(2, 0.3, mix_classes=True)
-
-
 @pytest.mark.parametrize(("factor", "whole"), [(2, 0.0), (2, 0.5), (4, 0.3)])
 def test_mixed_classes_deal_the_same_crops_to_other_images(
     animals: Index, table: pa.Table, tmp_path: Path, factor: int, whole: float
@@ -233,18 +192,11 @@ def test_classes_are_mixed_as_far_as_there_are_as_many() -> None:
     assert all(len({patch["label"] for patch in patches}) == 4 for [patches] in mixed(many, 0))
 
 
-@pytest.mark.parametrize(
-    ("factor", "view", "whole"), [(1, 224, 1.0), (2, 32, 0.0), (2, 31, 1.0), (3, 48, 0.0), (4, 32, 1.0)]
-)
-def test_auto_takes_whole_images_where_crops_would_be_whole_or_tiny(factor: int, view: int, whole: float) -> None:
-    assert AutoComposition(factor, 0.3).settled(SCORED, 1, view, soft=False) == Composition(factor, whole)
-
-
 def test_the_ranks_are_nested_across_a_change_of_the_share(animals: Index, table: pa.Table, tmp_path: Path) -> None:
-    auto = AutoComposition(2, 0.3, whole_by_ipc=[[1, 0.0], [4, 0.5]])
+    auto = AutoSettings(2, None, whole_by_ipc=[[1, 0.0], [4, 0.5]])
     ranks: dict[int, dict[str, list[int]]] = {}
     for ipc in (2, 4, 6):
-        whole = auto.settled(SCORED, ipc, 32, soft=True).whole
+        whole = auto.settled(ipc, 32, soft=True).whole
         metadata = make(animals, table, tmp_path / str(ipc), whole, ipc).metadata
         patches = [patch for entry in metadata if entry["label"] == 0 for patch in entry["patches"]]
         ranks[ipc] = {kind: sorted(p["rank"] for p in patches if p["kind"] == kind) for kind in ("crop", "image")}
@@ -253,11 +205,3 @@ def test_the_ranks_are_nested_across_a_change_of_the_share(animals: Index, table
         4: {"crop": list(range(8)), "image": [0, 1]},
         6: {"crop": list(range(12)), "image": [0, 1, 2]},
     }
-
-
-@pytest.mark.parametrize(
-    "pairs", [[], [[2, 0.5]], [[1, 0.5], [1, 0.6]], [[1, 1.5]], [[1]], [[1, 0.0], [50, 1.0], [10, 0.5]]]
-)
-def test_pairs_that_are_none(pairs: list[list[float]]) -> None:
-    with pytest.raises(UserError, match=r"composition.whole_by_ipc="):
-        AutoComposition(2, 0.5, whole_by_ipc=pairs)

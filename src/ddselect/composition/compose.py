@@ -1,8 +1,8 @@
-"""The ``composition`` group: selected patches and images become distilled images, with their provenance."""
+"""Selected patches and images become distilled images, with their provenance."""
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
@@ -23,52 +23,25 @@ from ddselect.runtime.files import write_text
 from ddselect.runtime.progress import counting
 from ddselect.runtime.seeds import numpy_generator
 from ddselect.runtime.store import optional
-from ddselect.selection.base import Selection
 from ddselect.selection.table import first
 
 VERSION = 3
 _FACTS = ("kind", "score", "cluster", "rank")  # of a patch, beside where it comes from
 
 
-@dataclass
+@dataclass(frozen=True)
 class Composition:
-    """How distilled images are filled; see ``conf/composition/``.
+    """How the distilled images of a class are filled.
 
     Attributes:
         factor: A stitched image holds factor x factor crops.
-        whole: Share of the distilled images of a class that are whole images; the others are stitched.
-        lead: Crops that a selection by the prior's scores takes first, of the mean style or by rank alone: what
-            ``selection.lead`` is unless it is set.
-        mix_classes: Whether the crops of a stitched image are of different classes, where all labels are soft.
+        whole: Share of the images that are whole images; the others are stitched.
+        mix_classes: Whether the crops of a stitched image are of different classes.
     """
 
     factor: int
     whole: float
-    lead: int = optional(0)
     mix_classes: bool = optional(False)
-
-    def __post_init__(self) -> None:
-        if self.factor < 1:
-            raise UserError(f"composition.factor={self.factor}: at least 1 is needed")
-        if not 0 <= self.whole <= 1:
-            raise UserError(f"composition.whole={self.whole}: a share from 0 to 1 is needed")
-        if self.lead < 0:
-            raise UserError(f"composition.lead={self.lead}: at least 0 is needed")
-
-    def settled(self, selection: Selection, ipc: int, view: int, soft: bool) -> "Composition":
-        """What it comes to for a selection, which has its ``lead``, and a run.
-
-        Args:
-            selection: The selection.
-            ipc: Images per class.
-            view: Side in pixels of an image.
-            soft: Whether all protocols of the run have soft labels.
-
-        Raises:
-            UserError: The share of whole images is set where the rule decides it.
-        """
-        mix_classes = self.mix_classes and soft and self.whole < 1 and self.factor > 1
-        return Composition(self.factor, self.whole, mix_classes=mix_classes)
 
     def is_whole(self, slot: int) -> bool:
         """Whether the image in this place of a class is a whole one: evenly spread, and the same for every IPC."""
@@ -78,51 +51,6 @@ class Composition:
     def count_whole(self, ipc: int) -> int:
         """Number of whole images among ``ipc``."""
         return sum(1 for slot in range(ipc) if self.is_whole(slot))
-
-
-@dataclass
-class AutoComposition(Composition):
-    """A composition whose share of whole images follows from IPC, factor and image size.
-
-    All images are whole where a crop alone would fill one (factor 1) or would have too few pixels. Otherwise the share
-    is that of the last pair of ``whole_by_ipc`` whose IPC is not above the run's: from one pair's IPC to the next
-    nothing changes. The rule is for selections by the prior's scores; any other keeps the share ``whole``.
-
-    Nested are the ranks. What a smaller IPC takes of a kind, crops or whole images, are the first of that kind's ranks,
-    as at a larger one. How many it takes of each is up to the share, so that across a change of the share one distilled
-    set does not hold the other.
-
-    Attributes:
-        whole_by_ipc: Pairs of an IPC and the share of whole images from it on; IPCs rise from 1.
-        least_cell: Least side in pixels of a crop in a stitched image; where it would be smaller, all images are whole.
-    """
-
-    whole_by_ipc: list[list[float]] = field(default_factory=lambda: [[1, 0.0], [50, 1.0]])
-    least_cell: int = 16
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        rows = [list(row) for row in self.whole_by_ipc]
-        pairs = bool(rows) and all(len(row) == 2 and 0 <= row[1] <= 1 for row in rows)
-        starts = [row[0] for row in rows if row]
-        if not pairs or starts[0] != 1 or starts != sorted(set(starts)):
-            raise UserError(
-                f"composition.whole_by_ipc={rows}: pairs [IPC, share from 0 to 1] with IPCs that rise from 1 are needed"
-            )
-        if self.least_cell < 1:
-            raise UserError(f"composition.least_cell={self.least_cell}: at least 1 is needed")
-
-    def settled(self, selection: Selection, ipc: int, view: int, soft: bool) -> Composition:
-        if selection.scored_by == "prior" and self.whole != selection.whole:
-            raise UserError(
-                f"composition.whole={self.whole}: with composition=auto the share of {selection.name} is that of "
-                "composition.whole_by_ipc; set that instead, or take composition=stitched"
-            )
-        whole = [share for start, share in self.whole_by_ipc if start <= ipc][-1]
-        if self.factor == 1 or view < self.factor * self.least_cell:
-            whole = 1.0
-        own = Composition(self.factor, whole if selection.scored_by == "prior" else self.whole, 0, self.mix_classes)
-        return own.settled(selection, ipc, view, soft)
 
 
 def slots(

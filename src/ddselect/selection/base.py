@@ -56,7 +56,7 @@ class Selection:
     Attributes:
         name: Name in results and reports.
         whole: Share of the distilled images that are whole images rather than stitched crops: what
-            ``composition.whole`` is unless it is set.
+            ``composition.whole`` is unless it is set. None leaves it to the composition.
         mix_classes: Whether the crops of a stitched image are of different classes: ``composition.mix_classes``
             likewise.
         scored_by: Who makes and scores its candidates: ``prior``, ``teacher``, or nobody ("").
@@ -64,8 +64,8 @@ class Selection:
     """
 
     name: str
-    whole: float
-    mix_classes: bool = execution(False)  # the ranks are the same
+    whole: float | None = execution(None)  # the ranks are the same, whatever is taken of them
+    mix_classes: bool = execution(False)
 
     scored_by: ClassVar[str] = ""
     limit: ClassVar[bool] = True
@@ -86,7 +86,7 @@ class Selection:
         return False
 
     def __post_init__(self) -> None:
-        if not 0 <= self.whole <= 1:
+        if self.whole is not None and not 0 <= self.whole <= 1:
             raise UserError(f"selection.whole={self.whole}: a share from 0 to 1 is needed")
 
     def rank(self, material: Material) -> list[pa.Table]:

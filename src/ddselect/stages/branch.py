@@ -126,7 +126,7 @@ class BranchStages:
             terms=e.dataset.terms,
             pool=e.pool.kind if "pool" in branch.stages else "real",
             selection=arm.selection.name,
-            settings={key: value for key, value in settings.items() if key not in ("kind", "name", "whole")},
+            settings={key: value for key, value in settings.items() if key not in ("kind", "name")},
             judge=judges.get(arm.selection.scored_by, ""),
             seed=branch.seed,
             ipc=self._ipc(arm),

@@ -1,0 +1,57 @@
+"""What a composition comes to in a run: share of whole images, mixed classes."""
+
+import pytest
+
+from ddselect.composition.compose import Composition
+from ddselect.composition.settings import AutoSettings, StitchedSettings
+from ddselect.runtime.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("factor", "whole", "words"), [(0, 0.5, "factor=0"), (2, 1.1, "whole=1.1"), (2, -0.1, "whole=-0.1")]
+)
+def test_values_out_of_range(factor: int, whole: float, words: str) -> None:
+    with pytest.raises(UserError, match=f"composition.{words}"):
+        StitchedSettings(factor, whole)
+
+
+@pytest.mark.parametrize(
+    ("ipc", "whole"), [(1, 0.0), (9, 0.0), (49, 0.0), (50, 1.0), (200, 1.0)], ids=lambda value: str(value)
+)
+def test_auto_takes_the_share_of_the_last_pair(ipc: int, whole: float) -> None:
+    assert AutoSettings(2, None).settled(ipc, 32, soft=True) == Composition(2, whole)
+
+
+@pytest.mark.parametrize("ipc", [1, 10, 50])
+def test_a_share_that_is_set_is_taken(ipc: int) -> None:
+    for settings in (AutoSettings(2, 0.3), StitchedSettings(2, 0.3)):
+        assert settings.settled(ipc, 32, soft=True) == Composition(2, 0.3)
+    assert StitchedSettings(2, None).settled(ipc, 32, soft=True) == Composition(2, 0.0)
+
+
+def test_classes_are_mixed_where_labels_are_soft_and_there_are_stitched_images() -> None:
+    wanted = AutoSettings(2, None, mix_classes=True)
+    assert wanted.settled(10, 32, soft=True) == Composition(2, 0.0, mix_classes=True)
+    assert wanted.settled(10, 32, soft=False) == Composition(2, 0.0)
+    assert wanted.settled(50, 32, soft=True) == Composition(2, 1.0)
+    for factor, whole in ((1, 0.3), (2, 1.0)):
+        alone = StitchedSettings(factor, whole, mix_classes=True)
+        assert alone.settled(10, 32, soft=True) == Composition(factor, whole)
+    stitched = StitchedSettings(2, 0.3, mix_classes=True)
+    assert stitched.settled(10, 32, soft=True) == Composition(2, 0.3, mix_classes=True)
+    assert stitched.settled(10, 32, soft=False) == Composition(2, 0.3)
+
+
+@pytest.mark.parametrize(
+    ("factor", "view", "whole"), [(1, 224, 1.0), (2, 32, 0.0), (2, 31, 1.0), (3, 48, 0.0), (4, 32, 1.0)]
+)
+def test_auto_takes_whole_images_where_crops_would_be_whole_or_tiny(factor: int, view: int, whole: float) -> None:
+    assert AutoSettings(factor, None).settled(1, view, soft=False) == Composition(factor, whole)
+
+
+@pytest.mark.parametrize(
+    "pairs", [[], [[2, 0.5]], [[1, 0.5], [1, 0.6]], [[1, 1.5]], [[1]], [[1, 0.0], [50, 1.0], [10, 0.5]]]
+)
+def test_pairs_that_are_none(pairs: list[list[float]]) -> None:
+    with pytest.raises(UserError, match=r"composition.whole_by_ipc="):
+        AutoSettings(2, None, whole_by_ipc=pairs)
