@@ -17,8 +17,8 @@ from typing import Any
 
 HERE = Path(__file__).parent
 BASE = (
-    "dataset.seed=11", "dataset.apart=300", "evaluation.split=val", "evaluation.quality=false", "ipc=5",
-    "seeds=[0,1,2,3,4]", "compare=[]", "protocol.evaluations=1",
+    "dataset.seed=11", "dataset.apart=300", "dataset.fold=1", "evaluation.split=val", "evaluation.quality=false",
+    "ipc=5", "seeds=[0,1,2]", "compare=[]", "protocol.evaluations=1",
 )  # fmt: skip
 CHOICES = {
     "crop_scale": ["boxes=scales", "boxes.per_image=1", "boxes.sizes=[0.375],[0.5],[0.75],[1.0]"],

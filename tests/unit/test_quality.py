@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from ddselect.composition.distilled import Distilled
 from ddselect.dataset.index import Index
 from ddselect.evaluation.localisation import true_boxes
-from ddselect.evaluation.quality import class_quality, found_regions, measure_quality, quality_of
+from ddselect.evaluation.quality import class_quality, found_regions, measure_quality, patches, quality_of
 from ddselect.features.settings import Features
 from ddselect.features.stage import embed_candidates
 from ddselect.features.table import FeatureTable, feature_shards
@@ -75,8 +75,12 @@ def test_a_distilled_set_in_the_teachers_features(animals: Index, tmp_path: Path
     chosen = np.concatenate([np.flatnonzero(animals.labels == label)[:4] for label in range(3)])
     labels = torch.from_numpy(animals.labels[chosen])
     images = torch.stack([animals.read(row, 16) for row in chosen])
+    metadata = [
+        {"label": label, "patches": [{"kind": "image", "cell": [0, 0], "source": "", "box": [0, 0, 16, 16]}]}
+        for label in labels.tolist()
+    ]
     found = measure_quality(
-        Distilled(images, labels, labels[:, None], torch.zeros(12, dtype=torch.bool), []), animals, table, teacher
+        Distilled(images, labels, labels[:, None], torch.zeros(12, dtype=torch.bool), metadata), animals, table, teacher
     )
     assert found["localisation"] is None
     quality = found["quality"]
@@ -91,6 +95,21 @@ def test_a_distilled_set_in_the_teachers_features(animals: Index, tmp_path: Path
     for name in ("coverage", "density", "diversity", "redundancy"):
         assert quality[name] == pytest.approx(np.mean([part[name] for part in parts]), abs=2e-3)
     assert quality["coverage"] >= 4 / 30  # the chosen ones lie in their own balls
+
+
+def test_patches_of_stitched_images_are_seen_alone() -> None:
+    image = torch.zeros(3, 16, 16, dtype=torch.uint8)
+    image[:, :8, 8:], image[:, 8:, :8], image[:, 8:, 8:] = 50, 100, 150
+    crops = [{"kind": "crop", "cell": [place // 2, place % 2], "label": (place + 2) % 3} for place in (3, 0, 2, 1)]
+    whole = [{"kind": "image", "cell": [0, 0]}]
+    both = torch.stack([image, torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16).expand(3, 16, 16)])
+    metadata = [{"label": 2, "patches": crops}, {"label": 1, "patches": whole}]
+    distilled = Distilled(both, torch.tensor([2, 1]), torch.zeros(2, 4), torch.tensor([True, False]), metadata)
+    pixels, classes = patches(distilled, [0, 1])
+    assert pixels.shape == (5, 3, 16, 16)
+    assert [(255 * patch).round().unique().tolist() for patch in pixels[:4]] == [[150], [0], [100], [50]]
+    torch.testing.assert_close(255 * pixels[4], both[1].float())
+    assert classes.tolist() == [2, 2, 1, 0, 1]  # crops of mixed classes have their own
 
 
 def test_regions_that_crops_find(scenes: Index) -> None:

@@ -1,27 +1,31 @@
-"""How good a distilled set is beside the accuracy that it gives: where it lies among the real images of its classes."""
+"""How good a distilled set is beside the accuracy that it gives: where its patches lie among the real images."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from math import isqrt
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ddselect.composition.distilled import Distilled
+from ddselect.composition.distilled import Distilled, class_of
 from ddselect.dataset.index import Index
 from ddselect.evaluation.localisation import coverage, true_boxes
 from ddselect.features.table import FeatureTable
 from ddselect.student.models import Classifier
 
-VERSION = 1
+VERSION = 2
 NEIGHBOURS = 5  # k of Naeem et al.
-_BATCH = 256
+_BATCH = 64  # images
 
 
 def measure_quality(
     distilled: Distilled, index: Index, features: FeatureTable, teacher: Classifier
 ) -> dict[str, object]:
     """Quality in the teacher's features, each value the mean over the classes that have it.
+
+    A stitched image, as it is, lies far from all real ones. So its patches are what is measured, each as a student's
+    window on it alone shows it: resized to a whole image.
 
     Args:
         distilled: The distilled set.
@@ -30,15 +34,14 @@ def measure_quality(
         teacher: The teacher, in evaluation mode.
 
     Returns:
-        ``quality``: the values of :func:`class_quality`, and the teacher's mean cross-entropy on the distilled images.
-            An image that shows several classes is one of each.
+        ``quality``: the values of :func:`class_quality` of the patches, and the teacher's mean cross-entropy on them.
         ``localisation``: see :func:`found_regions`.
     """
-    embedded, loss = _embed(distilled, teacher)
-    parts, found = distilled.parts.numpy(), []
+    embedded, labels, loss = _embed(distilled, teacher)
+    found = []
     for label in range(len(index.class_names)):
         real = features.read(np.flatnonzero(index.labels == label))["image"]
-        found.append(class_quality(real, embedded[(parts == label).any(1)]))
+        found.append(class_quality(real, embedded[labels == label]))
     quality = {name: _mean([values[name] for values in found]) for name in found[0]}
     return {
         "quality": {**quality, "teacher_loss": round(loss, 4)},
@@ -51,19 +54,19 @@ def class_quality(real: np.ndarray, distilled: np.ndarray, neighbours: int = NEI
 
     Coverage and density are those of Naeem et al. ("Reliable fidelity and diversity metrics for generative models",
     ICML 2020). A ball lies around every real image and reaches to its k-th nearest real neighbour (to the farthest one
-    in a class of fewer images). A distilled whole image is one of the real ones and always lies in its own ball.
+    in a class of fewer images). A whole image is one of the real ones and always lies in its own ball.
 
     Args:
         real: (N, D) features of the class's training images.
-        distilled: (M, D) features of its distilled images.
+        distilled: (M, D) features of its patches in the distilled set.
         neighbours: k.
 
     Returns:
-        coverage: Share of the balls that hold a distilled image, 0 to 1: how much of the class is represented.
-        density: Balls that hold a distilled image, on average, divided by k: around 1 or above in the thick of the
-            class, 0 outside.
-        diversity: Mean distance of two distilled images, divided by that of two real ones.
-        redundancy: Mean cosine similarity of a distilled image to the most similar other one, up to 1.
+        coverage: Share of the balls that hold a patch, 0 to 1: how much of the class is represented.
+        density: Balls that hold a patch, on average, divided by k: around 1 or above in the thick of the class, 0
+            outside.
+        diversity: Mean distance of two patches, divided by that of two real images.
+        redundancy: Mean cosine similarity of a patch to the most similar other one, up to 1.
     """
     covered = density = diversity = redundancy = None
     if len(real) > 1:
@@ -113,18 +116,32 @@ def found_regions(metadata: list[dict[str, Any]], index: Index) -> dict[str, flo
     }
 
 
+def patches(distilled: Distilled, rows: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """The patches of some images, (M, 3, S, S) float32 in [0, 1] at the size S of an image, and (M,) their classes."""
+    size, found, classes = distilled.images.shape[-1], list[torch.Tensor](), list[int]()
+    for number in rows:
+        entry, image = distilled.metadata[number], distilled.images[number].float() / 255
+        cell = size // isqrt(len(entry["patches"]))
+        for patch in entry["patches"]:
+            row, column = (cell * place for place in patch["cell"])
+            pixels = image[:, row : row + cell, column : column + cell]
+            found.append(F.interpolate(pixels[None], size=size, mode="bilinear"))
+            classes.append(class_of(patch, entry))
+    return torch.cat(found), torch.tensor(classes)
+
+
 @torch.inference_mode()
-def _embed(distilled: Distilled, teacher: Classifier) -> tuple[np.ndarray, float]:
-    """Features (M, D) float32, and the mean cross-entropy."""
+def _embed(distilled: Distilled, teacher: Classifier) -> tuple[np.ndarray, np.ndarray, float]:
+    """Of all patches: features (M, D) float32, classes (M,), and the mean cross-entropy."""
     device = next(teacher.parameters()).device
-    features, losses = [], []
-    for start in range(0, len(distilled.labels), _BATCH):
-        images, parts = (part[start : start + _BATCH].to(device) for part in (distilled.images, distilled.parts))
-        embedded = teacher.features(images.float() / 255)
-        logits = teacher.head(embedded).float()
-        losses.append(torch.stack([F.cross_entropy(logits, part, reduction="none") for part in parts.T]).mean(0))
+    features, losses, labels = [], [], []
+    for start in range(0, len(distilled.metadata), _BATCH):
+        images, classes = patches(distilled, range(len(distilled.metadata))[start : start + _BATCH])
+        embedded = teacher.features(images.to(device))
+        losses.append(F.cross_entropy(teacher.head(embedded).float(), classes.to(device), reduction="none").cpu())
         features.append(embedded.float().cpu())
-    return torch.cat(features).numpy(), float(torch.cat(losses).mean())
+        labels.append(classes)
+    return torch.cat(features).numpy(), torch.cat(labels).numpy(), float(torch.cat(losses).mean())
 
 
 def _mean(values: list[float | None]) -> float | None:
