@@ -29,8 +29,10 @@ CHOICES = {
     "keep": ["selection.keep=0.125,0.25,0.5,0.8"],
     "draws": ["scoring.draws=2,4,8,16"],
     "prompt": ["backbone=embedded_text", "prompt=none,label,text"],
-    "factor": ["composition.factor=1,2,4"],
+    "factor": ["composition=stitched", "composition.lead=4", "composition.factor=1,2,4"],
     "unit": ["selection.whole=0,0.25,0.5,0.75,1"],
+    "classes": ["composition.mix_classes=false,true"],
+    "lead": ["selection.lead=0,4"],
 }
 
 

@@ -126,6 +126,15 @@ def lines(results: list[dict[str, Any]]) -> list[str]:
     return rows
 
 
+def contents(results: list[dict[str, Any]]) -> list[str]:
+    """A table of what the distilled sets hold: their quality, and how much of the true boxes their crops cover."""
+    from ddselect.report.quality import quality_lines
+
+    measured = quality_lines([{**entry, "selection": title(entry)} for entry in results])
+    head = [f"| selection | {' | '.join(measured.headings)} |", "|---" * (1 + len(measured.headings)) + "|"]
+    return [*head, *(f"| {name} | {' | '.join(values)} |" for name, values in measured.lines)]
+
+
 def draw(frozen: dict[int, list[dict[str, Any]]], protocol: str) -> None:
     """Accuracy by selection, one panel for each IPC, best first: mean, spread, each seed; those far behind in words."""
     import matplotlib.pyplot as plt
@@ -189,6 +198,7 @@ def main(arguments: list[str]) -> None:
         frozen = read(protocol)
         for ipc, results in frozen.items():
             print(f"\n### IPC {ipc}, protocol {protocol}\n", *HEAD, *lines(results), sep="\n")
+            print("", *contents(results), sep="\n")
         if frozen:
             draw(frozen, protocol)
 
