@@ -305,6 +305,9 @@ def test_rivals_are_those_of_the_frozen_results() -> None:
     shown = {name: f"{mean(values.values()):.1f} ± {stdev(values.values()):.1f} %" for name, values in hard.items()}
     classes = f"it gives {shown['diffusion']}, RDED {shown['rded']}, random images {shown['random_image']}"
     assert classes in " ".join((ROOT / "README.md").read_text().split())
+    again = study.accuracies(json.loads((study.HERE / "float32_hard_ipc10.json").read_text())["results"])
+    shown = {name: f"{mean(values.values()):.1f} ± {stdev(values.values()):.1f}" for name, values in again.items()}
+    assert f"came to {shown['diffusion']} there, and RDED to {shown['rded']} (" in text
     clustered = study.accuracies(json.loads((study.HERE / "by_clusters_ipc10.json").read_text())["results"])
     (values,) = clustered.values()
     assert f"from clusters {mean(values.values()):.1f} ± {stdev(values.values()):.1f}" in text
