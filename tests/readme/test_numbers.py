@@ -281,17 +281,25 @@ def test_decoding_is_that_of_the_frozen_results() -> None:
     assert [line[-len(row) :] for line, row in zip(lines, numbers, strict=True)] == numbers
 
 
-def test_rivals_are_those_of_the_frozen_results() -> None:
+def rivals_study(name: str = "study") -> Any:
+    """A script of the rivals' folder, as a module."""
     sys.path.insert(0, str(ROOT / "experiments" / "rivals"))
     try:
-        study, side = importlib.import_module("study"), importlib.import_module("side_by_side")
+        return importlib.import_module(name)
     finally:
         sys.path.pop(0)
+
+
+def test_rivals_are_those_of_the_frozen_results() -> None:
+    study, side = rivals_study(), rivals_study("side_by_side")
     text = (ROOT / "experiments" / "rivals" / "README.md").read_text()
     for protocol in study.PROTOCOLS:
         for results in study.read(protocol).values():
             for row in study.lines(results):
                 assert row in text
+    for ipc in (10, 50):
+        for row in study.contents(study.read("digits_hard")[ipc]):
+            assert row in text
     for row in study.lines(json.loads((study.HERE / "fresh_ipc10.json").read_text())["results"]):
         assert row in text
     for row in json.loads((study.HERE / "hard_shares.json").read_text())["rows"]:
@@ -346,27 +354,28 @@ def test_rivals_are_those_of_the_frozen_results() -> None:
 
 
 def test_second_dataset_is_as_in_the_frozen_results() -> None:
-    study = ROOT / "experiments" / "second_dataset"
-    frozen, text = json.loads((study / "results.json").read_text()), " ".join((study / "README.md").read_text().split())
-    by_selection: dict[str, dict[int, dict[str, Any]]] = {}
-    for entry in frozen["results"]:
-        by_selection.setdefault(entry["selection"], {})[entry["seed"]] = entry
-    assert len(by_selection) == 5
-    for name, entries in by_selection.items():
-        top1 = [entry["top1_last"] for entry in entries.values()]
-        cover = [entry["localisation"]["coverage"] for entry in entries.values() if entry["localisation"]]
-        assert f"| {name} | " in text
-        assert f" | {mean(top1):.1f} ± {stdev(top1):.1f} | {f'{mean(cover):.3f}' if cover else '-'} |" in text
-    for name in ("rded", "random_image"):
-        ahead = [by_selection["diffusion"][s]["top1_last"] - by_selection[name][s]["top1_last"] for s in (0, 1, 2)]
-        assert f"{mean(ahead):.1f} ± {stdev(ahead) / 3**0.5:.1f}" in text
-    found = frozen["localisation"]
+    study, where = rivals_study(), ROOT / "experiments" / "second_dataset"
+    text = (where / "README.md").read_text()
+    files = {path.stem: json.loads(path.read_text()) for path in where.glob("digits*.json")}
+    assert sorted(files) == ["digits_hard_ipc10", "digits_ipc10", "digits_ipc50"]
+    for frozen in files.values():
+        for row in study.lines(frozen["results"]):
+            assert row in text
+    soft = files["digits_ipc10"]
+    for row in study.contents(soft["results"]):
+        assert row in text
+    found, words = soft["localisation"], " ".join(text.split())
     for number in (
-        f"The teacher has {frozen['teacher']['top1']:.1f} %",
+        f"The teacher has {soft['teacher_top1']:.1f} %",
         f"{found['pointing_game']:.1f} % (chance {found['pointing_game_chance']:.1f} %)",
         f"{found['coverage']:.3f} of the true box (a random one {found['coverage_chance']:.3f})",
     ):
-        assert number in text
+        assert number in words
+    before: dict[str, list[float]] = {}
+    for entry in json.loads((where / "earlier.json").read_text())["results"]:
+        before.setdefault(entry["selection"], []).append(entry["top1_last"])
+    for name in ("diffusion", "rded", "random_image"):
+        assert f"`{name}` {mean(before[name]):.1f} ± {stdev(before[name]):.1f}" in words
 
 
 def test_cross_architecture_is_that_of_the_frozen_results() -> None:
