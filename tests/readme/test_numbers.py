@@ -371,6 +371,13 @@ def test_second_dataset_is_as_in_the_frozen_results() -> None:
         f"{found['coverage']:.3f} of the true box (a random one {found['coverage_chance']:.3f})",
     ):
         assert number in words
+    tried = study.accuracies(json.loads((where / "validation_ipc50.json").read_text())["results"])
+    shown = {name: f"{mean(values.values()):.1f} ± {stdev(values.values()):.1f}" for name, values in tried.items()}
+    assert (
+        f"the method to {shown['diffusion']}, with all candidates kept to {shown['diffusion keep=1.0']}, random images to "
+        f"{shown['random_image']}, moderate to {shown['moderate']}, and crops of mixed classes to less, "
+        f"{shown['diffusion whole=0.0']}:" in words
+    )
     before: dict[str, list[float]] = {}
     for entry in json.loads((where / "earlier.json").read_text())["results"]:
         before.setdefault(entry["selection"], []).append(entry["top1_last"])
