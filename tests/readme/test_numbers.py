@@ -374,8 +374,8 @@ def test_second_dataset_is_as_in_the_frozen_results() -> None:
     tried = study.accuracies(json.loads((where / "validation_ipc50.json").read_text())["results"])
     shown = {name: f"{mean(values.values()):.1f} ± {stdev(values.values()):.1f}" for name, values in tried.items()}
     assert (
-        f"the method to {shown['diffusion']}, with all candidates kept to {shown['diffusion keep=1.0']}, random images to "
-        f"{shown['random_image']}, moderate to {shown['moderate']}, and crops of mixed classes to less, "
+        f"the method to {shown['diffusion']}, with all candidates kept to {shown['diffusion keep=1.0']}, random images "
+        f"to {shown['random_image']}, moderate to {shown['moderate']}, and crops of mixed classes to less, "
         f"{shown['diffusion whole=0.0']}:" in words
     )
     before: dict[str, list[float]] = {}
