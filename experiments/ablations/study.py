@@ -18,20 +18,19 @@ from typing import Any
 HERE = Path(__file__).parent
 BASE = (
     "dataset.seed=11", "dataset.apart=300", "dataset.fold=1", "evaluation.split=val", "evaluation.quality=false",
-    "ipc=5", "seeds=[0,1,2]", "compare=[]", "protocol.evaluations=1",
+    "protocol=digits_hard", "ipc=10", "seeds=[0,1,2]", "compare=[]", "protocol.evaluations=1",
 )  # fmt: skip
 CHOICES = {
     "crop_scale": ["boxes=scales", "boxes.per_image=1", "boxes.sizes=[0.375],[0.5],[0.75],[1.0]"],
-    "features": ["selection.crop_pick=best", "selection.image_pick=best", "features=teacher,backbone"],
+    "features": ["selection.crop_pick=best", "features=teacher,backbone"],
     "confidence": ["selection.confidence=0,0.5,1"],
     "ranking": ["selection.crop_pick=style,nearest,best,both,top"],
-    "clusters": ["selection.crop_pick=best", "selection.image_pick=best", "selection.clusters_per_pick=0.5,1,2,4"],
+    "clusters": ["selection.crop_pick=best", "selection.clusters_per_pick=0.5,1,2,4"],
     "keep": ["selection.keep=0.125,0.25,0.5,0.8"],
     "draws": ["scoring.draws=2,4,8,16"],
     "prompt": ["backbone=embedded_text", "prompt=none,label,text"],
     "factor": ["composition=stitched", "composition.lead=4", "composition.factor=1,2,4"],
     "unit": ["selection.whole=0,0.25,0.5,0.75,1"],
-    "classes": ["composition.mix_classes=false,true"],
     "lead": ["selection.lead=0,4"],
 }
 
@@ -62,8 +61,8 @@ def freeze(choice: str, *more: str) -> None:
 def changed(job: Path) -> str:
     """What tells a job from the others of its sweep."""
     overrides = (job / ".hydra" / "overrides.yaml").read_text().splitlines()
-    own = [line.removeprefix("- ").strip("'") for line in overrides]
-    return " ".join(word for word in own if word not in BASE and not word.startswith(("trainer", "store")))
+    own, base = [line.removeprefix("- ").strip("'") for line in overrides], {word.partition("=")[0] for word in BASE}
+    return " ".join(word for word in own if word.partition("=")[0] not in {*base, "trainer.students", "store"})
 
 
 def found(results: dict[str, Any]) -> dict[str, Any]:
