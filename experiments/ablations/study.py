@@ -71,15 +71,24 @@ def found(results: dict[str, Any]) -> dict[str, Any]:
     return {"top1": accuracies, "localisation": results["localisation"]}
 
 
+def lines(rows: list[dict[str, Any]]) -> list[str]:
+    """A choice's table: settings, accuracy, and how much of the true box the best crop covers where that differs."""
+    covers = [row["localisation"]["coverage"] for row in rows]
+    head = ["setting", "top-1 %", *(["true box covered, %"] if len(set(covers)) > 1 else [])]
+    cells = [
+        [f"`{row['setting']}`", f"{mean(row['top1']):.1f} ± {stdev(row['top1']):.1f}", f"{100 * cover:.1f}"]
+        for row, cover in zip(rows, covers, strict=True)
+    ]
+    return [f"| {' | '.join(line[: len(head)])} |" for line in (head, ["---"] * len(head), *cells)]
+
+
 def main(arguments: list[str]) -> None:
     """Runs the choices that were asked for, and prints the tables of all that are there."""
     more = [word for word in arguments if "=" in word]
     for choice in [word for word in arguments if word not in more] or CHOICES:
         freeze(choice, *more)
     for path in sorted(HERE.glob("*.json")):
-        print(f"\n{path.stem}")
-        for row in json.loads(path.read_text())["rows"]:
-            print(f"  {row['setting']:40} {mean(row['top1']):5.1f} ± {stdev(row['top1']):.1f}")
+        print(f"\n### {path.stem}\n", *lines(json.loads(path.read_text())["rows"]), sep="\n")
 
 
 if __name__ == "__main__":
