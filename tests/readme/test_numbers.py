@@ -1,8 +1,7 @@
 """Every accuracy in the READMEs is the one in the frozen results."""
 
-import importlib
+import importlib.util
 import json
-import sys
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -281,18 +280,18 @@ def test_decoding_is_that_of_the_frozen_results() -> None:
     assert [line[-len(row) :] for line, row in zip(lines, numbers, strict=True)] == numbers
 
 
-def rivals_study(name: str = "study") -> Any:
-    """A script of the rivals' folder, as a module."""
-    sys.path.insert(0, str(ROOT / "experiments" / "rivals"))
-    try:
-        return importlib.import_module(name)
-    finally:
-        sys.path.pop(0)
+def script(path: str) -> Any:
+    """A script of a study, as a module."""
+    found = importlib.util.spec_from_file_location(path.replace("/", "_"), ROOT / "experiments" / f"{path}.py")
+    assert found
+    assert found.loader
+    found.loader.exec_module(module := importlib.util.module_from_spec(found))
+    return module
 
 
 def overview() -> list[str]:
     """The rivals' table in the README: IPC and labels by selection."""
-    study, rows = rivals_study(), []
+    study, rows = script("rivals/study"), []
     names = ("diffusion", "rded", "rded whole=1.0", "random_image", "all")
     for protocol, labels in (("digits", "soft"), ("digits_hard", "class")):
         for ipc, results in study.read(protocol).items():
@@ -303,7 +302,7 @@ def overview() -> list[str]:
 
 
 def test_rivals_are_those_of_the_frozen_results() -> None:
-    study, side = rivals_study(), rivals_study("side_by_side")
+    study, side = script("rivals/study"), script("rivals/side_by_side")
     text = (ROOT / "experiments" / "rivals" / "README.md").read_text()
     for protocol in study.PROTOCOLS:
         for results in study.read(protocol).values():
@@ -360,7 +359,7 @@ def test_rivals_are_those_of_the_frozen_results() -> None:
 
 
 def test_second_dataset_is_as_in_the_frozen_results() -> None:
-    study, where = rivals_study(), ROOT / "experiments" / "second_dataset"
+    study, where = script("rivals/study"), ROOT / "experiments" / "second_dataset"
     text = (where / "README.md").read_text()
     files = {path.stem: json.loads(path.read_text()) for path in where.glob("digits*.json")}
     assert sorted(files) == ["digits_hard_ipc10", "digits_ipc10", "digits_ipc50"]
@@ -389,6 +388,15 @@ def test_second_dataset_is_as_in_the_frozen_results() -> None:
         before.setdefault(entry["selection"], []).append(entry["top1_last"])
     for name in ("diffusion", "rded", "random_image"):
         assert f"`{name}` {mean(before[name]):.1f} ± {stdev(before[name]):.1f}" in words
+
+
+def test_ablations_are_those_of_the_frozen_results() -> None:
+    study, where = script("ablations/study"), ROOT / "experiments" / "ablations"
+    text, files = (where / "README.md").read_text(), sorted(where.glob("*.json"))
+    assert len(files) == 8
+    for path in files:
+        for row in study.lines(json.loads(path.read_text())["rows"]):
+            assert row in text
 
 
 def test_cross_architecture_is_that_of_the_frozen_results() -> None:
