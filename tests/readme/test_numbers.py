@@ -418,6 +418,8 @@ def test_cross_architecture_is_that_of_the_frozen_results() -> None:
         both = (found[student, protocol] for protocol in ("digits", "digits_hard"))
         soft, hard = (f"{mean(values):.1f} ± {stdev(values):.1f}" for values in both)
         assert f" | {soft} | {hard} |" in next(line for line in text.splitlines() if line.startswith(f"| {student} |"))
+    (everything,) = [row for row in lines() if row.startswith("| all |")]
+    assert f"3000 images give it {everything.split(' | ')[3]}, [embedded_default]" in text
     few = json.loads((study / "ipc10.json").read_text())["results"]
     hard = [entry["top1_last"] for entry in few if entry["protocol"] == "digits_hard"]
     assert f"({min(hard):.0f} to {max(hard):.0f} %" in text
