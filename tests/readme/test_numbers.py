@@ -308,7 +308,7 @@ def overview() -> list[str]:
 
 
 def test_rivals_are_those_of_the_frozen_results() -> None:
-    study, side = script("rivals/study"), script("rivals/side_by_side")
+    study = script("rivals/study")
     text = (ROOT / "experiments" / "rivals" / "README.md").read_text()
     for protocol in study.PROTOCOLS:
         for results in study.read(protocol).values():
@@ -319,9 +319,6 @@ def test_rivals_are_those_of_the_frozen_results() -> None:
             assert row in text
     for row in study.lines(json.loads((study.HERE / "fresh_ipc10.json").read_text())["results"]):
         assert row in text
-    for row in json.loads((study.HERE / "hard_shares.json").read_text())["rows"]:
-        both = " | ".join(f"{mean(row[name]):.1f} ± {stdev(row[name]):.1f}" for name in ("diffusion", "rded"))
-        assert f"| {row['ipc']} | {row['whole']:.0%} | {both} |" in text
     for row in overview():
         assert row in (ROOT / "README.md").read_text()
     again = study.accuracies(json.loads((study.HERE / "float32_hard_ipc10.json").read_text())["results"])
@@ -330,7 +327,16 @@ def test_rivals_are_those_of_the_frozen_results() -> None:
     clustered = study.accuracies(json.loads((study.HERE / "by_clusters_ipc10.json").read_text())["results"])
     (values,) = clustered.values()
     assert f"from clusters {mean(values.values()):.1f} ± {stdev(values.values()):.1f}" in text
-    styles = json.loads((study.HERE / "styles.json").read_text())
+
+
+def test_choices_are_those_of_the_frozen_results() -> None:
+    study, side = script("rivals/study"), script("choices/side_by_side")
+    where = ROOT / "experiments" / "choices"
+    text = (where / "README.md").read_text()
+    for row in json.loads((where / "hard_shares.json").read_text())["rows"]:
+        both = " | ".join(f"{mean(row[name]):.1f} ± {stdev(row[name]):.1f}" for name in ("diffusion", "rded"))
+        assert f"| {row['ipc']} | {row['whole']:.0%} | {both} |" in text
+    styles = json.loads((where / "styles.json").read_text())
     for name, values in styles["pools"].items():
         assert f"| {name} | {mean(values):.1f} ± {stdev(values):.1f} |" in text
     for ipc, found in styles["datasets"].items():
@@ -343,17 +349,17 @@ def test_rivals_are_those_of_the_frozen_results() -> None:
     assert set(rows) <= {row for ipc in side.REPEATS for row in side.lines(ipc)}
     for row in side.gains():
         assert row in shown
-    rows = study.lines(json.loads((study.HERE / "earlier_ipc10.json").read_text())["results"])
+    rows = study.lines(json.loads((where / "earlier_ipc10.json").read_text())["results"])
     assert len(rows) == 20
     for row in rows:
         assert row in text
     chosen: dict[tuple[int, str], list[float]] = {}
-    for entry in json.loads((study.HERE / "earlier_validation.json").read_text())["results"]:
+    for entry in json.loads((where / "earlier_validation.json").read_text())["results"]:
         chosen.setdefault((entry["ipc"], entry["selection"]), []).append(entry["top1_last"])
     assert len(chosen) == 19
     for values in chosen.values():
         assert f"{mean(values):.1f} ± {stdev(values):.1f}" in text
-    apart = json.loads((study.HERE / "apart.json").read_text())
+    apart = json.loads((where / "apart.json").read_text())
     for row in apart["recipes"]:
         asked = {"ipc1": ["random_image", "rded", "top_score"], "ipc10": ["random_image", "rded", "top_score", "all"]}
         cells = [f"{mean(row[ipc][name]):.1f}" if ipc in row else "-" for ipc, names in asked.items() for name in names]
@@ -426,9 +432,10 @@ def test_cross_architecture_is_that_of_the_frozen_results() -> None:
 
 
 def test_folds_are_those_of_the_frozen_results() -> None:
-    text = " ".join((ROOT / "experiments" / "rivals" / "README.md").read_text().split())
+    where = ROOT / "experiments" / "choices"
+    text = " ".join((where / "README.md").read_text().split())
     found: dict[tuple[Any, ...], dict[tuple[int, int], float]] = {}
-    for row in json.loads((ROOT / "experiments" / "rivals" / "folds.json").read_text()):
+    for row in json.loads((where / "folds.json").read_text()):
         arm = row["ipc"], row["crops"], row["images"], row["whole"], row["mix_classes"]
         found.setdefault(arm, {})[row["dataset_seed"], row["student"]] = row["top1"]
     base = {

@@ -1,12 +1,12 @@
 """Thousands of students on one GPU: ways to rank and to mix crops and whole images, on validation scenes.
 
-    python experiments/rivals/side_by_side.py prepare    # on processors: scores and selections, to sets.npz
-    python experiments/rivals/side_by_side.py train      # on a GPU, students of sets.npz side by side
+    python experiments/choices/side_by_side.py prepare    # on processors: scores and selections, to sets.npz
+    python experiments/choices/side_by_side.py train      # on a GPU, students of sets.npz side by side
 
 Trains the default student by the default protocol, 192 at once as one network of grouped convolutions.
 Writes side_by_side.json beside this file: by IPC and variant the accuracy of every seed.
 
-    python experiments/rivals/side_by_side.py table      # the table of what was found
+    python experiments/choices/side_by_side.py table      # the table of what was found
 """
 
 import json
