@@ -21,7 +21,8 @@ SEED, SEEDS = 37, [0, 1, 2, 3, 4]  # of the scenes, which no choice was made on;
 KEPT = ("selection", "composition", "pool", "ipc", "protocol", "student", "seed", "top1_last", "top1_best", "quality")
 EXTRA = ("test_images", "training_images", "steps", "batch_size", "localisation")
 UNIT = {1: 0.0, 10: 0.0, 50: 1.0}  # share of whole images that composition=auto gives diffusion
-PROTOCOLS = ("digits", "digits_hard")
+PROTOCOLS = ("digits", "digits_hard", "rded")
+SOFT = ("digits", "rded")  # those in which a teacher labels
 FAR, SPREADS = 8, 4  # points, or spreads, behind the best, beyond which the few that are there stand at a plot's edge
 CORESETS = ("herding", "kcenter", "moderate", "ccs")
 OF_CROPS = ("random_crop", "rded_published", "rded")  # in their own composition; the coresets take whole images
@@ -44,7 +45,7 @@ def rivals(ipc: int, protocol: str) -> list[str]:
     arms += [arm("rded", whole=share) for share in (0.5, 1.0) if share * ipc >= 1]
     if whole < 1:
         arms += [arm(name, whole=whole) for name in CORESETS]
-    mixed = {"mix_classes": True} if protocol == PROTOCOLS[0] and whole < 1 else {}
+    mixed = {"mix_classes": True} if protocol in SOFT and whole < 1 else {}
     if mixed:
         arms += [arm(name, whole=whole, **mixed) for name in (*CORESETS, *OF_CROPS)]
         arms += [arm("rded", whole=0.5, **mixed)] if ipc > 1 else []
