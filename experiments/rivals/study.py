@@ -140,7 +140,9 @@ def draw(frozen: dict[int, list[dict[str, Any]]], protocol: str) -> None:
     """Accuracy by selection, one panel for each IPC, best first: mean, spread, each seed; those far behind in words."""
     import matplotlib.pyplot as plt
 
-    figure, panels = plt.subplots(1, len(frozen), figsize=(2.4 + 5.2 * len(frozen), 7.2), squeeze=False)
+    rows = max(len(accuracies(results)) for results in frozen.values())
+    size = (2.4 + 5.2 * len(frozen), max(7.2, 1.4 + 0.18 * rows))
+    figure, panels = plt.subplots(1, len(frozen), figsize=size, squeeze=False)
     for panel, (ipc, results) in zip(panels[0], sorted(frozen.items()), strict=True):
         found = accuracies(results)
         ours, ceiling = next(iter(found)), found.pop("all")
@@ -153,7 +155,7 @@ def draw(frozen: dict[int, list[dict[str, Any]]], protocol: str) -> None:
         best = max(max(found[name].values()) for name in near)
         left = min(min(found[name].values()) for name in near) - 0.5
         for place, name in enumerate(order):
-            values, colour = list(found[name].values()), "#c2410c" if name == ours else "#475569"
+            values, colour = list(found[name].values()), colour_of(name, ours)
             if name not in near:
                 far = f" \u25c2 {mean(values):.1f} \u00b1 {stdev(values):.1f}"
                 panel.text(left, place, far, color=colour, fontsize=8, va="center")
@@ -173,14 +175,19 @@ def draw(frozen: dict[int, list[dict[str, Any]]], protocol: str) -> None:
         panel.set_xlabel("top-1 on the test scenes, %")
         panel.grid(axis="x", alpha=0.25)
         for label in panel.get_yticklabels():
-            if label.get_text() == ours:
-                label.set_color("#c2410c")
-                label.set_fontweight("bold")
+            label.set_color(colour_of(label.get_text(), ours))
+            label.set_fontweight("bold" if label.get_text() == ours else "normal")
         for side in ("top", "right", "left"):
             panel.spines[side].set_visible(False)
-    figure.suptitle(f"protocol {protocol}: mean, spread and every seed; dashed: all training scenes", fontsize=10)
+    told = "mean, spread and every seed; dashed: all training scenes; violet: the prior's images are candidates"
+    figure.suptitle(f"protocol {protocol}: {told}", fontsize=10)
     figure.tight_layout()
     figure.savefig(HERE / f"{protocol}.png", dpi=110)
+
+
+def colour_of(name: str, ours: str) -> str:
+    """The method is orange, selections from what the prior made are violet, all others grey."""
+    return "#c2410c" if name == ours else "#7c3aed" if " pool=" in name else "#475569"
 
 
 def read(protocol: str) -> dict[int, list[dict[str, Any]]]:
