@@ -26,6 +26,7 @@ SOFT = ("digits", "rded")  # those in which a teacher labels
 FAR, SPREADS = 8, 4  # points, or spreads, behind the best, beyond which the few that are there stand at a plot's edge
 CORESETS = ("herding", "kcenter", "moderate", "ccs")
 OF_CROPS = ("random_crop", "rded_published", "rded")  # in their own composition; the coresets take whole images
+POOLS = {"real": "", "generated": " pool=generated", "both": " pool=mixed", "prototypes": " pool=prototypes"}
 
 
 def arm(name: str, **composition: float | bool) -> str:
@@ -136,6 +137,20 @@ def contents(results: list[dict[str, Any]]) -> list[str]:
     return [*head, *(f"| {name} | {' | '.join(values)} |" for name, values in measured.lines)]
 
 
+def by_pool(protocol: str) -> list[str]:
+    """A table of what the candidates are, real or made by the prior, against who selects among them."""
+    rows = ["| IPC, labels | candidates | random images | RDED, crops | diffusion |", "|---|---|---|---|---|"]
+    for ipc, results in read(protocol).items():
+        found = accuracies(results)
+        if not any(pool and name.endswith(pool) for pool in POOLS.values() for name in found):
+            continue
+        for name, pool in POOLS.items():
+            values = [list(found.get(who + pool, {}).values()) for who in ("random_image", "rded", "diffusion")]
+            cells = [f"{mean(top1):.1f} ± {stdev(top1):.1f}" if top1 else "-" for top1 in values]
+            rows.append(f"| {ipc}, {'soft' if protocol in SOFT else 'class'} | {name} | {' | '.join(cells)} |")
+    return rows
+
+
 def draw(frozen: dict[int, list[dict[str, Any]]], protocol: str) -> None:
     """Accuracy by selection, one panel for each IPC, best first: mean, spread, each seed; those far behind in words."""
     import matplotlib.pyplot as plt
@@ -208,6 +223,7 @@ def main(arguments: list[str]) -> None:
             print(f"\n### IPC {ipc}, protocol {protocol}\n", *HEAD, *lines(results), sep="\n")
             print("", *contents(results), sep="\n")
         if frozen:
+            print("", *by_pool(protocol), sep="\n")
             draw(frozen, protocol)
 
 

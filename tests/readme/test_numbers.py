@@ -314,6 +314,9 @@ def test_rivals_are_those_of_the_frozen_results() -> None:
         for results in study.read(protocol).values():
             for row in study.lines(results):
                 assert row in text
+    for protocol in ("digits", "digits_hard"):
+        for row in study.by_pool(protocol):
+            assert row in text
     for ipc in (10, 50):
         for row in study.contents(study.read("digits_hard")[ipc]):
             assert row in text
@@ -324,6 +327,11 @@ def test_rivals_are_those_of_the_frozen_results() -> None:
     again = study.accuracies(json.loads((study.HERE / "float32_hard_ipc10.json").read_text())["results"])
     shown = {name: f"{mean(values.values()):.1f} ± {stdev(values.values()):.1f}" for name, values in again.items()}
     assert f"came to {shown['diffusion']} there, and RDED to {shown['rded']} (" in text
+    soft: dict[int, list[float]] = {}
+    for entry in json.loads((study.HERE / "float32_soft.json").read_text())["results"]:
+        soft.setdefault(entry["ipc"], []).append(entry["top1_last"])
+    few, some, many = (f"{mean(soft[ipc]):.1f} ± {stdev(soft[ipc]):.1f}" for ipc in (1, 10, 50))
+    assert f"has {few}, {some} and {many} at IPC 1, 10 and 50 with soft labels" in " ".join(text.split())
     clustered = study.accuracies(json.loads((study.HERE / "by_clusters_ipc10.json").read_text())["results"])
     (values,) = clustered.values()
     assert f"from clusters {mean(values.values()):.1f} ± {stdev(values.values()):.1f}" in text
