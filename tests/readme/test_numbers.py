@@ -322,8 +322,12 @@ def test_rivals_are_those_of_the_frozen_results() -> None:
             assert row in text
     for row in study.lines(json.loads((study.HERE / "fresh_ipc10.json").read_text())["results"]):
         assert row in text
+    front = (ROOT / "README.md").read_text()
     for row in overview():
-        assert row in (ROOT / "README.md").read_text()
+        assert row in front
+    generated = study.accuracies(study.read("digits")[10])
+    ours, random = (mean(generated[f"{name} pool=generated"].values()) for name in ("diffusion", "random_image"))
+    assert f"(at IPC 10 {ours:.1f} against {random:.1f} %)" in front
     again = study.accuracies(json.loads((study.HERE / "float32_hard_ipc10.json").read_text())["results"])
     shown = {name: f"{mean(values.values()):.1f} ± {stdev(values.values()):.1f}" for name, values in again.items()}
     assert f"came to {shown['diffusion']} there, and RDED to {shown['rded']} (" in text
