@@ -327,7 +327,7 @@ def test_rivals_are_those_of_the_frozen_results() -> None:
         assert row in front
     generated = study.accuracies(study.read("digits")[10])
     ours, random = (mean(generated[f"{name} pool=generated"].values()) for name in ("diffusion", "random_image"))
-    assert f"(at IPC 10 {ours:.1f} against {random:.1f} %)" in front
+    assert f"(at IPC 10 {ours:.1f} against {random:.1f} %)" in " ".join(front.split())
     again = study.accuracies(json.loads((study.HERE / "float32_hard_ipc10.json").read_text())["results"])
     shown = {name: f"{mean(values.values()):.1f} ± {stdev(values.values()):.1f}" for name, values in again.items()}
     assert f"came to {shown['diffusion']} there, and RDED to {shown['rded']} (" in text
