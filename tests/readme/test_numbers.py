@@ -417,7 +417,7 @@ def test_second_dataset_is_as_in_the_frozen_results() -> None:
 def test_ablations_are_those_of_the_frozen_results() -> None:
     study, where = script("ablations/study"), ROOT / "experiments" / "ablations"
     text, files = (where / "README.md").read_text(), sorted(where.glob("*.json"))
-    assert len(files) == 8
+    assert len(files) == 9
     for path in files:
         for row in study.lines(json.loads(path.read_text())["rows"]):
             assert row in text
