@@ -1,6 +1,6 @@
 """All selections under one protocol at IPC 1, 10 and 50: runs what is missing, then writes the tables and the plot.
 
-    python experiments/rivals/study.py [IPC ...] [protocol=digits_hard] [override ...]
+    python experiments/rivals/study.py [IPC ...] [protocol=digits_hard|rded] [override ...]
 
 The runs of ``run.py`` that an IPC takes, one for each pool, are printed; what the store holds is not computed again.
 Writes <protocol>_ipc<IPC>.json (the results, without what differs from machine to machine) and, from all that are

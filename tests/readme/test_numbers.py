@@ -473,3 +473,16 @@ def test_folds_are_those_of_the_frozen_results() -> None:
     assert f"and {against((10, 'd:sty.5', 'sty.5', 0.5, True), base[10])[1:]} at IPC 10" in text
     assert f"then {against(mixed, (1, 'r:low', '-', 0, True))[1:]} ahead of RDED's" in text
     assert f"gives {against((50, '-', 'sty.5', 1, False), base[50])[1:]} at IPC 50" in text
+
+
+def test_folds_of_rdeds_protocol_are_those_of_the_frozen_results() -> None:
+    text = (ROOT / "experiments" / "choices" / "README.md").read_text()
+    found: dict[str, list[float]] = {}
+    for entry in json.loads((ROOT / "experiments" / "choices" / "rded_folds.json").read_text())["results"]:
+        found.setdefault(entry["selection"], []).append(entry["top1_last"])
+    assert len(found) == 6
+    for name, values in found.items():
+        differences = [ours - theirs for ours, theirs in zip(found["diffusion"], values, strict=True)]
+        ahead = f"{mean(differences):+.1f} ± {stdev(differences) / len(differences) ** 0.5:.1f}"
+        row = f"| {name} | {mean(values):.1f} ± {stdev(values):.1f} | {'' if name == 'diffusion' else ahead + ' '}|"
+        assert row in text
