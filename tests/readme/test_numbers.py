@@ -299,10 +299,12 @@ def overview() -> list[str]:
     """The rivals' table in the README: IPC and labels by selection."""
     study, rows = script("rivals/study"), []
     names = ("diffusion", "rded", "rded whole=1.0", "random_image", "all")
-    for protocol, labels in (("digits", "soft"), ("digits_hard", "class")):
+    for protocol, labels in (("digits", "soft"), ("rded", "soft, RDED's protocol"), ("digits_hard", "class")):
         for ipc, results in study.read(protocol).items():
             found = {name: list(by_seed.values()) for name, by_seed in study.accuracies(results).items()}
-            shown = (f"{mean(found[name]):.1f} ± {stdev(found[name]):.1f}" for name in names)
+            known = [name for name in names if name in found]
+            values = {name: f"{mean(found[name]):.1f} ± {stdev(found[name]):.1f}" for name in known}
+            shown = (values.get(name, "-") for name in names)
             rows.append(f"| {ipc}, {labels} | {' | '.join(shown)} |")
     return rows
 
