@@ -137,17 +137,18 @@ def contents(results: list[dict[str, Any]]) -> list[str]:
     return [*head, *(f"| {name} | {' | '.join(values)} |" for name, values in measured.lines)]
 
 
-def by_pool(protocol: str) -> list[str]:
+def by_pool() -> list[str]:
     """A table of what the candidates are, real or made by the prior, against who selects among them."""
     rows = ["| IPC, labels | candidates | random images | RDED, crops | diffusion |", "|---|---|---|---|---|"]
-    for ipc, results in read(protocol).items():
-        found = accuracies(results)
-        if not any(pool and name.endswith(pool) for pool in POOLS.values() for name in found):
-            continue
-        for name, pool in POOLS.items():
-            values = [list(found.get(who + pool, {}).values()) for who in ("random_image", "rded", "diffusion")]
-            cells = [f"{mean(top1):.1f} ± {stdev(top1):.1f}" if top1 else "-" for top1 in values]
-            rows.append(f"| {ipc}, {'soft' if protocol in SOFT else 'class'} | {name} | {' | '.join(cells)} |")
+    for protocol in PROTOCOLS:
+        for ipc, results in read(protocol).items():
+            found = accuracies(results)
+            if not any(" pool=" in name for name in found):
+                continue
+            for name, pool in POOLS.items():
+                values = [list(found.get(who + pool, {}).values()) for who in ("random_image", "rded", "diffusion")]
+                cells = [f"{mean(top1):.1f} ± {stdev(top1):.1f}" if top1 else "-" for top1 in values]
+                rows.append(f"| {ipc}, {'soft' if protocol in SOFT else 'class'} | {name} | {' | '.join(cells)} |")
     return rows
 
 
@@ -194,8 +195,10 @@ def draw(frozen: dict[int, list[dict[str, Any]]], protocol: str) -> None:
             label.set_fontweight("bold" if label.get_text() == ours else "normal")
         for side in ("top", "right", "left"):
             panel.spines[side].set_visible(False)
-    told = "mean, spread and every seed; dashed: all training scenes; violet: the prior's images are candidates"
-    figure.suptitle(f"protocol {protocol}: {told}", fontsize=10)
+    told = f"protocol {protocol}: mean, spread and every seed; dashed: all training scenes"
+    if any(entry["pool"] != "real" for results in frozen.values() for entry in results):
+        told += "; violet: the prior's images are candidates"
+    figure.suptitle(told, fontsize=10)
     figure.tight_layout()
     figure.savefig(HERE / f"{protocol}.png", dpi=110)
 
@@ -223,8 +226,8 @@ def main(arguments: list[str]) -> None:
             print(f"\n### IPC {ipc}, protocol {protocol}\n", *HEAD, *lines(results), sep="\n")
             print("", *contents(results), sep="\n")
         if frozen:
-            print("", *by_pool(protocol), sep="\n")
             draw(frozen, protocol)
+    print("", *by_pool(), sep="\n")
 
 
 HEAD = ("| selection | distilled images | top-1 % | diffusion ahead by | in seeds |", "|---|---|---|---|---|")
