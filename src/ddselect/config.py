@@ -174,8 +174,9 @@ def build_experiment(cfg: DictConfig) -> Experiment:
     protocols: list[Protocol] = _beside(cfg, "protocols", "protocol", built.pop("protocol"), top.protocols)
     soft = all(protocol.labels == "soft" for protocol in protocols)
 
-    def arm_of(selection: Selection, composition: StitchedSettings) -> Arm:
-        return Arm(selection, composition.settled(top.ipc, built["dataset"].image_size, soft))
+    def arm_of(selection: Selection, settings: StitchedSettings) -> Arm:
+        composition = settings.settled(top.ipc, built["dataset"].image_size, soft)
+        return Arm(selection.settled(composition.whole, soft), composition)
 
     arms = [arm_of(built.pop("selection"), built.pop("composition"))]
     for named in [*top.compare, *(NEEDED if built["evaluation"].dd_ranking else ())]:

@@ -31,6 +31,7 @@ VALUES: list[tuple[str, str, object, list[object]]] = [
     ("scoring=default", "workers", "two", [-2]),
     ("selection=diffusion", "whole", "half", [-0.1, 1.1]),
     ("selection=diffusion", "keep", "most", [0.0, 1.1]),
+    ("selection=diffusion", "spread_keep", "most", [0.0, 1.1]),
     ("selection=diffusion", "crop_pick", [0], ["worst"]),
     ("selection=diffusion", "image_pick", [0], ["worst"]),
     ("selection=diffusion", "depth", "deep", [0]),

@@ -41,6 +41,8 @@ def test_every_stage_comes_after_those_that_it_needs() -> None:
         (["stages=[selection]"], SELECTED),
         (["stages=[selection]", "selection.confidence=0"], SELECTED - {"confidence", "teacher"}),
         (["stages=[selection]", "selection.crop_pick=best"], {*SELECTED, "features"}),
+        (["stages=[selection]", "ipc=50"], {*SELECTED, "features"}),
+        (["stages=[selection]", "ipc=50", "protocol=digits_hard"], SELECTED),
         (["stages=[selection]", "selection.crop_pick=top", "selection.image_pick=top"], SELECTED - {"styles"}),
         (["stages=[styles]", "boxes=scales"], {*SCORES, "boxes", "styles"}),
         (["stages=[confidence]", "boxes=scales"], {*SCORES, "teacher", "boxes", "confidence"}),

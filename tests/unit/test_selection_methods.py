@@ -44,6 +44,9 @@ METHODS = [
     DiffusionSelection("top", 0.5, crop_pick="top", image_pick="top", confidence=0.0),
     DiffusionSelection("lead", 0.5, crop_pick="best", image_pick="best", lead=4, confidence=0.0),
     DiffusionSelection("features", 0.5, crop_pick="both", image_pick="style"),
+    DiffusionSelection(
+        "spread", 0.5, crop_pick="spread", image_pick="spread", lead=4, confidence=0.0, depth=7, spread_keep=0.6
+    ),
     RDED,
     RDEDSelection("rded_published", 0.0, area=[0.08, 1.0], padded=True),
     HerdingSelection("herding", 1.0),
@@ -135,7 +138,7 @@ def test_every_class_is_ranked_with_boxes_inside(method: Selection, bench: Bench
     assert rows_of(method, bench) == rows
 
 
-@pytest.mark.parametrize("method", [m for m in METHODS if m.name != "top"], ids=lambda m: m.name)
+@pytest.mark.parametrize("method", [m for m in METHODS if m.name not in ("top", "spread")], ids=lambda m: m.name)
 def test_another_seed_selects_otherwise(method: Selection, bench: Bench) -> None:
     first, other = rows_of(method, bench, 0), rows_of(method, bench, 1)
     assert [(r["id"], box(r)) for r in first if r["kind"] == "crop"] != [
@@ -309,6 +312,49 @@ def test_crops_lead_by_score_and_images_do_not(bench: Bench) -> None:
         assert of(rows, label, "image") == of(plain, label, "image")
 
 
+def test_spread_takes_the_farthest_of_those_that_stay(animals: Index, bench: Bench) -> None:
+    """After the leading crops, or the image nearest to the mean, each is the farthest from those before."""
+    (method,) = (method for method in METHODS if method.name == "spread")
+    table, crops = FeatureTable(bench.features(bench.scores), (of := crops_of(read_scores(bench.scores))).starts), {}
+    features = table.read(np.arange(len(animals)))
+    for number, (row, corners) in enumerate(zip(of.rows, of.boxes.tolist(), strict=True)):
+        crops[animals.ids[row], *corners] = features["crop"][number]
+    images = dict(zip(animals.ids, features["image"], strict=True))
+    for part in method.rank(bench.material(method)):
+        rows = part.to_pylist()
+        crop = rows[0]["kind"] == "crop"
+        scores = [row["score"] for row in rows]
+        best = sorted(scores, reverse=True)
+        stay = round(0.6 * len(rows))
+        assert set(scores[:stay]) == set(best[:stay])
+        assert scores[7:stay] == sorted(scores[7:stay], reverse=True)
+        assert scores[stay:] == best[stay:]
+        points = np.array([crops[row["id"], *box(row)] if crop else images[row["id"]] for row in rows[:stay]])
+        if crop:
+            assert scores[:4] == best[:4]
+        else:
+            assert ((points - points.mean(0)) ** 2).sum(1).argmin() == 0
+        for number in range(4 if crop else 1, 7):
+            distance = ((points[:, None] - points[None, :number]) ** 2).sum(2).min(1)
+            assert distance[number] == pytest.approx(distance.max(), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("whole", "soft", "own", "pick"),
+    [
+        (1.0, True, None, "spread"),
+        (0.5, True, None, "spread"),
+        (0.0, True, None, "style"),
+        (1.0, False, None, "style"),
+        (1.0, True, "top", "top"),
+    ],
+)
+def test_how_whole_images_are_taken_follows_from_the_labels(whole: float, soft: bool, own: str, pick: str) -> None:
+    settled = DiffusionSelection("diffusion", image_pick=own).settled(whole, soft)
+    assert settled.picks == {"crop": "style", "image": pick}
+    assert settled.needs_features == (pick == "spread")
+
+
 def test_random_crops_have_the_area_and_go_everywhere(animals: Index) -> None:
     random, corners = np.random.default_rng(0), []
     square = [row for row in range(len(animals)) if animals.sizes_at(row) == (32, 32)]
@@ -331,7 +377,7 @@ def test_random_crops_have_the_area_and_go_everywhere(animals: Index) -> None:
         (lambda: DiffusionSelection("d", 0.5, keep=0.0), "selection.keep=0.0"),
         (
             lambda: DiffusionSelection("d", 0.5, crop_pick="x"),
-            "selection.crop_pick=x: choose style, best, nearest, both or top",
+            "selection.crop_pick=x: choose style, spread, best, nearest, both or top",
         ),
         (lambda: DiffusionSelection("d", 0.5, lead=-1), "selection.lead=-1"),
         (lambda: DiffusionSelection("d", 0.5, confidence=1.5), "selection.confidence=1.5"),

@@ -89,6 +89,15 @@ class Selection:
         if self.whole is not None and not 0 <= self.whole <= 1:
             raise UserError(f"selection.whole={self.whole}: a share from 0 to 1 is needed")
 
+    def settled(self, whole: float, soft: bool) -> "Selection":
+        """What it comes to in a run; a method may do one thing or another.
+
+        Args:
+            whole: Share of the distilled images that are whole images.
+            soft: Whether all protocols of the run have soft labels.
+        """
+        return self
+
     def rank(self, material: Material) -> list[pa.Table]:
         """Ranks crops and whole images within every class: tables of :data:`ddselect.selection.table.SCHEMA`."""
         raise UserError(f"selection {self.name}: class {type(self).__name__} ranks nothing")

@@ -28,24 +28,25 @@ def herding_order(features: np.ndarray, depth: int) -> np.ndarray:
     return np.array(order, dtype=np.int64)
 
 
-def k_center_order(features: np.ndarray, depth: int) -> np.ndarray:
+def k_center_order(features: np.ndarray, depth: int, lead: int = 0) -> np.ndarray:
     """k-center greedy (Sener & Savarese 2018): first the candidate nearest to the mean, then always the farthest one.
 
     Args:
         features: (N, D).
         depth: Number of picks.
+        lead: So many candidates, the first as they are given, come before the farthest ones instead.
 
     Returns:
         (min(depth, N),) picks in order: each has the largest distance to the nearest of those before.
     """
     norms, mean = (features**2).sum(1), features.mean(0)
-    pick = int(np.argmin(norms - 2 * (features @ mean)))
+    pick = 0 if lead else int(np.argmin(norms - 2 * (features @ mean)))
     nearest, order = np.full(len(features), np.inf), []
-    for _ in range(min(depth, len(features))):
+    for number in range(1, min(depth, len(features)) + 1):
         order.append(pick)
         nearest = np.minimum(nearest, np.maximum(norms + norms[pick] - 2 * (features @ features[pick]), 0))
         nearest[order] = -1  # a copy of one that is picked still comes before it
-        pick = int(np.argmax(nearest))
+        pick = number if number < lead else int(np.argmax(nearest))
     return np.array(order, dtype=np.int64)
 
 
