@@ -518,3 +518,32 @@ def test_folds_of_rdeds_protocol_are_those_of_the_frozen_results() -> None:
         ahead = f"{mean(differences):+.1f} ± {stdev(differences) / len(differences) ** 0.5:.1f}"
         row = f"| {name} | {mean(values):.1f} ± {stdev(values):.1f} | {'' if name == 'diffusion' else ahead + ' '}|"
         assert row in text
+
+
+def test_orders_of_whole_images_are_those_of_the_frozen_results() -> None:
+    where = ROOT / "experiments" / "choices"
+    text = (where / "README.md").read_text()
+    shown = text.partition("## The order of whole images")[2].partition("\n## ")[0]
+    words = " ".join(shown.split())
+    tables: dict[str, dict[str, dict[str, float]]] = json.loads((where / "whole_images.json").read_text())
+
+    def against(one: dict[str, float], other: dict[str, float]) -> str:
+        differences = [one[key] - other[key] for key in one if key in other]
+        return f"{mean(differences):+.2f} ± {stdev(differences) / len(differences) ** 0.5:.2f}"
+
+    for found in tables.values():
+        for name, by_student in found.items():
+            values = list(by_student.values())
+            ahead = "" if name == "k-center" else f"{against(by_student, found['k-center'])} "
+            assert f"| {name} | {mean(values):.2f} ± {stdev(values):.2f} | {len(values)} | {ahead}|" in shown
+    soft, hard, shapes = tables.values()
+    assert len(soft) == 25
+    styles, now = "by style among the best half: the default before", "k-center among the best 80%: the default now"
+    assert f"k-center is {against(soft['k-center'], soft[styles])[1:]} before styles" in words
+    assert f"it is {against(soft[now], soft[styles])[1:]} before them" in words
+    assert f"the latter {against(shapes[now], shapes[styles])[1:]} before styles" in words
+    assert f"k-center is {against(hard[styles], hard['k-center'])[1:]} behind styles" in words
+    assert f"are {against(soft['k-center, image and best crop'], soft['k-center'])[1:]} better than k-center" in words
+    everything = soft["all 3000 scenes"]
+    assert f"are {against(everything, soft['k-center'])[1:]} better than k-center with 500" in words
+    assert f"({against(soft['k-center, image and best crop'], everything)[1:]}, image and best crop)" in words
