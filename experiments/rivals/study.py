@@ -29,9 +29,9 @@ OF_CROPS = ("random_crop", "rded_published", "rded")  # in their own composition
 POOLS = {"real": "", "generated": " pool=generated", "both": " pool=mixed", "prototypes": " pool=prototypes"}
 
 
-def arm(name: str, **composition: float | bool) -> str:
-    """A rival as ``compare`` takes it, in a composition other than its own."""
-    chosen = ",".join(f"{key}:{str(value).lower()}" for key, value in composition.items())
+def arm(name: str, **settings: float | bool | str) -> str:
+    """A selection as ``compare`` takes it, with settings other than its own, such as another composition."""
+    chosen = ",".join(f"{key}:{str(value).lower()}" for key, value in settings.items())
     return f"{{{name}:{{{chosen}}}}}"
 
 
@@ -39,10 +39,12 @@ def rivals(ipc: int, protocol: str) -> list[str]:
     """What ``compare`` is: every rival in its own composition and, where that is another, in that of ``diffusion``.
 
     RDED is there with each share of whole images too. With soft labels ``diffusion`` mixes the classes of stitched
-    images, and so do all rivals; the same without mixing is there as well.
+    images, and so do all rivals; the same without mixing is there as well. Its whole images are spread under soft
+    labels; beside it they are by style, as with class labels.
     """
     whole = UNIT[ipc]
-    arms = ["random_image", *OF_CROPS, *CORESETS, "{rded:{area:[0.08,1.0]}}"]  # the last as published, not padded
+    arms = [arm("diffusion", image_pick="style")] if protocol in SOFT and whole else []
+    arms += ["random_image", *OF_CROPS, *CORESETS, "{rded:{area:[0.08,1.0]}}"]  # the last as published, not padded
     arms += [arm("rded", whole=share) for share in (0.5, 1.0) if share * ipc >= 1]
     if whole < 1:
         arms += [arm(name, whole=whole) for name in CORESETS]

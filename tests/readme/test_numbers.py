@@ -319,8 +319,9 @@ def test_rivals_are_those_of_the_frozen_results() -> None:
     for ipc in (10, 50):
         for row in study.contents(study.read("digits_hard")[ipc]):
             assert row in text
-    for row in study.lines(json.loads((study.HERE / "fresh_ipc10.json").read_text())["results"]):
-        assert row in text
+    for name in ("fresh_ipc10", "fresh_ipc50"):
+        for row in study.lines(json.loads((study.HERE / f"{name}.json").read_text())["results"]):
+            assert row in text
     front = (ROOT / "README.md").read_text()
     for row in overview():
         assert row in front
@@ -333,6 +334,45 @@ def test_rivals_are_those_of_the_frozen_results() -> None:
     clustered = study.accuracies(json.loads((study.HERE / "by_clusters_ipc10.json").read_text())["results"])
     (values,) = clustered.values()
     assert f"from clusters {mean(values.values()):.1f} ± {stdev(values.values()):.1f}" in text
+
+
+def test_leads_at_ipc_50_are_those_of_the_frozen_results() -> None:
+    study = script("rivals/study")
+    text = (study.HERE / "README.md").read_text()
+
+    def leads(found: list[dict[str, Any]]) -> dict[str, str]:
+        by_name = study.accuracies(found)
+        pairs = {name: study.paired(by_name["diffusion"], theirs) for name, theirs in by_name.items() if name != "all"}
+        return {name: f"{abs(ahead):.1f} ± {error:.1f}" for name, (ahead, error) in pairs.items()}
+
+    known, wide = leads(study.read("digits")[50]), "rded area=[0.08, 1.0]"
+    words = " ".join(text.partition("### IPC 50\n")[2].partition("\n#")[0].split())
+    for name, said in (
+        ("random_image", "random images ({})"),
+        ("random_crop", "random crops ({})"),
+        ("rded_published", "not ({} and " + known[wide] + ")"),
+        ("herding", "herding ({})"),
+        ("ccs", "CCS ({})"),
+        ("clusters whole=1.0", "clusters ({})"),
+        ("top_score whole=1.0", "alone ({})"),
+        ("kcenter", "k-center of all candidates ({})"),
+    ):
+        assert said.format(known[name]) in words
+    fresh = leads(json.loads((study.HERE / "fresh_ipc50.json").read_text())["results"])
+    words = " ".join(text.partition("## Fresh scenes, IPC 50")[2].partition("\n## ")[0].split())
+    assert fresh["kcenter"] == fresh["moderate"]
+    for name, said in (
+        ("kcenter", "k-center and moderate by {},"),
+        ("ccs", "CCS by {},"),
+        ("rded_published", "RDED as published by {},"),
+        ("herding", "herding ({})"),
+        ("rded", "RDED's crops of one size ({})"),
+        ("diffusion image_pick=style", "its own styles ({})"),
+        ("random_image", "random images ({} behind)"),
+    ):
+        assert said.format(fresh[name]) in words
+    published = leads(study.read("rded")[50])["diffusion image_pick=style"]
+    assert f"and {published} behind its own order by style" in " ".join(text.split())
 
 
 def test_generated_images_are_those_of_the_frozen_results() -> None:
@@ -430,9 +470,9 @@ def test_second_dataset_is_as_in_the_frozen_results() -> None:
     tried = study.accuracies(json.loads((where / "validation_ipc50.json").read_text())["results"])
     shown = {name: f"{mean(values.values()):.1f} ± {stdev(values.values()):.1f}" for name, values in tried.items()}
     assert (
-        f"the method to {shown['diffusion']}, with all candidates kept to {shown['diffusion keep=1.0']}, random images "
+        f"by style came to {shown['diffusion']}, with all candidates kept to {shown['diffusion keep=1.0']}, random images "
         f"to {shown['random_image']}, moderate to {shown['moderate']}, and crops of mixed classes to less, "
-        f"{shown['diffusion whole=0.0']}:" in words
+        f"{shown['diffusion whole=0.0']}." in words
     )
     before: dict[str, list[float]] = {}
     for entry in json.loads((where / "earlier.json").read_text())["results"]:
