@@ -319,6 +319,10 @@ def test_rivals_are_those_of_the_frozen_results() -> None:
     for ipc in (10, 50):
         for row in study.contents(study.read("digits_hard")[ipc]):
             assert row in text
+    spread = study.contents(study.read("digits")[50])[2].split(" | ")[1:6]
+    assert (
+        "it has a coverage of {}, a density of {}, a diversity of {}, a redundancy of {} and a teacher loss of {}."
+    ).format(*spread) in text
     for name in ("fresh_ipc10", "fresh_ipc50"):
         for row in study.lines(json.loads((study.HERE / f"{name}.json").read_text())["results"]):
             assert row in text
@@ -358,7 +362,8 @@ def test_leads_at_ipc_50_are_those_of_the_frozen_results() -> None:
         ("kcenter", "k-center of all candidates ({})"),
     ):
         assert said.format(known[name]) in words
-    fresh = leads(json.loads((study.HERE / "fresh_ipc50.json").read_text())["results"])
+    fresh_results = json.loads((study.HERE / "fresh_ipc50.json").read_text())["results"]
+    fresh = leads(fresh_results)
     words = " ".join(text.partition("## Fresh scenes, IPC 50")[2].partition("\n## ")[0].split())
     assert fresh["kcenter"] == fresh["moderate"]
     for name, said in (
@@ -371,6 +376,10 @@ def test_leads_at_ipc_50_are_those_of_the_frozen_results() -> None:
         ("random_image", "random images ({} behind)"),
     ):
         assert said.format(fresh[name]) in words
+    drawn = study.accuracies(study.read("digits")[50]), study.accuracies(fresh_results)
+    above, here = (study.paired(found["kcenter"], found["random_image"]) for found in drawn)
+    order = f"is {above[0]:.1f} ± {above[1]:.1f} ahead of random images, here {-here[0]:.1f} ± {here[1]:.1f} behind"
+    assert order in words
     published = leads(study.read("rded")[50])["diffusion image_pick=style"]
     assert f"and {published} behind its own order by style" in " ".join(text.split())
 
@@ -395,9 +404,9 @@ def test_generated_images_are_those_of_the_frozen_results() -> None:
     drawn, both, rded = "diffusion pool=generated", "diffusion pool=mixed", "rded pool=generated"
     ahead = [gap(found[10][drawn], found[10][rded]) for found in (soft, hard)]
     assert f"by {ahead[0]} points and, with class labels, {ahead[1]}." in words
-    level = gap(soft[50][drawn], soft[50]["random_image pool=generated"])
+    before = gap(soft[50][drawn], soft[50]["random_image pool=generated"])
     behind = gap(soft[50]["random_image pool=prototypes"], soft[50][drawn])
-    assert f"with random ones (+{level}) and {behind} behind prototypes" in words
+    assert f"it is {before} before random ones and {behind} behind prototypes" in words
     more = [gap(real[ipc], soft[ipc][drawn]) for ipc in (1, 10, 50)]
     labelled = gap(alone, hard[10][drawn])
     assert f"soft labels {more[0]}, {more[1]} and {more[2]} points, with class labels {labelled} at IPC 10" in words
@@ -470,8 +479,8 @@ def test_second_dataset_is_as_in_the_frozen_results() -> None:
     tried = study.accuracies(json.loads((where / "validation_ipc50.json").read_text())["results"])
     shown = {name: f"{mean(values.values()):.1f} ± {stdev(values.values()):.1f}" for name, values in tried.items()}
     assert (
-        f"by style came to {shown['diffusion']}, with all candidates kept to {shown['diffusion keep=1.0']}, random images "
-        f"to {shown['random_image']}, moderate to {shown['moderate']}, and crops of mixed classes to less, "
+        f"by style came to {shown['diffusion']}, with all candidates kept to {shown['diffusion keep=1.0']}, random "
+        f"images to {shown['random_image']}, moderate to {shown['moderate']}, and crops of mixed classes to less, "
         f"{shown['diffusion whole=0.0']}." in words
     )
     before: dict[str, list[float]] = {}
