@@ -380,6 +380,16 @@ def test_leads_at_ipc_50_are_those_of_the_frozen_results() -> None:
     above, here = (study.paired(found["kcenter"], found["random_image"]) for found in drawn)
     order = f"is {above[0]:.1f} ± {above[1]:.1f} ahead of random images, here {-here[0]:.1f} ± {here[1]:.1f} behind"
     assert order in words
+    few = study.accuracies(study.read("rded")[10])
+    more = study.accuracies(json.loads((study.HERE / "more_rded_ipc10.json").read_text())["results"])
+    rival = "rded mix_classes=True"
+    ours, theirs = (f"{mean(v.values()):.1f} ± {stdev(v.values()):.1f}" for v in (more["diffusion"], more[rival]))
+    added = "{:.1f} ± {:.1f}".format(*study.paired(more["diffusion"], more[rival]))
+    whole = "{:.1f} ± {:.1f}".format(*study.paired(few["diffusion"] | more["diffusion"], few[rival] | more[rival]))
+    said = " ".join(text.split())
+    assert f"{ours} and {theirs}, {added} ahead; over all 15 seeds it is {whole}." in said
+    assert f"(at IPC 10, over 15 seeds, {whole} ahead of RDED's crops" in said
+    assert f"by {whole} over 15 seeds)" in " ".join((ROOT / "README.md").read_text().split())
     published = leads(study.read("rded")[50])["diffusion image_pick=style"]
     assert f"and {published} behind its own order by style" in " ".join(text.split())
 
