@@ -64,7 +64,7 @@ class Selection:
     """
 
     name: str
-    whole: float | None = execution(None)  # the ranks are the same, whatever is taken of them
+    whole: float | None = execution(None)  # a method whose ranks depend on it says so in a field that it settles
     mix_classes: bool = execution(False)
 
     scored_by: ClassVar[str] = ""
@@ -90,7 +90,7 @@ class Selection:
             raise UserError(f"selection.whole={self.whole}: a share from 0 to 1 is needed")
 
     def settled(self, whole: float, soft: bool) -> "Selection":
-        """What it comes to in a run; a method may do one thing or another.
+        """This method with what its settings leave open decided by what the run makes of it; most leave nothing open.
 
         Args:
             whole: Share of the distilled images that are whole images.

@@ -34,10 +34,10 @@ def k_center_order(features: np.ndarray, depth: int, lead: int = 0) -> np.ndarra
     Args:
         features: (N, D).
         depth: Number of picks.
-        lead: So many candidates, the first as they are given, come before the farthest ones instead.
+        lead: Number of candidates, the first ones given, that come first instead of the one nearest to the mean.
 
     Returns:
-        (min(depth, N),) picks in order: each has the largest distance to the nearest of those before.
+        (min(depth, N),) picks in order: each but the first has the largest distance to the nearest of those before.
     """
     norms, mean = (features**2).sum(1), features.mean(0)
     pick = 0 if lead else int(np.argmin(norms - 2 * (features @ mean)))
