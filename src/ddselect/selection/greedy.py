@@ -37,7 +37,7 @@ def k_center_order(features: np.ndarray, depth: int, lead: int = 0) -> np.ndarra
         lead: Number of candidates, the first ones given, that come first instead of the one nearest to the mean.
 
     Returns:
-        (min(depth, N),) picks in order: each but the first has the largest distance to the nearest of those before.
+        (min(depth, N),) picks in order: each beyond the first, or the lead, is the farthest from the nearest before it.
     """
     norms, mean = (features**2).sum(1), features.mean(0)
     pick = 0 if lead else int(np.argmin(norms - 2 * (features @ mean)))
