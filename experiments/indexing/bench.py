@@ -23,12 +23,12 @@ from PIL import Image
 from torch import Tensor
 
 from ddselect.dataset import survey
-from ddselect.dataset.folders import ImageFolder
+from ddselect.dataset.folders import ImageFolderConfig
 from ddselect.dataset.index import Index, build_index, read_index
 from ddselect.runtime.environment import capture_environment
 from ddselect.runtime.fill import Loading, fill_shards
 from ddselect.runtime.shards import ShardPlan
-from ddselect.runtime.trainer import TrainerSettings
+from ddselect.runtime.trainer import TrainerConfig
 from ddselect.scoring.latents import Views
 
 CLASSES, VIEW, IMAGES, ROUNDS = 100, 256, 6000, 3
@@ -62,7 +62,7 @@ def peak() -> float:
 
 def indexing(root: Path, count: int) -> dict[str, object]:
     """Rates of the first index, of one after 10 files changed, and of the look whether any did."""
-    dataset = ImageFolder("small", 48, root=str(root / "data"), holdout=0.2)
+    dataset = ImageFolderConfig("small", 48, root=str(root / "data"), holdout=0.2)
     rows: dict[str, object] = {"files": count, "megabytes_before": round(peak())}
     start = time.perf_counter()
     dataset.signature()
@@ -113,7 +113,7 @@ def decode(index: Index, rows: range) -> None:
 def loading(root: Path) -> list[dict[str, object]]:
     """The data path of scoring against the bare loop, in one process and with two that read."""
     write_files(root / "photos", IMAGES, (500, 375), 2)
-    build_index(ImageFolder("photos", VIEW, root=str(root / "photos"), holdout=0.2), root / "store" / "photos")
+    build_index(ImageFolderConfig("photos", VIEW, root=str(root / "photos"), holdout=0.2), root / "store" / "photos")
     index = read_index(root / "store" / "photos").split("train")
     found: list[dict[str, object]] = []
     for workers in (0, 2):
@@ -134,7 +134,7 @@ def loading(root: Path) -> list[dict[str, object]]:
                 Nothing,
                 Views(index, VIEW),
                 lambda place, rows: None,
-                TrainerSettings().parallel,
+                TrainerConfig().parallel,
                 Loading(64, workers),
                 "loading",
             )

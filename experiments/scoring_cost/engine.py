@@ -21,18 +21,18 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from ddselect.backbone.choice import ClassUNetBackbone
+from ddselect.backbone.choice import ClassUNetConfig
 from ddselect.backbone.denoiser import Denoiser
 from ddselect.backbone.latents import PixelSpace
 from ddselect.backbone.schedule import NoiseSchedule
-from ddselect.dataset.folders import ClutteredDigits, ImageFolder
+from ddselect.dataset.folders import ClutteredDigitsConfig, ImageFolderConfig
 from ddselect.dataset.index import Index, build_index, read_index
 from ddselect.prompt.conditions import Conditions
 from ddselect.runtime.environment import capture_environment
 from ddselect.runtime.hardware import computes_in_bf16, convolution_layout
-from ddselect.runtime.trainer import TrainerSettings
+from ddselect.runtime.trainer import TrainerConfig
 from ddselect.scoring.module import score_images
-from ddselect.scoring.settings import Scoring
+from ddselect.scoring.settings import ScoringConfig
 
 CPU = torch.device("cpu")
 VAE = {
@@ -82,14 +82,16 @@ def of_matmul(root: Path, threads: int = 1) -> dict[str, Any]:
 
 def growth(root: Path) -> dict[str, float]:
     """Exponents of the scoring stage's CPU seconds in images (500 to 4000) and in classes (10 to 1000)."""
-    build_index(ClutteredDigits("cluttered_digits", 32, sizes={"train": 4000, "val": 10, "test": 10}), root / "index")
+    build_index(
+        ClutteredDigitsConfig("cluttered_digits", 32, sizes={"train": 4000, "val": 10, "test": 10}), root / "index"
+    )
     index = read_index(root / "index").split("train")
-    denoiser = ClassUNetBackbone("embedded", "embedded", 32).load(CPU)
-    settings = Scoring(draws=2, antithetic=False, cross=0.0)
+    denoiser = ClassUNetConfig("embedded", "embedded", 32).load(CPU)
+    settings = ScoringConfig(draws=2, antithetic=False, cross=0.0)
 
     def seconds(images: Index, positive: list[int], name: str) -> float:
         start = time.process_time()
-        score_images(images, denoiser, Conditions(positive, 10), settings, 32, TrainerSettings().parallel, root / name)
+        score_images(images, denoiser, Conditions(positive, 10), settings, 32, TrainerConfig().parallel, root / name)
         return time.process_time() - start
 
     seconds(index.take(np.arange(200)), list(range(10)), "warm")
@@ -159,12 +161,12 @@ def beside_the_model(root: Path, images: int = 8, side: int = 256) -> dict[str, 
         folder.mkdir(parents=True, exist_ok=True)
         pixels = np.random.default_rng(number).integers(0, 256, (24, 32, 3), dtype=np.uint8)
         Image.fromarray(pixels).resize((500, 375), Image.Resampling.BICUBIC).save(folder / f"{number}.jpg")
-    build_index(ImageFolder("photos", side, root=str(root / "photos"), holdout=0.5), root / "photo index")
+    build_index(ImageFolderConfig("photos", side, root=str(root / "photos"), holdout=0.5), root / "photo index")
     index = read_index(root / "photo index").split("train")
-    denoiser, trainer = FullSize().eval(), TrainerSettings(threads=1)
+    denoiser, trainer = FullSize().eval(), TrainerConfig(threads=1)
     start = time.process_time()
     score_images(
-        index, denoiser, Conditions([0, 1], 2), Scoring(draws=2), side, trainer.parallel, root / "photo scores"
+        index, denoiser, Conditions([0, 1], 2), ScoringConfig(draws=2), side, trainer.parallel, root / "photo scores"
     )
     total = time.process_time() - start
     return {

@@ -15,23 +15,23 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from ddselect.backbone.choice import ClassUNetBackbone
-from ddselect.dataset.folders import ClutteredDigits
+from ddselect.backbone.choice import ClassUNetConfig
+from ddselect.dataset.folders import ClutteredDigitsConfig
 from ddselect.dataset.index import Index, build_index, read_index
 from ddselect.evaluation.localisation import measure_localisation
 from ddselect.pilot.fidelity import agreement
 from ddselect.pilot.stage import mean_agreement
-from ddselect.prompt.modes import LabelPrompt
+from ddselect.prompt.modes import LabelPromptConfig
 from ddselect.runtime.environment import capture_environment
 from ddselect.runtime.files import write_table
-from ddselect.runtime.trainer import TrainerSettings
+from ddselect.runtime.trainer import TrainerConfig
 from ddselect.scoring.module import score_images
-from ddselect.scoring.settings import Scoring
+from ddselect.scoring.settings import ScoringConfig
 from ddselect.scoring.table import MERGED, read_scores
 
 CPU, VIEW = torch.device("cpu"), 32
-PLAIN = Scoring(draws=100, antithetic=False, stratified=False, band=[0.1, 0.7], cross=0.0, change=0.0)
-DEFAULT = Scoring()
+PLAIN = ScoringConfig(draws=100, antithetic=False, stratified=False, band=[0.1, 0.7], cross=0.0, change=0.0)
+DEFAULT = ScoringConfig()
 INDEPENDENT = replace(DEFAULT, draws=3, antithetic=False, cross=0.0)
 BEST = replace(PLAIN, draws=12, stratified=True, antithetic=True)
 LEVERS = {
@@ -101,16 +101,16 @@ def main(images: int, draws: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         build_index(
-            ClutteredDigits("cluttered_digits", VIEW, sizes={"train": images, "val": 10, "test": 10}), root / "i"
+            ClutteredDigitsConfig("cluttered_digits", VIEW, sizes={"train": images, "val": 10, "test": 10}), root / "i"
         )
         index = read_index(root / "i").split("train")
-        backbone = ClassUNetBackbone("embedded", "embedded", VIEW)
+        backbone = ClassUNetConfig("embedded", "embedded", VIEW)
         denoiser = backbone.load(CPU)
-        conditions = backbone.conditions(LabelPrompt(), index.class_names, index.class_folders, CPU)
+        conditions = backbone.conditions(LabelPromptConfig(), index.class_names, index.class_folders, CPU)
 
-        def score(settings: Scoring, place: Path) -> Path:
+        def score(settings: ScoringConfig, place: Path) -> Path:
             print(place.name, flush=True)
-            score_images(index, denoiser, conditions, settings, VIEW, TrainerSettings().parallel, place)
+            score_images(index, denoiser, conditions, settings, VIEW, TrainerConfig().parallel, place)
             return place
 
         references = [score(replace(PLAIN, draws=draws, seed=seed), root / f"reference {seed}") for seed in (1, 2)]

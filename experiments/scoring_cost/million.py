@@ -33,14 +33,14 @@ from ddselect.prompt.conditions import Conditions
 from ddselect.runtime.environment import capture_environment
 from ddselect.runtime.files import folder_bytes, read_json, write_json, write_table, write_tensors
 from ddselect.runtime.shards import ShardPlan
-from ddselect.runtime.trainer import TrainerSettings
+from ddselect.runtime.trainer import TrainerConfig
 from ddselect.scoring.candidates import candidates
 from ddselect.scoring.module import score_images
-from ddselect.scoring.settings import Scoring
+from ddselect.scoring.settings import ScoringConfig
 from ddselect.scoring.table import score_shards
-from ddselect.selection.base import Material
+from ddselect.selection.base import SelectionInputs
 from ddselect.selection.confidence import confidence_shards
-from ddselect.selection.diffusion import DiffusionSelection
+from ddselect.selection.diffusion import DiffusionConfig
 from ddselect.selection.styles import style_shards
 from ddselect.selection.table import write_selection
 
@@ -115,9 +115,9 @@ def plan(root: Path) -> None:
 
 def score(root: Path) -> None:
     """Scores, shards and merges: 1 draw, maps of 32 x 32."""
-    index, settings = blank(root / "index"), Scoring(draws=1, antithetic=False, cross=0.0)
+    index, settings = blank(root / "index"), ScoringConfig(draws=1, antithetic=False, cross=0.0)
     conditions = Conditions([k % 2 for k in range(len(index.class_names))], 2)
-    trainer = TrainerSettings().parallel
+    trainer = TrainerConfig().parallel
     score_images(index, FreeDenoiser(), conditions, settings, VIEW // 8, trainer, root / "scores")
 
 
@@ -136,10 +136,10 @@ def embed(root: Path) -> None:
             write_tensors(shards.path(shard), {kind: torch.from_numpy(p.astype(kept)) for kind, p in parts.items()})
 
 
-def material(root: Path) -> Material:
+def material(root: Path) -> SelectionInputs:
     """What the stages left, for the selection."""
     index = blank(root / "index")
-    return Material(
+    return SelectionInputs(
         index,
         VIEW,
         0,
@@ -152,12 +152,12 @@ def material(root: Path) -> Material:
 
 def select(root: Path) -> None:
     """Ranks all crops and whole images of all classes by the default."""
-    write_selection(root / "selection", DiffusionSelection("diffusion", 0.5).rank(material(root)))
+    write_selection(root / "selection", DiffusionConfig("diffusion", 0.5).rank(material(root)))
 
 
 def cluster(root: Path) -> None:
     """Ranks them by clusters of their features."""
-    method = DiffusionSelection("clusters", 0.5, keep=0.8, crop_pick="best", image_pick="best")
+    method = DiffusionConfig("clusters", 0.5, keep=0.8, crop_pick="best", image_pick="best")
     write_selection(root / "clustered", method.rank(material(root)))
 
 

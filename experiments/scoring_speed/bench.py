@@ -13,15 +13,15 @@ from pathlib import Path
 
 import torch
 
-from ddselect.backbone.choice import ClassUNetBackbone
-from ddselect.dataset.folders import ClutteredDigits
+from ddselect.backbone.choice import ClassUNetConfig
+from ddselect.dataset.folders import ClutteredDigitsConfig
 from ddselect.dataset.index import build_index, read_index
 from ddselect.evaluation.localisation import measure_localisation
-from ddselect.prompt.modes import LabelPrompt
+from ddselect.prompt.modes import LabelPromptConfig
 from ddselect.runtime.environment import capture_environment
-from ddselect.runtime.trainer import TrainerSettings
+from ddselect.runtime.trainer import TrainerConfig
 from ddselect.scoring.module import score_images
-from ddselect.scoring.settings import Scoring
+from ddselect.scoring.settings import ScoringConfig
 
 CPU = torch.device("cpu")
 VARIANTS: dict[str, tuple[str, dict[str, int]]] = {
@@ -36,16 +36,16 @@ def main(images: int) -> None:
     rows = []
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
-        dataset = ClutteredDigits("cluttered_digits", 32, sizes={"train": images, "val": 10, "test": 10})
+        dataset = ClutteredDigitsConfig("cluttered_digits", 32, sizes={"train": images, "val": 10, "test": 10})
         build_index(dataset, root / "index")
         index = read_index(root / "index").split("train")
         for number, (title, (dtype, options)) in enumerate(VARIANTS.items()):
-            backbone = ClassUNetBackbone("embedded", "embedded", 32, dtype)
+            backbone = ClassUNetConfig("embedded", "embedded", 32, dtype)
             denoiser = backbone.load(CPU)
-            conditions = backbone.conditions(LabelPrompt(), index.class_names, index.class_folders, CPU)
+            conditions = backbone.conditions(LabelPromptConfig(), index.class_names, index.class_folders, CPU)
             folder = root / f"scores{number}"
             start = time.perf_counter()
-            score_images(index, denoiser, conditions, Scoring(**options), 32, TrainerSettings().parallel, folder)
+            score_images(index, denoiser, conditions, ScoringConfig(**options), 32, TrainerConfig().parallel, folder)
             seconds = time.perf_counter() - start
             rows.append({"variant": title, "dtype": backbone.dtype, "images_per_second": round(images / seconds, 1)})
             rows[-1]["ratio"] = round(rows[-1]["images_per_second"] / rows[0]["images_per_second"], 2)

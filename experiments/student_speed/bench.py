@@ -26,17 +26,17 @@ from torch.profiler import ProfilerActivity, profile
 from ddselect.composition.distilled import read_distilled
 from ddselect.config import build_experiment, conf_dir
 from ddselect.dataset.index import read_index
-from ddselect.evaluation.accuracy import Accuracy, Evaluation, TestSet, measure
+from ddselect.evaluation.accuracy import Accuracy, EvaluationConfig, TestSet, measure
 from ddselect.pipeline import Pipeline
-from ddselect.protocol.recipe import Protocol
+from ddselect.protocol.recipe import ProtocolConfig
 from ddselect.relabel.live import LiveTeacher
 from ddselect.runtime.environment import capture_environment
 from ddselect.runtime.hardware import computes_in_bf16
 from ddselect.runtime.seeds import key64
 from ddselect.runtime.store import Store
-from ddselect.runtime.trainer import TrainerSettings
+from ddselect.runtime.trainer import TrainerConfig
 from ddselect.student.models import Classifier, build_network
-from ddselect.student.settings import Student
+from ddselect.student.settings import StudentConfig
 from ddselect.student.train import student_views, train_student
 from ddselect.student.views import TrainingSet
 from ddselect.teacher.card import load_teacher
@@ -69,14 +69,14 @@ class Case:
     size: int
     folder: Path
     data: TrainingSet
-    rded: Protocol
+    rded: ProtocolConfig
     block: int
     rounds: int
     whole: int
 
-    def protocol(self, epochs: int) -> Protocol:
+    def protocol(self, epochs: int) -> ProtocolConfig:
         """RDED's, settled for the student, with other epochs and one test at the end."""
-        settled = self.rded.settled(self.student, 1e-3, self.data.ipc, self.data.classes)
+        settled = self.rded.resolve(self.student, 1e-3, self.data.ipc, self.data.classes)
         return replace(settled, epochs=epochs, evaluations=1, area=[0.25, 1.0])
 
 
@@ -91,11 +91,11 @@ def ours(
     case: Case, epochs: int, seed: int, folder: Path, test: Callable[[Classifier], Accuracy], precision: str = "auto"
 ) -> dict[str, object]:
     """The product's student stage: the training from the decoded set to files of weights and curves."""
-    settings = Student(case.student, case.student, precision=precision)
+    settings = StudentConfig(case.student, case.student, precision=precision)
     model = Classifier(network(case.student, case.size, seed), HALF, HALF)
     labeller = LiveTeacher(Classifier(case.teacher(), HALF, HALF))
     views = student_views(case.data, case.protocol(epochs), settings, seed)
-    make_trainer = TrainerSettings().single
+    make_trainer = TrainerConfig().single
     return train_student(model, views, settings.precision, labeller, test, make_trainer, folder, case.name)
 
 
@@ -181,9 +181,9 @@ def to_the_end(case: Case, test_set: TestSet, seed: int) -> dict[str, object]:
     """Top-1 on the test images after whole trainings of both in the same precision."""
     case = replace(case, teacher=case.trained)
     with tempfile.TemporaryDirectory() as name:
-        found = ours(case, case.whole, seed, Path(name), lambda m: measure(m, test_set, Evaluation(), CPU))
+        found = ours(case, case.whole, seed, Path(name), lambda m: measure(m, test_set, EvaluationConfig(), CPU))
     student = theirs(case, case.whole, seed, 0, "plain" if case.student == "convnet3" else "channels last", BF16)
-    other = measure(Tested(student), test_set, Evaluation(), CPU)  # type: ignore[arg-type]
+    other = measure(Tested(student), test_set, EvaluationConfig(), CPU)  # type: ignore[arg-type]
     row = {
         "student": case.name,
         "epochs": case.whole,

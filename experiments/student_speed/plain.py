@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from ddselect.protocol.recipe import Protocol
+from ddselect.protocol.recipe import ProtocolConfig
 
 
 class Plain(nn.Module):
@@ -42,7 +42,7 @@ class Shuffle:
         return shuffled
 
 
-def loader(folder: Path, protocol: Protocol, size: int, batch: int, workers: int) -> DataLoader:
+def loader(folder: Path, protocol: ProtocolConfig, size: int, batch: int, workers: int) -> DataLoader:
     """Batches of an image folder, augmented image by image."""
     steps = [
         Shuffle(),
@@ -67,7 +67,7 @@ def cutmix(images: Tensor, random: np.random.Generator) -> Tensor:
 
 
 def train(
-    student: Plain, teacher: Plain, batches: DataLoader, protocol: Protocol, seed: int, layout: str, bf16: bool
+    student: Plain, teacher: Plain, batches: DataLoader, protocol: ProtocolConfig, seed: int, layout: str, bf16: bool
 ) -> None:
     """Trains a student in place for the protocol's epochs."""
     torch.manual_seed(seed)

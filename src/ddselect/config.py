@@ -11,53 +11,53 @@ from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
-from ddselect.backbone.choice import Backbone
-from ddselect.boxes.settings import BoxSearch
+from ddselect.backbone.choice import BackboneConfig
+from ddselect.boxes.settings import BoxesConfig
 from ddselect.composition.compose import Composition
-from ddselect.composition.settings import StitchedSettings
-from ddselect.dataset.folders import Dataset
-from ddselect.evaluation.accuracy import Evaluation
+from ddselect.composition.settings import CompositionConfig
+from ddselect.dataset.folders import DatasetConfig
+from ddselect.evaluation.accuracy import EvaluationConfig
 from ddselect.evaluation.dd_ranking import NEEDED
-from ddselect.features.settings import Features
+from ddselect.features.settings import EmbedConfig
 from ddselect.options import conf_dir as conf_dir
 from ddselect.options import options as options
-from ddselect.pilot.settings import Pilot
-from ddselect.pool.settings import Pool
-from ddselect.prompt.modes import Prompt
-from ddselect.protocol.recipe import Protocol
-from ddselect.relabel.settings import Relabel
-from ddselect.report.settings import Report
+from ddselect.pilot.settings import PilotConfig
+from ddselect.pool.settings import PoolConfig
+from ddselect.prompt.modes import PromptConfig
+from ddselect.protocol.recipe import ProtocolConfig
+from ddselect.relabel.settings import RelabelConfig
+from ddselect.report.settings import ReportConfig
 from ddselect.runtime.errors import UserError, choose, one_line
-from ddselect.runtime.logger import LoggerSettings
-from ddselect.runtime.trainer import TrainerSettings
-from ddselect.scoring.settings import Scoring
-from ddselect.selection.base import Selection
-from ddselect.student.settings import Student
+from ddselect.runtime.logger import LoggerConfig
+from ddselect.runtime.trainer import TrainerConfig
+from ddselect.scoring.settings import ScoringConfig
+from ddselect.selection.base import SelectionConfig
+from ddselect.student.settings import StudentConfig
 from ddselect.sweep.objective import OBJECTIVES
-from ddselect.teacher.choice import Teacher
-from ddselect.teacher.ensemble import EnsembleTeacher, stored_member
+from ddselect.teacher.choice import TeacherConfig
+from ddselect.teacher.ensemble import EnsembleConfig, stored_member
 from ddselect.wanted import STAGES
 
 T = TypeVar("T")
 GROUPS: dict[str, type] = {
-    "dataset": Dataset,
-    "backbone": Backbone,
-    "prompt": Prompt,
-    "pool": Pool,
-    "pilot": Pilot,
-    "scoring": Scoring,
-    "boxes": BoxSearch,
-    "features": Features,
-    "selection": Selection,
-    "composition": StitchedSettings,
-    "teacher": Teacher,
-    "relabel": Relabel,
-    "student": Student,
-    "protocol": Protocol,
-    "evaluation": Evaluation,
-    "report": Report,
-    "trainer": TrainerSettings,
-    "logger": LoggerSettings,
+    "dataset": DatasetConfig,
+    "backbone": BackboneConfig,
+    "prompt": PromptConfig,
+    "pool": PoolConfig,
+    "pilot": PilotConfig,
+    "scoring": ScoringConfig,
+    "boxes": BoxesConfig,
+    "features": EmbedConfig,
+    "selection": SelectionConfig,
+    "composition": CompositionConfig,
+    "teacher": TeacherConfig,
+    "relabel": RelabelConfig,
+    "student": StudentConfig,
+    "protocol": ProtocolConfig,
+    "evaluation": EvaluationConfig,
+    "report": ReportConfig,
+    "trainer": TrainerConfig,
+    "logger": LoggerConfig,
 }
 
 
@@ -103,10 +103,10 @@ class TopLevel:
 
 
 @dataclass(frozen=True)
-class Arm:
+class MethodConfig:
     """A selection with its composition: one line of the comparison."""
 
-    selection: Selection
+    selection: SelectionConfig
     composition: Composition
 
 
@@ -129,33 +129,33 @@ class Experiment:
     store: Path
     stages: list[str]
     dry_run: bool
-    dataset: Dataset
-    backbone: Backbone
-    prompt: Prompt
-    pool: Pool
-    pilot: Pilot
-    scoring: Scoring
-    boxes: BoxSearch
-    features: Features
-    arms: list[Arm]
-    teacher: Teacher
-    relabel: Relabel
-    students: list[Student]
-    protocols: list[Protocol]
-    evaluation: Evaluation
-    report: Report
-    trainer: TrainerSettings
-    logger: LoggerSettings
+    dataset: DatasetConfig
+    backbone: BackboneConfig
+    prompt: PromptConfig
+    pool: PoolConfig
+    pilot: PilotConfig
+    scoring: ScoringConfig
+    boxes: BoxesConfig
+    features: EmbedConfig
+    arms: list[MethodConfig]
+    teacher: TeacherConfig
+    relabel: RelabelConfig
+    students: list[StudentConfig]
+    protocols: list[ProtocolConfig]
+    evaluation: EvaluationConfig
+    report: ReportConfig
+    trainer: TrainerConfig
+    logger: LoggerConfig
     config: dict[str, Any]
     source: str
 
     @property
-    def student(self) -> Student:
+    def student(self) -> StudentConfig:
         """The chosen student."""
         return self.students[0]
 
     @property
-    def protocol(self) -> Protocol:
+    def protocol(self) -> ProtocolConfig:
         """The chosen protocol."""
         return self.protocols[0]
 
@@ -170,13 +170,13 @@ def build_experiment(cfg: DictConfig) -> Experiment:
     built = {group: build(cfg, group) for group in GROUPS}
     _check_pool(built["pool"], built["prompt"], built["evaluation"])
 
-    students: list[Student] = _beside(cfg, "students", "student", built.pop("student"), top.students)
-    protocols: list[Protocol] = _beside(cfg, "protocols", "protocol", built.pop("protocol"), top.protocols)
+    students: list[StudentConfig] = _beside(cfg, "students", "student", built.pop("student"), top.students)
+    protocols: list[ProtocolConfig] = _beside(cfg, "protocols", "protocol", built.pop("protocol"), top.protocols)
     soft = all(protocol.labels == "soft" for protocol in protocols)
 
-    def arm_of(selection: Selection, settings: StitchedSettings) -> Arm:
-        composition = settings.settled(top.ipc, built["dataset"].image_size, soft)
-        return Arm(selection.settled(composition.whole, soft), composition)
+    def arm_of(selection: SelectionConfig, settings: CompositionConfig) -> MethodConfig:
+        composition = settings.resolve(top.ipc, built["dataset"].image_size, soft)
+        return MethodConfig(selection.resolve(composition.whole, soft), composition)
 
     arms = [arm_of(built.pop("selection"), built.pop("composition"))]
     for named in [*top.compare, *(NEEDED if built["evaluation"].dd_ranking else ())]:
@@ -184,7 +184,7 @@ def build_experiment(cfg: DictConfig) -> Experiment:
         arm = arm_of(build(rival, "selection"), build(rival, "composition"))
         if arm.selection.name not in [a.selection.name for a in arms]:
             arms.append(arm)
-    if isinstance(teacher := built["teacher"], EnsembleTeacher):
+    if isinstance(teacher := built["teacher"], EnsembleConfig):
         built["teacher"] = teacher.of([_member(cfg, name) for name in teacher.members])
     config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
     return Experiment(
@@ -202,7 +202,7 @@ def build_experiment(cfg: DictConfig) -> Experiment:
     )
 
 
-def _check_pool(pool: Pool, prompt: Prompt, evaluation: Evaluation) -> None:
+def _check_pool(pool: PoolConfig, prompt: PromptConfig, evaluation: EvaluationConfig) -> None:
     """Refuses generated images where they cannot be made, or would stand for real ones."""
     if pool.generates and prompt.mode == "none":
         raise UserError(f"pool={pool.name}: prompt=none does not say which class to make; use prompt=label or text")
@@ -233,11 +233,11 @@ def _beside(cfg: DictConfig, key: str, group: str, chosen: Any, names: Sequence[
     return [chosen, *{option.name: option for option in others if option.name != chosen.name}.values()]
 
 
-def _member(cfg: DictConfig, name: str) -> Teacher:
+def _member(cfg: DictConfig, name: str) -> TeacherConfig:
     """A member of an ensemble: an option of the group, or a folder."""
     if name not in options("teacher") and (stored := stored_member(name)):
         return stored
-    return cast(Teacher, build(_with_option(cfg, "teacher.members", "teacher", name), "teacher"))
+    return cast(TeacherConfig, build(_with_option(cfg, "teacher.members", "teacher", name), "teacher"))
 
 
 def _with_option(cfg: DictConfig, key: str, group: str, name: str) -> DictConfig:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ddselect.runtime.store import Done
+from ddselect.runtime.store import StageResult
 
 Facts = Mapping[str, Any]
 Rule = Callable[[Facts, Facts], tuple[object, float, float]]
@@ -93,7 +93,7 @@ _ON_PROCESSOR = ("index", "prompt", "selection", "composition")  # whatever the 
 class Experience:
     """What finished stages took, to tell from it what others will take."""
 
-    def __init__(self, stages: Iterable[Done], accelerator: str) -> None:
+    def __init__(self, stages: Iterable[StageResult], accelerator: str) -> None:
         """From the stages of a store: finished ones, and those that are planned on an accelerator."""
         everything = list(stages)
         self._accelerator = accelerator
@@ -106,12 +106,12 @@ class Experience:
         for done in everything:
             if done.name == "pool":
                 self._origin[done.identity] = self._origin.get(done.manifest["after"]["index"], [])
-        self._seen: dict[str, list[tuple[Cost, Done]]] = {}
+        self._seen: dict[str, list[tuple[Cost, StageResult]]] = {}
         for done in everything:
             if "seconds" in done.manifest and (cost := self.cost(done)):
                 self._seen.setdefault(cost.kind, []).append((cost, done))
 
-    def cost(self, done: Done) -> Cost | None:
+    def cost(self, done: StageResult) -> Cost | None:
         """What a stage, finished or planned, has to do; None if that is not known."""
         config, after = done.manifest["config"], done.manifest["after"]
         try:

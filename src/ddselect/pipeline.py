@@ -7,31 +7,33 @@ from typing import cast
 
 from ddselect.backbone.choice import adapted
 from ddselect.composition.distilled import DISTILLED
-from ddselect.config import Arm, Experiment
+from ddselect.config import Experiment, MethodConfig
 from ddselect.dataset.index import read_index
-from ddselect.evaluation.branch import Branch
+from ddselect.evaluation.branch import Trial
 from ddselect.evaluation.localisation import measure_localisation
 from ddselect.evaluation.results import write_results
 from ddselect.evaluation.twins import protocols_for
 from ddselect.prompt.conditions import read_prompts
-from ddselect.protocol.recipe import Protocol
+from ddselect.protocol.recipe import ProtocolConfig
 from ddselect.report.html import write_report
 from ddselect.report.table import print_pilot, print_table
 from ddselect.runtime.logger import CurveFiles
 from ddselect.runtime.progress import note
 from ddselect.runtime.ranks import rank, run_name
-from ddselect.runtime.store import Done, Stage, Store
+from ddselect.runtime.store import Stage, StageResult, Store
 from ddselect.stages.branch import BranchStages
 from ddselect.stages.inputs import Inputs
 from ddselect.stages.shared import Ground, SharedStages
-from ddselect.student.settings import Student
+from ddselect.student.settings import StudentConfig
 from ddselect.tracking.tracker import Tracker, tracking
 from ddselect.wanted import wanted_stages
 from ddselect.workers import Named, train_in_processes
 
-Training = tuple[Arm, int, Protocol, Student]
+Training = tuple[MethodConfig, int, ProtocolConfig, StudentConfig]
 
-Way = Generator[Stage, Done, Branch]  # stages in order, each made in view of those finished; at its end all of them
+Way = Generator[
+    Stage, StageResult, Trial
+]  # stages in order, each made in view of those finished; at its end all of them
 
 
 def run(experiment: Experiment, folder: Path) -> list[tuple[str, Path]]:
@@ -84,9 +86,9 @@ class Pipeline:
         self.experiment, self.store, inputs = experiment, store, Inputs(experiment)
         self.shared, self.of_branch = SharedStages(inputs), BranchStages(inputs)
         self.wanted = wanted_stages(experiment)
-        self.made: dict[str, Done] = {}  # by fingerprint
+        self.made: dict[str, StageResult] = {}  # by fingerprint
 
-    def make(self, stage: Stage) -> Done:
+    def make(self, stage: Stage) -> StageResult:
         """Runs a stage, or skips it if it is finished."""
         done = self.made[stage.fingerprint()] = self.store.run(stage)
         return done
@@ -130,14 +132,14 @@ class Pipeline:
             folders = e.dataset.class_folders()
             e.backbone.check(e.prompt, e.dataset.class_names(folders), folders)
 
-    def _is_compared(self, arm: Arm) -> bool:
+    def _is_compared(self, arm: MethodConfig) -> bool:
         """Whether an arm's distilled sets are compared with the real images; all images are not."""
         return self.experiment.evaluation.quality and arm.selection.limit
 
-    def ask_prior(self, index: Done) -> dict[str, Done]:
+    def ask_prior(self, index: StageResult) -> dict[str, StageResult]:
         """What the prior is asked for: conditions, the images it makes for the pool, latents, and the scores of all."""
         make, backbone = self.make, self.experiment.backbone
-        before: dict[str, Done] = {}
+        before: dict[str, StageResult] = {}
         if "backbone" in self.wanted:
             before["backbone"] = make(self.shared.backbone(index))
             backbone = adapted(backbone, before["backbone"].folder)
@@ -157,7 +159,7 @@ class Pipeline:
             done["boxes"] = make(self.shared.boxes(pool, done["scoring"]))
         return done
 
-    def branches(self, ground: Ground, folder: Path) -> list[Branch]:
+    def branches(self, ground: Ground, folder: Path) -> list[Trial]:
         """Everything from selection on, for every arm, seed, protocol and student."""
         e, trained, curves = self.experiment, [], self.experiment.logger.curves(folder)
         self.go_at_the_same_time(ground, folder)
@@ -167,16 +169,16 @@ class Pipeline:
             trained += [self.train(distilled.training_by(*way), curves) for way in ways]
         return trained
 
-    def distil(self, arm: Arm, seed: int, ground: Ground) -> Branch:
+    def distil(self, arm: MethodConfig, seed: int, ground: Ground) -> Trial:
         """Selection and composition of one arm and seed, for the chosen protocol and student."""
         e = self.experiment
-        return self._go(self._to_distilled(Branch(arm, seed, e.protocol, e.student, {}), ground))
+        return self._go(self._to_distilled(Trial(arm, seed, e.protocol, e.student, {}), ground))
 
-    def train(self, branch: Branch, curves: CurveFiles | None = None) -> Branch:
+    def train(self, branch: Trial, curves: CurveFiles | None = None) -> Trial:
         """The labels of a distilled set, if they are stored, and its student."""
         return self._go(self._to_student(branch, curves))
 
-    def _to_distilled(self, branch: Branch, ground: Ground) -> Way:
+    def _to_distilled(self, branch: Trial, ground: Ground) -> Way:
         """The stages from what all selections share to a distilled set."""
         method, stages = branch.arm.selection, self.of_branch
         for done in ground.beneath(method):
@@ -200,7 +202,7 @@ class Pipeline:
             branch = branch.with_stage((yield stages.quality(branch, ground.real)))
         return branch
 
-    def _to_student(self, branch: Branch, curves: CurveFiles | None = None) -> Way:
+    def _to_student(self, branch: Trial, curves: CurveFiles | None = None) -> Way:
         """The stages from a distilled set to its student."""
         if "relabel" in self.wanted and branch.protocol.labels == "soft":
             branch = branch.with_stage((yield self.of_branch.labels(branch)))
@@ -208,14 +210,14 @@ class Pipeline:
             branch = branch.with_stage((yield self.of_branch.student(branch, curves)))
         return branch
 
-    def _go(self, way: Way) -> Branch:
+    def _go(self, way: Way) -> Trial:
         """Runs the stages of a way, or skips those that are finished."""
         try:
             stage = next(way)
             while True:
                 stage = way.send(self.make(stage))
         except StopIteration as end:
-            return cast(Branch, end.value)
+            return cast(Trial, end.value)
 
     def trainings(self) -> list[Training]:
         """Every student that is trained, as arm, seed, protocol and student."""
@@ -246,9 +248,11 @@ class Pipeline:
         found = [(branch, self._first_missing(*branch, ground)) for branch in branches]
         return [(branch, stage.fingerprint()) for branch, stage in found if stage]
 
-    def _first_missing(self, arm: Arm, seed: int, protocol: Protocol, student: Student, ground: Ground) -> Stage | None:
+    def _first_missing(
+        self, arm: MethodConfig, seed: int, protocol: ProtocolConfig, student: StudentConfig, ground: Ground
+    ) -> Stage | None:
         def whole() -> Way:
-            distilled = yield from self._to_distilled(Branch(arm, seed, protocol, student, {}), ground)
+            distilled = yield from self._to_distilled(Trial(arm, seed, protocol, student, {}), ground)
             return (yield from self._to_student(distilled))
 
         way = whole()
@@ -260,7 +264,7 @@ class Pipeline:
             return None
         return stage
 
-    def report(self, trained: list[Branch], ground: Ground, folder: Path) -> Path:
+    def report(self, trained: list[Trial], ground: Ground, folder: Path) -> Path:
         """``results.json``, ``report.html`` and the table on the terminal."""
         e = self.experiment
         assert ground.teacher

@@ -11,13 +11,13 @@ from rich.table import Table
 
 from ddselect.config import Experiment
 from ddselect.costs import Experience
-from ddselect.evaluation.branch import Branch
+from ddselect.evaluation.branch import Trial
 from ddselect.evaluation.twins import protocols_for
 from ddselect.forecast import forecast
 from ddselect.pipeline import Pipeline
 from ddselect.report.units import duration, size
 from ddselect.runtime.ranks import rank
-from ddselect.runtime.store import Done, Stage, Store
+from ddselect.runtime.store import Stage, StageResult, Store
 from ddselect.wanted import STAGES
 
 _AT_ONCE = ("losses", "selection", "composition", "quality", "relabel", "student")  # made for several at a time
@@ -35,16 +35,16 @@ class Outlook(Store):
     def __init__(self, experiment: Experiment) -> None:
         super().__init__(experiment.store)
         self.experiment = experiment
-        self.stages: dict[tuple[str, str], Done] = {}
-        self._index: Done | None = None
+        self.stages: dict[tuple[str, str], StageResult] = {}
+        self._index: StageResult | None = None
 
-    def run(self, stage: Stage) -> Done:
+    def run(self, stage: Stage) -> StageResult:
         """A stage that is finished, or what can be told of one that is not."""
         key = stage.name, stage.fingerprint()
         if key not in self.stages:
             facts = {"facts": forecast(self.experiment, stage, self._index)}
             manifest = {**stage.identity(), **facts}
-            self.stages[key] = self.find(stage) or Done(*key, self._folder(stage), manifest, reused=False)
+            self.stages[key] = self.find(stage) or StageResult(*key, self._folder(stage), manifest, reused=False)
         if stage.name == "index":
             self._index = self.stages[key]
         return self.stages[key]
@@ -63,7 +63,7 @@ class Row:
     """
 
     name: str
-    missing: Sequence[Done]
+    missing: Sequence[StageResult]
     done: int
     begun: int
     seconds: float | None
@@ -130,14 +130,14 @@ def make_plan(experiment: Experiment) -> Plan:
     return Plan(rows, students, max(1, at_once))
 
 
-def _name(experiment: Experiment, branch: Branch) -> str:
+def _name(experiment: Experiment, branch: Trial) -> str:
     protocols = {protocol.name for arm in experiment.arms for protocol in protocols_for(experiment, arm)}
     names = [branch.arm.selection.name]
     names += [branch.protocol.name] if len(protocols) > 1 else []
     return " ".join([*names, *([branch.student.name] if len(experiment.students) > 1 else [])])
 
 
-def _is_finished(done: Done) -> bool:
+def _is_finished(done: StageResult) -> bool:
     return "finished" in done.manifest
 
 

@@ -7,7 +7,7 @@ from hydra import compose, initialize_config_dir
 
 from ddselect.composition.compose import Composition
 from ddselect.config import Experiment, build_experiment, conf_dir, options
-from ddselect.protocol.recipe import Protocol
+from ddselect.protocol.recipe import ProtocolConfig
 
 RDED = {
     "epochs": 300, "optimizer": "adamw", "learning_rate": 1e-3, "weight_decay": 0.01, "loss": "kl", "temperature": 20,
@@ -39,8 +39,8 @@ def experiment(name: str, *overrides: str) -> Experiment:
         return build_experiment(compose("config", [f"experiment={name}", *overrides]))
 
 
-def settled(e: Experiment, classes: int) -> Protocol:
-    return e.protocol.settled(e.student.architecture, e.student.learning_rate, e.ipc, classes)
+def resolve(e: Experiment, classes: int) -> ProtocolConfig:
+    return e.protocol.resolve(e.student.architecture, e.student.learning_rate, e.ipc, classes)
 
 
 def test_all_are_checked_here() -> None:
@@ -54,7 +54,7 @@ def test_training_is_as_published(name: str) -> None:
     assert e.ipc == 10
     assert len(e.seeds) == 3
     assert [arm.selection.name for arm in e.arms] == ["diffusion"]
-    protocol = settled(e, classes)
+    protocol = resolve(e, classes)
     assert {key: getattr(protocol, key) for key in figures} == figures
     assert protocol.batch(10, classes, images=10 * classes) == min(batch, 10 * classes)
 
@@ -84,7 +84,7 @@ def test_class_labels(dataset: str) -> None:
 
 def test_class_labels_of_more_images_and_another_student() -> None:
     e = experiment("imagenette_hard", "ipc=50", "student=convnet6")
-    assert (settled(e, 10).epochs, e.student.name) == (1500, "convnet6")
+    assert (resolve(e, 10).epochs, e.student.name) == (1500, "convnet6")
 
 
 def test_small_images() -> None:

@@ -158,7 +158,7 @@ FOREIGN = [
     "ddselect.pipeline.os.system",
     "ddselect.cli.main",
     "ddselect.selection.base.np",
-    "ddselect.student.settings.Student",
+    "ddselect.student.settings.StudentConfig",
 ]
 
 

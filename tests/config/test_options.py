@@ -11,18 +11,18 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 import ddselect
-from ddselect.backbone.adapt import Adapt
+from ddselect.backbone.adapt import AdaptConfig
 from ddselect.config import GROUPS, build, build_experiment, conf_dir, options
 from ddselect.evaluation.twins import protocols_for
 from ddselect.runtime.errors import UserError
-from ddselect.runtime.trainer import TrainerSettings
+from ddselect.runtime.trainer import TrainerConfig
 
 CONF = conf_dir()
 FILES = sorted(CONF.rglob("*.yaml"))
 WITHOUT_PACKAGE = {"trainer", "logger", "experiment", "hydra"}
 WITHOUT_GROUP = {"export", "runtime", "stages", "sweep", "tracking"}
 OPTIONS = [(group, option) for group in GROUPS for option in options(group)]
-NESTED = {"backbone/adapt": Adapt}  # groups below a group, and what their part of it is built as
+NESTED = {"backbone/adapt": AdaptConfig}  # groups below a group, and what their part of it is built as
 INNER = [(group, option) for group in NESTED for option in options(group)]
 
 
@@ -62,12 +62,12 @@ def test_option_of_a_group_below_a_group_composes_and_is_built(group: str, optio
 
 
 def test_ways_to_adapt_a_backbone() -> None:
-    assert options("backbone/adapt") == [*sorted(Adapt.modes), "transfer"]
-    ways = {option: build(composed(f"backbone/adapt={option}"), "backbone").adapt for option in Adapt.modes}
+    assert options("backbone/adapt") == [*sorted(AdaptConfig.modes), "transfer"]
+    ways = {option: build(composed(f"backbone/adapt={option}"), "backbone").adapt for option in AdaptConfig.modes}
     assert all(adapt.mode == option for option, adapt in ways.items())
-    assert ways["none"] == Adapt()  # the file and the class say the same
+    assert ways["none"] == AdaptConfig()  # the file and the class say the same
     assert build(composed(), "backbone").adapt == ways["none"]
-    assert ways["lora"] == Adapt(mode="lora", batch_size=16)
+    assert ways["lora"] == AdaptConfig(mode="lora", batch_size=16)
     transfer = build(composed("backbone/adapt=transfer"), "backbone").adapt
     assert transfer == replace(ways["scratch"], start="embedded", steps=1500)
 
@@ -131,7 +131,7 @@ def test_dd_ranking_brings_what_it_is_set_against() -> None:
 
 @pytest.mark.parametrize("option", ["gpu", "ddp"])
 def test_gpu_options_say_where_there_is_no_gpu(option: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings: TrainerSettings = build(composed(f"trainer={option}"), "trainer")
+    settings: TrainerConfig = build(composed(f"trainer={option}"), "trainer")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert settings.device.type == "cuda"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -142,7 +142,7 @@ def test_gpu_options_say_where_there_is_no_gpu(option: str, monkeypatch: pytest.
 def test_imagenet_takes_fitting_options() -> None:
     experiment = build_experiment(composed("dataset=imagenet1k", "student=resnet101", "ipc=50"))
     assert experiment.ipc == 50
-    assert (type(experiment.backbone).__name__, experiment.backbone.path) == ("DiTBackbone", "facebook/DiT-XL-2-256")
+    assert (type(experiment.backbone).__name__, experiment.backbone.path) == ("DiTConfig", "facebook/DiT-XL-2-256")
     assert (experiment.backbone.image_size, experiment.dataset.image_size) == (256, 224)
     assert (experiment.protocol.name, experiment.protocol.epochs) == ("rded", 300)
     assert (experiment.teacher.name, experiment.student.name) == ("resnet18", "resnet101")

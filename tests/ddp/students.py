@@ -9,28 +9,28 @@ import torch
 
 from ddselect.cli import one_line_errors
 from ddselect.dataset.index import read_index
-from ddselect.evaluation.accuracy import Evaluation, TestSet, measure
-from ddselect.protocol.recipe import Protocol
+from ddselect.evaluation.accuracy import EvaluationConfig, TestSet, measure
+from ddselect.protocol.recipe import ProtocolConfig
 from ddselect.relabel.live import LiveTeacher
 from ddselect.relabel.stored import StoredLabels, store_labels
-from ddselect.runtime.trainer import TrainerSettings
-from ddselect.student.settings import Student
+from ddselect.runtime.trainer import TrainerConfig
+from ddselect.student.settings import StudentConfig
 from ddselect.student.train import student_views, train_student
 from ddselect.student.views import TrainingSet
 from tests.helpers.models import CPU, tiny_teacher
 
-STUDENT = Student("convnet3", "convnet3", 0.02, "fp32")
+STUDENT = StudentConfig("convnet3", "convnet3", 0.02, "fp32")
 CLASSES, SIDE = 3, 8
 # Batches of 5, 5 and 1 of 11 images: parts of 3 and 2, and a batch too small to be shared. No Adam: biases before a
 # norm have no gradient but rounding, of which it makes any step.
-SOFT = Protocol("p", epochs=4, batch_size=5, drop_last=False, optimizer="sgd", temperature=2.0, evaluations=2)
+SOFT = ProtocolConfig("p", epochs=4, batch_size=5, drop_last=False, optimizer="sgd", temperature=2.0, evaluations=2)
 
 
 @dataclass(frozen=True)
 class Case:
     """A training, what is stored of its labels, and the number of images it is tested on."""
 
-    protocol: Protocol
+    protocol: ProtocolConfig
     keep: str = "nothing"
     tests: int = 7
 
@@ -48,7 +48,7 @@ def some_tests(folder: Path, count: int) -> TestSet:
     return TestSet(read_index(folder).split("test").take(np.arange(count)), SIDE, 1.0)
 
 
-def train(case: Case, trainer: TrainerSettings, folder: Path, index: Path) -> None:
+def train(case: Case, trainer: TrainerConfig, folder: Path, index: Path) -> None:
     """Labels and trains into a folder."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (11, 3, SIDE, SIDE), dtype=torch.uint8, generator=generator)
@@ -66,7 +66,7 @@ def train(case: Case, trainer: TrainerSettings, folder: Path, index: Path) -> No
         views=views,
         precision="fp32",
         labeller=labeller,
-        test=lambda model: measure(model, tests, Evaluation(batch_size=2), CPU, trainer.together),
+        test=lambda model: measure(model, tests, EvaluationConfig(batch_size=2), CPU, trainer.together),
         make_trainer=trainer.student,
         folder=folder,
         name="views",
@@ -75,7 +75,7 @@ def train(case: Case, trainer: TrainerSettings, folder: Path, index: Path) -> No
 
 if __name__ == "__main__":
     out, index = map(Path, sys.argv[1:])
-    together = TrainerSettings("cpu", 2, strategy="ddp", threads=1, student_devices=2)
+    together = TrainerConfig("cpu", 2, strategy="ddp", threads=1, student_devices=2)
     with one_line_errors():
         for name in CASES:
             train(CASES[name], together, out / name, index)

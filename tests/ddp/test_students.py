@@ -13,8 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ddselect.evaluation.accuracy import Evaluation, measure
-from ddselect.runtime.trainer import TrainerSettings
+from ddselect.evaluation.accuracy import EvaluationConfig, measure
+from ddselect.runtime.trainer import TrainerConfig
 from tests.ddp.students import CASES, CLASSES, SIDE, STUDENT, some_tests, train
 from tests.fault.runs import SMALL, only, run_here
 from tests.helpers.data import folder_index, write_folder
@@ -38,7 +38,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert two.returncode == 2, two.stderr
     (folder / "said").write_text(two.stderr)
     for name, case in CASES.items():
-        train(case, TrainerSettings(), folder / "1" / name, folder / "index")
+        train(case, TrainerConfig(), folder / "1" / name, folder / "index")
     return folder
 
 
@@ -69,7 +69,7 @@ def test_the_accuracy_is_that_of_the_weights(trained: Path, name: str, ranks: st
     folder, count = trained / ranks / name, CASES[name].tests
     model = STUDENT.build(CLASSES, [0.5] * 3, [0.5] * 3, 1, SIDE)
     model.load_state_dict(load_file(folder / "student.safetensors"))
-    found = measure(model, some_tests(trained / "index", count), Evaluation(), CPU)
+    found = measure(model, some_tests(trained / "index", count), EvaluationConfig(), CPU)
     last = history(folder)[-1]
     assert (last["top1"], last["top5"], last["images"]) == (found.top1, found.top5, count)
 

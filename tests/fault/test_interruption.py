@@ -29,13 +29,13 @@ def _own_handlers() -> Iterator[None]:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_lost_interruption_is_raised_again(number: signal.Signals) -> None:
     interruption.listen()
-    interruption.obey()
+    interruption.raise_if_interrupted()
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(number)
     with pytest.raises(KeyboardInterrupt):
-        interruption.obey()
+        interruption.raise_if_interrupted()
     interruption.listen()
-    interruption.obey()
+    interruption.raise_if_interrupted()
 
 
 def test_what_is_ignored_on_purpose_stays_so() -> None:
@@ -44,7 +44,7 @@ def test_what_is_ignored_on_purpose_stays_so() -> None:
     assert not interruption.is_heard(signal.SIGINT)
     assert interruption.is_heard(signal.SIGTERM)
     signal.raise_signal(signal.SIGINT)
-    interruption.obey()
+    interruption.raise_if_interrupted()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

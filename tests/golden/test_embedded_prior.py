@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from ddselect.backbone.choice import ClassUNetBackbone
+from ddselect.backbone.choice import ClassUNetConfig
 from ddselect.evaluation.localisation import measure_localisation
-from ddselect.runtime.trainer import TrainerSettings
+from ddselect.runtime.trainer import TrainerConfig
 from ddselect.scoring.module import score_images
-from ddselect.scoring.settings import Scoring
+from ddselect.scoring.settings import ScoringConfig
 from tests.helpers.data import scene_index
 from tests.helpers.models import conditions_of
 
@@ -16,10 +16,12 @@ from tests.helpers.models import conditions_of
 @pytest.mark.slow
 def test_the_maps_of_the_embedded_prior_find_the_digit(tmp_path: Path) -> None:
     index = scene_index(tmp_path / "index", train=200).split("train")
-    settings = TrainerSettings()
-    backbone = ClassUNetBackbone("embedded", "embedded", 32, "fp32")
+    settings = TrainerConfig()
+    backbone = ClassUNetConfig("embedded", "embedded", 32, "fp32")
     denoiser = backbone.load(settings.device)
-    score_images(index, denoiser, conditions_of(backbone, index), Scoring(), 32, settings.parallel, tmp_path / "scores")
+    score_images(
+        index, denoiser, conditions_of(backbone, index), ScoringConfig(), 32, settings.parallel, tmp_path / "scores"
+    )
     found = measure_localisation(index, tmp_path / "scores", 32)
     assert found is not None
     assert found["pointing_game"] >= 92 > 20 > found["pointing_game_chance"]

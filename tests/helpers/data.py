@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ddselect.dataset.folders import ClutteredDigits, ImageFolder
+from ddselect.dataset.folders import ClutteredDigitsConfig, ImageFolderConfig
 from ddselect.dataset.index import Index, build_index, read_index
 
 CLASSES = ("ant", "bee", "cow")
@@ -48,9 +48,9 @@ def write_folder(
     return root
 
 
-def folder_dataset(root: Path, **options: object) -> ImageFolder:
+def folder_dataset(root: Path, **options: object) -> ImageFolderConfig:
     """An ``imagefolder`` dataset of 16-pixel views."""
-    return ImageFolder(**{"name": "folder", "image_size": 16, "root": str(root), **options})  # type: ignore[arg-type]
+    return ImageFolderConfig(**{"name": "folder", "image_size": 16, "root": str(root), **options})  # type: ignore[arg-type]
 
 
 def folder_index(root: Path, work: Path, **options: object) -> Index:
@@ -61,5 +61,5 @@ def folder_index(root: Path, work: Path, **options: object) -> Index:
 
 def scene_index(work: Path, train: int = 60, val: int = 10, test: int = 20) -> Index:
     """The whole index of a small embedded dataset."""
-    build_index(ClutteredDigits("digits", 32, sizes={"train": train, "val": val, "test": test}), work)
+    build_index(ClutteredDigitsConfig("digits", 32, sizes={"train": train, "val": val, "test": test}), work)
     return read_index(work)

@@ -16,12 +16,12 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from ddselect.backbone.blueprint import tokenizer_files
 from ddselect.backbone.choice import (
-    Backbone,
-    ClassUNetBackbone,
-    DiTBackbone,
-    StableDiffusion3Backbone,
-    StableDiffusionBackbone,
-    StableDiffusionXLBackbone,
+    BackboneConfig,
+    ClassUNetConfig,
+    DiTConfig,
+    StableDiffusion3Config,
+    StableDiffusionConfig,
+    StableDiffusionXLConfig,
 )
 from tests.helpers.models import write_class_unet, write_ddpm, write_dit
 
@@ -56,10 +56,10 @@ class Family:
 
     option: str
     write: Callable[[Path], Path]
-    kind: type[Backbone]
+    kind: type[BackboneConfig]
     image_size: int = 16
 
-    def settings(self, folder: Path | str, **options: Any) -> Backbone:
+    def settings(self, folder: Path | str, **options: Any) -> BackboneConfig:
         """Settings of a model in a folder, in fp32 unless they say something else."""
         return self.kind(f"tiny {self.option}", str(folder), self.image_size, **{"dtype": "fp32", **options})
 
@@ -182,19 +182,19 @@ def write_ddpm_in_parts(folder: Path) -> Path:
 
 
 TEXT = {
-    "sd15": Family("sd15", write_sd15, StableDiffusionBackbone),
-    "sd21": Family("sd21", write_sd21, StableDiffusionBackbone),
-    "sdxl": Family("sdxl", write_sdxl, StableDiffusionXLBackbone),
-    "sd3": Family("sd3", write_sd3, StableDiffusion3Backbone),
-    "sd3_without_t5": Family("sd3", write_sd3_without_t5, StableDiffusion3Backbone),
+    "sd15": Family("sd15", write_sd15, StableDiffusionConfig),
+    "sd21": Family("sd21", write_sd21, StableDiffusionConfig),
+    "sdxl": Family("sdxl", write_sdxl, StableDiffusionXLConfig),
+    "sd3": Family("sd3", write_sd3, StableDiffusion3Config),
+    "sd3_without_t5": Family("sd3", write_sd3_without_t5, StableDiffusion3Config),
 }
 CLASSES = {
-    "dit": Family("dit_xl_2_256", write_dit, DiTBackbone, 8),
-    "class_unet": Family("class_unet", write_class_unet, ClassUNetBackbone),
+    "dit": Family("dit_xl_2_256", write_dit, DiTConfig, 8),
+    "class_unet": Family("class_unet", write_class_unet, ClassUNetConfig),
 }
 UNCONDITIONAL = {
-    "ddpm": Family("ddpm", write_ddpm, ClassUNetBackbone),
-    "ddpm_in_parts": Family("ddpm", write_ddpm_in_parts, ClassUNetBackbone),
+    "ddpm": Family("ddpm", write_ddpm, ClassUNetConfig),
+    "ddpm_in_parts": Family("ddpm", write_ddpm_in_parts, ClassUNetConfig),
 }
 
 

@@ -8,11 +8,11 @@ import torch
 from diffusers import AutoencoderKL, DDPMScheduler, DiTTransformer2DModel, UNet2DModel
 
 from ddselect.backbone import blueprint
-from ddselect.backbone.choice import Backbone, ClassUNetBackbone, DiTBackbone
+from ddselect.backbone.choice import BackboneConfig, ClassUNetConfig, DiTConfig
 from ddselect.backbone.denoiser import Denoiser
 from ddselect.dataset.index import Index
 from ddselect.prompt.conditions import Conditions
-from ddselect.prompt.modes import LabelPrompt, Prompt
+from ddselect.prompt.modes import LabelPromptConfig, PromptConfig
 from ddselect.runtime.files import write_json, write_tensors
 from ddselect.student.models import Classifier, build_network
 
@@ -29,9 +29,9 @@ def write_class_unet(
     return folder
 
 
-def class_unet(folder: Path, image_size: int = 16, dtype: str = "fp32") -> ClassUNetBackbone:
+def class_unet(folder: Path, image_size: int = 16, dtype: str = "fp32") -> ClassUNetConfig:
     """The settings of a UNet2DModel in a folder."""
-    return ClassUNetBackbone("tiny", str(folder), image_size, dtype)
+    return ClassUNetConfig("tiny", str(folder), image_size, dtype)
 
 
 def load_class_unet(folder: Path, image_size: int = 16) -> Denoiser:
@@ -88,9 +88,9 @@ def write_dit(folder: Path, latent_side: int = 4) -> Path:
     return folder
 
 
-def dit(folder: Path, image_size: int = 8, dtype: str = "fp32") -> DiTBackbone:
+def dit(folder: Path, image_size: int = 8, dtype: str = "fp32") -> DiTConfig:
     """The settings of a DiT in a folder."""
-    return DiTBackbone("tiny DiT", str(folder), image_size, dtype)
+    return DiTConfig("tiny DiT", str(folder), image_size, dtype)
 
 
 def load_dit(folder: Path, image_size: int = 8) -> Denoiser:
@@ -98,9 +98,9 @@ def load_dit(folder: Path, image_size: int = 8) -> Denoiser:
     return dit(folder, image_size).load(CPU)
 
 
-def conditions_of(backbone: Backbone, index: Index, prompt: Prompt | None = None) -> Conditions:
+def conditions_of(backbone: BackboneConfig, index: Index, prompt: PromptConfig | None = None) -> Conditions:
     """The conditions of a dataset's classes, under their labels if nothing else is said."""
-    return backbone.conditions(prompt or LabelPrompt(), index.class_names, index.class_folders, CPU)
+    return backbone.conditions(prompt or LabelPromptConfig(), index.class_names, index.class_folders, CPU)
 
 
 def tiny_teacher(classes: int, seed: int = 0) -> Classifier:

@@ -5,12 +5,12 @@ from functools import cache
 from hydra import compose, initialize_config_dir
 
 from ddselect.config import build, conf_dir
-from ddselect.protocol.recipe import Protocol
+from ddselect.protocol.recipe import ProtocolConfig
 
 
 @cache
-def preset(name: str, *overrides: str) -> Protocol:
+def preset(name: str, *overrides: str) -> ProtocolConfig:
     """An option of ``conf/protocol`` with overrides."""
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        protocol: Protocol = build(compose("config", [f"protocol={name}", *overrides]), "protocol")
+        protocol: ProtocolConfig = build(compose("config", [f"protocol={name}", *overrides]), "protocol")
     return protocol

@@ -13,28 +13,28 @@ import torch
 from PIL import Image
 
 from ddselect.composition.compose import Composition
-from ddselect.config import Arm
+from ddselect.config import MethodConfig
 from ddselect.dataset.images import square_box
 from ddselect.dataset.index import Index
 from ddselect.dataset.rendering import BOXES
-from ddselect.evaluation.branch import Branch
+from ddselect.evaluation.branch import Trial
 from ddselect.evaluation.confusion import write_confusion
-from ddselect.protocol.recipe import Protocol
+from ddselect.protocol.recipe import ProtocolConfig
 from ddselect.report.html import write_report
-from ddselect.report.settings import Report
+from ddselect.report.settings import ReportConfig
 from ddselect.runtime.files import write_table
-from ddselect.runtime.store import Done
+from ddselect.runtime.store import StageResult
 from ddselect.scoring.table import merge, score_shards, write_rows
-from ddselect.selection.diffusion import DiffusionSelection
-from ddselect.selection.uninformed import AllImages, RandomSelection
-from ddselect.student.settings import Student
+from ddselect.selection.diffusion import DiffusionConfig
+from ddselect.selection.uninformed import AllImagesConfig, RandomConfig
+from ddselect.student.settings import StudentConfig
 
 NAMES = ["ant", "<b>x", "cow"]
 IPC = 2
 ARMS = {
-    "diffusion": Arm(DiffusionSelection("diffusion", 0.5), Composition(2, 0.5)),
-    "random_crop": Arm(RandomSelection("random_crop", 0.0), Composition(2, 0.0)),
-    "all": Arm(AllImages("all", 1.0), Composition(2, 1.0)),
+    "diffusion": MethodConfig(DiffusionConfig("diffusion", 0.5), Composition(2, 0.5)),
+    "random_crop": MethodConfig(RandomConfig("random_crop", 0.0), Composition(2, 0.0)),
+    "all": MethodConfig(AllImagesConfig("all", 1.0), Composition(2, 1.0)),
 }
 QUALITY = {"coverage": 0.125, "density": 1.5, "diversity": 0.75, "redundancy": None, "teacher_loss": 0.5}
 TOP1 = {"diffusion": (60.0, 64.0), "random_crop": (50.0, 51.0), "all": (90.0, 91.0)}
@@ -94,10 +94,10 @@ class Page(HTMLParser):
         return self.elements[at], cells
 
 
-def done(name: str, folder: Path, fingerprint: str, seconds: float = 1.0, reused: bool = False) -> Done:
+def done(name: str, folder: Path, fingerprint: str, seconds: float = 1.0, reused: bool = False) -> StageResult:
     folder.mkdir(parents=True, exist_ok=True)
     took = {"seconds": seconds, "bytes": 1500, "peak_bytes": int(1e9 * seconds), "gpu_peak_bytes": 0}
-    return Done(name, fingerprint, folder, {**took, "facts": {}}, reused)
+    return StageResult(name, fingerprint, folder, {**took, "facts": {}}, reused)
 
 
 def write_distilled(folder: Path, per_class: int, index: Index) -> None:
@@ -133,11 +133,11 @@ class Run:
     seeds: tuple[int, ...] = (0, 1)
     per_class: dict[str, list[float | None]] = field(default_factory=dict)  # top-1 of the students by selection
 
-    def trained(self) -> list[Branch]:
+    def trained(self) -> list[Trial]:
         shared = done("index", self.root / "index", "1dex", seconds=5, reused=True)
         return [self._trained(name, seed, shared) for name in ARMS for seed in self.seeds]
 
-    def _trained(self, name: str, seed: int, shared: Done) -> Branch:
+    def _trained(self, name: str, seed: int, shared: StageResult) -> Trial:
         key = f"{name}-{seed}"
         composition = done("composition", self.root / "composition" / key, f"c-{key}")
         if name != "all":  # the page must not look for the images of the full data
@@ -146,11 +146,11 @@ class Run:
         write_accuracies(student.folder, self.per_class.get(name, [TOP1[name][seed]] * len(self.index.class_names)))
         tests = [{"step": step, "loss": 0.5 / step, "top1": TOP1[name][seed] * step / 20} for step in (10.0, 20.0)]
         (student.folder / "metrics.jsonl").write_text("".join(json.dumps(test) + "\n" for test in tests))
-        return Branch(
+        return Trial(
             ARMS[name],
             seed,
-            Protocol("quick", steps=20),
-            Student("net", "convnet3"),
+            ProtocolConfig("quick", steps=20),
+            StudentConfig("net", "convnet3"),
             {"index": shared, "composition": composition, "student": student},
         )
 
@@ -196,17 +196,19 @@ class Run:
 
     def page(
         self,
-        scores: Done | None = None,
-        settings: Report | None = None,
+        scores: StageResult | None = None,
+        settings: ReportConfig | None = None,
         prompts: Sequence[Mapping[str, str]] = (),
         **results: Any,
     ) -> Page:
         path = self.root / "report.html"
-        write_report(settings or Report(), self.results(**results), self.trained(), self.index, scores, path, prompts)
+        write_report(
+            settings or ReportConfig(), self.results(**results), self.trained(), self.index, scores, path, prompts
+        )
         return Page(path.read_text())
 
 
-def write_scores(run: Run, truth: bool = True) -> Done:
+def write_scores(run: Run, truth: bool = True) -> StageResult:
     """Scores that rise with the row; the map of row r is r + 1 in its upper left quarter, else -(r + 1)."""
     scores = done("scoring", run.root / "scoring", "5c0re")
     plan, rows = score_shards(scores.folder, len(run.index), 5), []

@@ -9,16 +9,16 @@ import pyarrow as pa
 
 from ddselect.dataset.index import Index
 from ddselect.features.moments import Moments
-from ddselect.features.settings import Features
+from ddselect.features.settings import EmbedConfig
 from ddselect.features.stage import embed_candidates
 from ddselect.features.table import feature_shards
 from ddselect.runtime.files import write_table
 from ddselect.runtime.shards import ShardPlan
-from ddselect.runtime.trainer import TrainerSettings
+from ddselect.runtime.trainer import TrainerConfig
 from ddselect.scoring.table import MERGED, crops_of, read_scores
-from ddselect.selection.base import Material, Selection
+from ddselect.selection.base import SelectionConfig, SelectionInputs
 from ddselect.selection.confidence import ask_teacher, confidence_shards
-from ddselect.selection.rded import TeacherSelection
+from ddselect.selection.rded import TeacherScoredConfig
 from ddselect.selection.styles import READING, style_shards
 from ddselect.selection.teacher_losses import judge_crops
 from tests.helpers.models import tiny_teacher
@@ -49,37 +49,37 @@ class Bench:
         write_table(self.root / "scores" / MERGED, pa.Table.from_pylist(rows, schema=pa.schema(fields)))
         return self.root / "scores"
 
-    def losses(self, method: TeacherSelection, seed: int) -> Path:
+    def losses(self, method: TeacherScoredConfig, seed: int) -> Path:
         """The losses stage of a method and seed."""
         folder = self.root / f"losses-{method.crop_settings}-{seed}"
-        judge_crops(self.index, tiny_teacher(3), method, VIEW, seed, TrainerSettings().parallel, folder)
+        judge_crops(self.index, tiny_teacher(3), method, VIEW, seed, TrainerConfig().parallel, folder)
         return folder
 
     def features(self, scores: Path) -> ShardPlan:
         """Features of the candidates of a score table."""
-        folder, settings = self.root / f"features-{scores.name}", Features("teacher", shard_size=SHARD, batch_size=8)
+        folder, settings = self.root / f"features-{scores.name}", EmbedConfig("teacher", shard_size=SHARD, batch_size=8)
         crops = crops_of(read_scores(scores))
-        embed_candidates(self.index, crops, tiny_teacher(3), settings, VIEW, TrainerSettings().parallel, folder)
+        embed_candidates(self.index, crops, tiny_teacher(3), settings, VIEW, TrainerConfig().parallel, folder)
         return feature_shards(folder, len(self.index), SHARD)
 
     def confidence(self) -> ShardPlan:
         """The teacher's losses on the candidates of the score table."""
         folder, crops = self.root / "confidence", crops_of(read_scores(self.scores))
-        ask_teacher(self.index, crops, tiny_teacher(3), VIEW, TrainerSettings().parallel, folder)
+        ask_teacher(self.index, crops, tiny_teacher(3), VIEW, TrainerConfig().parallel, folder)
         return confidence_shards(folder, len(self.index))
 
     def styles(self) -> ShardPlan:
         """The styles of the candidates of the score table."""
         folder, crops = self.root / "styles", crops_of(read_scores(self.scores))
-        embed_candidates(self.index, crops, Moments(), READING, VIEW, TrainerSettings().parallel, folder)
+        embed_candidates(self.index, crops, Moments(), READING, VIEW, TrainerConfig().parallel, folder)
         return style_shards(folder, len(self.index))
 
-    def material(self, method: Selection, seed: int = 0) -> Material:
+    def material(self, method: SelectionConfig, seed: int = 0) -> SelectionInputs:
         """What a method asks for."""
         scores = None
         if method.scored_by:
-            scores = self.losses(method, seed) if isinstance(method, TeacherSelection) else self.scores
+            scores = self.losses(method, seed) if isinstance(method, TeacherScoredConfig) else self.scores
         features = self.features(scores) if scores and method.needs_features else None
         confidence = self.confidence() if method.needs_confidence else None
         styles = self.styles() if method.needs_styles else None
-        return Material(self.index, VIEW, seed, scores, features, confidence, styles)
+        return SelectionInputs(self.index, VIEW, seed, scores, features, confidence, styles)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from ddselect.report.settings import Report
+from ddselect.report.settings import ReportConfig
 from tests.helpers.data import folder_index, write_folder
 from tests.helpers.report import Run, with_classes, write_scores
 
@@ -26,7 +26,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = with_classes(Run(root, folder_index(write_folder(root / "data"), root / "index").split("train")), CLASSES)
     run.per_class = {"diffusion": [float(i) for i in range(CLASSES)], "random_crop": [15.0] * CLASSES}
     prompts = [{"positive": f"a very_long_name_of_{name}" * 3, "reference": ""} for name in run.index.class_names]
-    run.page(write_scores(run), Report(maps_per_class=2), prompts=prompts)
+    run.page(write_scores(run), ReportConfig(maps_per_class=2), prompts=prompts)
     return root / "report.html"
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ddselect.protocol.recipe import Protocol
+from ddselect.protocol.recipe import ProtocolConfig
 from ddselect.report.caveats import Caveat, caveats
 from ddselect.report.comparison import compare
 from ddselect.report.distilled import distilled_sets
@@ -21,12 +21,12 @@ from ddselect.report.html import write_report
 from ddselect.report.palette import looks
 from ddselect.report.per_class import extremes, per_class
 from ddselect.report.pictures import details, sheet, thumbnail
-from ddselect.report.settings import Report
+from ddselect.report.settings import ReportConfig
 from ddselect.report.stages import stage_lines, stage_sums
 from ddselect.report.table import print_table
 from ddselect.report.units import duration, size
 from ddselect.runtime.files import write_json
-from ddselect.student.settings import Student
+from ddselect.student.settings import StudentConfig
 from tests.helpers.data import folder_index, write_folder
 from tests.helpers.report import ARMS, NAMES, Page, Run, done, with_classes, write_accuracies, write_scores
 
@@ -153,7 +153,7 @@ def test_summary_and_environment(run: Run) -> None:
 def test_maps_are_explained_for_each_prompt_mode(run: Run, mode: str, words: str) -> None:
     results, path = run.results(), run.root / "report.html"
     results["results"] = [{**entry, "prompt": mode} for entry in results["results"]]
-    write_report(Report(), results, run.trained(), run.index, write_scores(run), path)
+    write_report(ReportConfig(), results, run.trained(), run.index, write_scores(run), path)
     source = path.read_text()
     assert f"with the prompt mode <code>{mode}</code>" in source
     assert words in source
@@ -238,7 +238,7 @@ def test_heat_is_red_above_and_blue_below(chosen: Examples) -> None:
 def test_examples_on_the_page(run: Run) -> None:
     found = {"images": 12, "pointing_game": 41.27, "pointing_game_chance": 15.5}
     found |= {"coverage": 0.6543, "coverage_chance": 0.4}
-    page = run.page(write_scores(run), Report(maps_per_class=3), localisation=found)
+    page = run.page(write_scores(run), ReportConfig(maps_per_class=3), localisation=found)
     assert len(page.all("div", "source")) == len(page.all("div", "map")) == 3 * len(NAMES)
     assert len(page.all("img", "patch")) == 2 * len(NAMES)
     inside = [e.attributes["class"] for e in page.all("i") if "tile" in e.inside]
@@ -249,10 +249,10 @@ def test_examples_on_the_page(run: Run) -> None:
 
 
 def test_without_truth_maps_or_scores(run: Run) -> None:
-    page = run.page(write_scores(run, truth=False), Report(maps_per_class=1))
+    page = run.page(write_scores(run, truth=False), ReportConfig(maps_per_class=1))
     assert not page.all("i", "truth")
     assert len(page.all("div", "map")) == len(NAMES)
-    assert not run.page(write_scores(run, truth=False), Report(maps_per_class=0)).all("div", "tile")
+    assert not run.page(write_scores(run, truth=False), ReportConfig(maps_per_class=0)).all("div", "tile")
     page = run.page()
     assert "none were made" in page.source
     assert len(page.all("div", "source")) == 2 * len(NAMES)  # what was selected is shown without a map
@@ -274,7 +274,7 @@ def test_a_sheet_of_distilled_images_for_each_class(run: Run) -> None:
         *[(80, 0, 0, 255)] * 2, (0, 0, 0, 0), (80, 60, 0, 255)
     ]  # fmt: skip
     assert "1 crop and 1 whole image of 2 training images, of 2 styles or clusters" in page.source
-    fewer = run.page(settings=Report(images_per_class=1))
+    fewer = run.page(settings=ReportConfig(images_per_class=1))
     assert pixels(fewer.all("img", "distilled")[0].attributes["src"]).size == (16, 16)
     assert "the first 1 of 2 per class" in fewer.source
 
@@ -373,7 +373,7 @@ def test_warnings_are_gathered(run: Run) -> None:
         ("code", "The code had changes that are not committed, so the commit below is not all of it"),
     ]
     assert found[1].items[49] == "train/<b>/49.jpg: the file is empty"
-    write_report(Report(), results, trained, run.index, None, run.root / "report.html")
+    write_report(ReportConfig(), results, trained, run.index, None, run.root / "report.html")
     page = Page((run.root / "report.html").read_text())
     assert "train/&lt;b&gt;/49.jpg: the file is empty" in page.source
     assert "50.jpg" not in page.source
@@ -391,7 +391,7 @@ def test_what_the_protocol_is_not_is_a_warning(run: Run, capsys: pytest.CaptureF
     out = " ".join(capsys.readouterr().out.split())
     assert f"not the protocol quick as it stands: {', '.join(changed)}" in out
     results["deviations"] = {"quick": []}
-    write_report(Report(), results, run.trained(), run.index, None, run.root / "report.html")
+    write_report(ReportConfig(), results, run.trained(), run.index, None, run.root / "report.html")
     assert 'id="warnings"' not in (run.root / "report.html").read_text()
     print_table(results)
     assert "as it stands" not in capsys.readouterr().out
@@ -401,7 +401,7 @@ def test_many_classes_stay_below_the_size(run: Run) -> None:
     """Pictures get smaller, then fewer, and no class is left out."""
     many = with_classes(run, 40)
     whole = many.page(scores := write_scores(many, truth=False))
-    small = many.page(scores, Report(megabytes=0.3))
+    small = many.page(scores, ReportConfig(megabytes=0.3))
     assert "has reduced pictures" not in whole.source
     assert "has reduced pictures" in small.source
     assert len(small.source) < 300_000 < len(whole.source)
@@ -461,8 +461,8 @@ def test_several_students_have_a_table_of_their_own(run: Run) -> None:
     results, trained = run.results(), run.trained()
     others = [{**entry, "student": "vit", "top1_last": entry["top1_last"] - 5} for entry in results["results"]]
     results["results"] += others
-    trained += [branch.training_by(branch.protocol, Student("vit", "vit_tiny")) for branch in trained]
-    write_report(Report(), results, trained, run.index, None, run.root / "report.html")
+    trained += [branch.training_by(branch.protocol, StudentConfig("vit", "vit_tiny")) for branch in trained]
+    write_report(ReportConfig(), results, trained, run.index, None, run.root / "report.html")
     page = Page((run.root / "report.html").read_text())
     assert page.row("diffusion")[1][3:5] == ["2", "62.0 ± 2.8"]  # the comparison is that of the chosen student
     assert (
@@ -477,8 +477,8 @@ def test_several_protocols_have_columns_and_lines_of_their_own(run: Run, capsys:
     results, trained = run.results(), run.trained()
     results["results"] += [{**e, "protocol": "hard", "top1_last": e["top1_last"] - 5} for e in results["results"]]
     results["deviations"]["hard"] = ["protocol.flip=false (hard: true)"]
-    trained += [branch.training_by(Protocol("hard", steps=1), branch.student) for branch in trained]
-    write_report(Report(), results, trained, run.index, None, run.root / "report.html")
+    trained += [branch.training_by(ProtocolConfig("hard", steps=1), branch.student) for branch in trained]
+    write_report(ReportConfig(), results, trained, run.index, None, run.root / "report.html")
     page = Page((run.root / "report.html").read_text())
     assert page.row("diffusion")[1][3:5] == ["2", "62.0 ± 2.8"]  # the comparison is that of the chosen protocol
     assert '<td class="number">62.0 ± 2.8</td><td class="number">57.0 ± 2.8</td>' in page.source
@@ -502,7 +502,7 @@ def test_dd_ranking_has_a_table_of_its_own(run: Run, capsys: pytest.CaptureFixtu
     for name, (value, spread) in scores.items():
         row |= {name: value, f"{name}_std": spread}
     results["dd_ranking"] = {"scores": [row], "students": []}
-    write_report(Report(), results, run.trained(), run.index, None, run.root / "report.html")
+    write_report(ReportConfig(), results, run.trained(), run.index, None, run.root / "report.html")
     numbers = ["0.250 ± 0.500", "-0.125 ± 0.062", "0.500 ± 0.001", "0.750"]
     cells = "".join(f'<td class="number">{number}</td>' for number in numbers)
     source = (run.root / "report.html").read_text()

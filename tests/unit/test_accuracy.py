@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ddselect.dataset.index import Index
 from ddselect.evaluation import accuracy
-from ddselect.evaluation.accuracy import Evaluation, central_box, count_hits, measure
+from ddselect.evaluation.accuracy import EvaluationConfig, central_box, count_hits, measure
 from ddselect.evaluation.confusion import class_accuracies
 from ddselect.runtime.errors import UserError
 from tests.helpers.data import folder_index
@@ -48,7 +48,7 @@ def test_exact_whatever_the_batch(tmp_path: Path, batch_size: int, classes: int)
     logits = torch.randn(count, classes, generator=torch.Generator().manual_seed(classes))
     index = numbered_images(tmp_path, labels)
     place = (logits > logits[torch.arange(count), labels][:, None]).sum(1)  # how many classes were thought likelier
-    result = measure(Lookup(logits), accuracy.TestSet(index, 8, 1.0), Evaluation(batch_size=batch_size), CPU)
+    result = measure(Lookup(logits), accuracy.TestSet(index, 8, 1.0), EvaluationConfig(batch_size=batch_size), CPU)
     assert result.images == count
     assert result.top1 == pytest.approx(100 * (place == 0).sum().item() / count)
     assert result.top5 == pytest.approx(100 * (place < 5).sum().item() / count)
@@ -60,7 +60,7 @@ def test_images_count_alike_however_many_a_class_has(tmp_path: Path) -> None:
     labels = [0] * 8 + [1, 2, 2]  # a mean over classes would be 33 %
     index = numbered_images(tmp_path, labels)
     said = torch.eye(3)[torch.zeros(11, dtype=torch.int64)]
-    result = measure(Lookup(said), accuracy.TestSet(index, 8, 1.0), Evaluation(batch_size=4), CPU)
+    result = measure(Lookup(said), accuracy.TestSet(index, 8, 1.0), EvaluationConfig(batch_size=4), CPU)
     assert result.top1 == pytest.approx(800 / 11)
     assert class_accuracies(result.confusion.numpy(), 3) == [100, 0, 0]
 
@@ -69,7 +69,7 @@ def test_accuracy_of_each_class(tmp_path: Path) -> None:
     index = numbered_images(tmp_path, [0, 1, 2, 1, 1])  # in the index's order 0, 1, 1, 1, 2
     said = torch.eye(3)[[0, 0, 1, 1, 1]]  # by the number that an image shows
     tests = accuracy.TestSet(index.take(np.arange(4)), 8, 1.0)
-    found = measure(Lookup(said), tests, Evaluation(), CPU).confusion.numpy()
+    found = measure(Lookup(said), tests, EvaluationConfig(), CPU).confusion.numpy()
     assert class_accuracies(found, 3) == [100, pytest.approx(200 / 3), None]
 
 
@@ -84,7 +84,7 @@ def test_the_hits_of_all_ranks_are_those_of_one(tmp_path: Path, ranks: int, coun
 
     def hits(rank: int, ranks: int) -> Tensor:
         rows = range(rank, count, ranks)
-        found, predicted = count_hits(Lookup(logits), tests, rows, Evaluation(batch_size=2), CPU)
+        found, predicted = count_hits(Lookup(logits), tests, rows, EvaluationConfig(batch_size=2), CPU)
         assert predicted.equal(logits.argmax(1)[list(rows)])
         return found
 
@@ -122,6 +122,6 @@ def test_test_views_are_cut_with_the_margin_and_kept(tmp_path: Path) -> None:
 
 def test_values_out_of_range() -> None:
     with pytest.raises(UserError, match=r"evaluation.split=train: choose test or val"):
-        Evaluation("train")
+        EvaluationConfig("train")
     with pytest.raises(UserError, match="batch_size"):
-        Evaluation(batch_size=0)
+        EvaluationConfig(batch_size=0)

@@ -21,23 +21,23 @@ from torch import Tensor
 from transformers import CLIPTextModel
 
 from ddselect.backbone import blueprint, stage
-from ddselect.backbone.adapt import Adapt
+from ddselect.backbone.adapt import AdaptConfig
 from ddselect.backbone.adaptation import LOSSES, AdaptModule, Lessons, train_prior
-from ddselect.backbone.choice import LORA, MODEL, Backbone, adapted
+from ddselect.backbone.choice import LORA, MODEL, BackboneConfig, adapted
 from ddselect.backbone.denoiser import Denoiser
 from ddselect.backbone.lora import TARGETS, add_lora
 from ddselect.backbone.stage import adapt_backbone
 from ddselect.dataset.index import Index
-from ddselect.prompt.modes import LabelPrompt, NoPrompt, Prompt, TextPrompt
+from ddselect.prompt.modes import LabelPromptConfig, NoPromptConfig, PromptConfig, TextPromptConfig
 from ddselect.runtime.errors import NumericalError, UserError
-from ddselect.runtime.trainer import TrainerSettings
+from ddselect.runtime.trainer import TrainerConfig
 from ddselect.scoring.table import read_maps, read_scores
 from tests.fault.runs import SMALL, only, run_here
 from tests.helpers.families import CLASSES, TEXT, UNCONDITIONAL, write_sd15
 from tests.helpers.models import CPU, conditions_of, write_class_unet
 
 ALL = {**TEXT, **CLASSES, **UNCONDITIONAL}
-SHORT = Adapt("full", steps=10, batch_size=6, learning_rate=2e-3, warmup=3, precision="fp32", checkpoint_every=3)
+SHORT = AdaptConfig("full", steps=10, batch_size=6, learning_rate=2e-3, warmup=3, precision="fp32", checkpoint_every=3)
 LONG = replace(SHORT, steps=60, batch_size=10, average=0.9, checkpoint_every=15)
 SMALL_NETWORK = {"mode": "scratch", "channels": [8, 16], "learning_rate": 3e-3}
 Make = Callable[..., pl.Trainer]
@@ -62,27 +62,29 @@ def trainer(*more: Callback) -> Make:
     """As a run makes them, with further callbacks."""
 
     def make(callbacks: list[Callback], **options: Any) -> pl.Trainer:
-        return TrainerSettings(threads=1).parallel([*callbacks, *more], **options)
+        return TrainerConfig(threads=1).parallel([*callbacks, *more], **options)
 
     return make
 
 
 @pytest.fixture(scope="module")
-def unet(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
+def unet(tmp_path_factory: pytest.TempPathFactory) -> BackboneConfig:
     """A random class-conditional UNet."""
     return CLASSES["class_unet"].settings(write_class_unet(tmp_path_factory.mktemp("unet")))
 
 
 @pytest.fixture(scope="module")
-def sd(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
+def sd(tmp_path_factory: pytest.TempPathFactory) -> BackboneConfig:
     """A random Stable Diffusion."""
     return TEXT["sd15"].settings(write_sd15(tmp_path_factory.mktemp("sd")))
 
 
-def adapt(backbone: Backbone, settings: Adapt, index: Index, folder: Path, prompt: Prompt | None = None) -> Backbone:
+def adapt(
+    backbone: BackboneConfig, settings: AdaptConfig, index: Index, folder: Path, prompt: PromptConfig | None = None
+) -> BackboneConfig:
     """The adapted backbone."""
     backbone = replace(backbone, adapt=settings)
-    adapt_backbone(backbone, prompt or LabelPrompt(), index, CPU, trainer(), folder)
+    adapt_backbone(backbone, prompt or LabelPromptConfig(), index, CPU, trainer(), folder)
     return adapted(backbone, folder)
 
 
@@ -90,7 +92,7 @@ def losses(folder: Path) -> list[float]:
     return [json.loads(line)["loss"] for line in (folder / LOSSES).read_text().splitlines()]
 
 
-def error(backbone: Backbone, index: Index, prompt: Prompt | None = None) -> float:
+def error(backbone: BackboneConfig, index: Index, prompt: PromptConfig | None = None) -> float:
     """Mean loss of all images at fixed timesteps and noises, under their own conditions."""
     conditions, denoiser = conditions_of(backbone, index, prompt), backbone.load(CPU)
     denoiser.install(conditions.table)
@@ -115,7 +117,7 @@ def files(folder: Path) -> dict[str, bytes]:
 # --- all weights ------------------------------------------------------------------------------------------------------
 
 
-def test_full_teaches_a_class_unet(unet: Backbone, animals: Index, tmp_path: Path) -> None:
+def test_full_teaches_a_class_unet(unet: BackboneConfig, animals: Index, tmp_path: Path) -> None:
     before = files(Path(unet.path))
     found = adapt(unet, LONG, animals, tmp_path)
     steps = losses(tmp_path)
@@ -127,9 +129,9 @@ def test_full_teaches_a_class_unet(unet: Backbone, animals: Index, tmp_path: Pat
     assert {path.name for path in tmp_path.iterdir()} == {MODEL, LOSSES}
 
 
-def test_full_leaves_all_but_the_network_as_it_was(sd: Backbone, animals: Index, tmp_path: Path) -> None:
-    found = adapt(sd, LONG, animals, tmp_path, TextPrompt())
-    assert error(found, animals, TextPrompt()) < 0.9 * error(sd, animals, TextPrompt())
+def test_full_leaves_all_but_the_network_as_it_was(sd: BackboneConfig, animals: Index, tmp_path: Path) -> None:
+    found = adapt(sd, LONG, animals, tmp_path, TextPromptConfig())
+    assert error(found, animals, TextPromptConfig()) < 0.9 * error(sd, animals, TextPromptConfig())
     mine, before = files(tmp_path / MODEL), files(Path(sd.path))
     assert mine.keys() == before.keys()
     changed = {name for name in before if mine[name] != before[name]}
@@ -139,7 +141,7 @@ def test_full_leaves_all_but_the_network_as_it_was(sd: Backbone, animals: Index,
     assert not [name for name in old if torch.equal(new[name].float(), old[name].half().float())]  # all are trained
 
 
-def test_a_variant_of_the_weight_files_stays_one(sd: Backbone, animals: Index, tmp_path: Path) -> None:
+def test_a_variant_of_the_weight_files_stays_one(sd: BackboneConfig, animals: Index, tmp_path: Path) -> None:
     shutil.copytree(sd.path, tmp_path / "m")
     for file in (tmp_path / "m").glob("*/*.safetensors"):
         file.rename(file.with_suffix(".fp16.safetensors"))
@@ -161,7 +163,7 @@ def test_every_family_is_trained_in_all_its_weights(name: str, mode: str, tmp_pa
         add_lora(denoiser, 2, 0)
     else:
         denoiser.network.requires_grad_(True)
-    prompt = NoPrompt() if name in UNCONDITIONAL else LabelPrompt()
+    prompt = NoPromptConfig() if name in UNCONDITIONAL else LabelPromptConfig()
     conditions = backbone.conditions(prompt, ["ant"], ["n02219486"], CPU)
     denoiser.install(conditions.table)
     latents = torch.randn(2, *denoiser.latent_shape(backbone.image_size))
@@ -173,7 +175,7 @@ def test_every_family_is_trained_in_all_its_weights(name: str, mode: str, tmp_pa
     assert all("lora_" in name for name in trained) == (mode == "lora")
 
 
-def _without_attention(backbone: Backbone) -> Denoiser:
+def _without_attention(backbone: BackboneConfig) -> Denoiser:
     """The same prior with convolutions only."""
     denoiser = backbone.load(CPU)
     config = {**denoiser.network.config, "add_attention": False}
@@ -189,7 +191,7 @@ class TestLora:
 
     @pytest.fixture(scope="class")
     @classmethod
-    def folder(cls, sd: Backbone, animals: Index, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    def folder(cls, sd: BackboneConfig, animals: Index, tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder = tmp_path_factory.mktemp("lora")
         adapt(sd, replace(LONG, mode="lora", rank=2, learning_rate=2e-2), animals, folder)
         return folder
@@ -200,7 +202,7 @@ class TestLora:
         assert {name.split(".lora_")[0].rpartition(".")[2] for name in rows} == {"to_q", "to_k", "to_v", "0"}
         assert all(min(matrix.shape) == 2 for matrix in rows.values())
 
-    def test_only_the_adapter_was_trained(self, folder: Path, sd: Backbone) -> None:
+    def test_only_the_adapter_was_trained(self, folder: Path, sd: BackboneConfig) -> None:
         """What is merged are the base's own weights and the product of the factors, in the attention alone."""
         merged, base = (b.load(CPU).network.state_dict() for b in (replace(sd, lora=str(folder / LORA)), sd))
         rows = load_file(folder / LORA / "adapter_model.safetensors")
@@ -215,12 +217,12 @@ class TestLora:
             else:
                 assert torch.equal(merged[name], weight)
 
-    def test_it_helps(self, folder: Path, sd: Backbone, animals: Index) -> None:
-        found = adapted(replace(sd, adapt=Adapt("lora")), folder)
+    def test_it_helps(self, folder: Path, sd: BackboneConfig, animals: Index) -> None:
+        found = adapted(replace(sd, adapt=AdaptConfig("lora")), folder)
         assert found == replace(sd, lora=str(folder / LORA))
         assert error(found, animals) < 0.995 * error(sd, animals)
 
-    def test_the_seed_decides_it(self, sd: Backbone, animals: Index, tmp_path: Path) -> None:
+    def test_the_seed_decides_it(self, sd: BackboneConfig, animals: Index, tmp_path: Path) -> None:
         """Whatever was drawn before."""
         for number, seed in enumerate((0, 0, 1)):
             torch.manual_seed(number)
@@ -229,11 +231,15 @@ class TestLora:
         assert first == same
         assert first != other
 
-    def test_a_second_adapter_is_refused(self, folder: Path, sd: Backbone, animals: Index, tmp_path: Path) -> None:
+    def test_a_second_adapter_is_refused(
+        self, folder: Path, sd: BackboneConfig, animals: Index, tmp_path: Path
+    ) -> None:
         with pytest.raises(UserError, match=r"backbone/adapt=lora: backbone.lora=.* would be lost"):
             adapt(replace(sd, lora=str(folder / LORA)), replace(SHORT, mode="lora"), animals, tmp_path)
 
-    def test_an_adapter_of_another_network_is_refused(self, folder: Path, unet: Backbone, sd: Backbone) -> None:
+    def test_an_adapter_of_another_network_is_refused(
+        self, folder: Path, unet: BackboneConfig, sd: BackboneConfig
+    ) -> None:
         with pytest.raises(UserError, match=r"backbone.lora=.*: does not fit backbone tiny class_unet") as caught:
             replace(unet, lora=str(folder / LORA)).load(CPU)
         assert "\n" not in str(caught.value)
@@ -241,7 +247,7 @@ class TestLora:
             replace(sd, lora="nowhere").load(CPU)
 
     def test_without_peft_it_says_how_to_get_it(
-        self, sd: Backbone, animals: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, sd: BackboneConfig, animals: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setitem(sys.modules, "peft", None)
         with pytest.raises(UserError, match=r"LoRA needs peft; install it with `pip install 'ddselect\[lora\]'`"):
@@ -269,7 +275,7 @@ def test_scratch_teaches_the_datasets_classes_to_a_new_unet(animals: Index, tmp_
 
 
 def test_scratch_teaches_the_datasets_prompts_to_a_new_text_model(animals: Index, tmp_path: Path) -> None:
-    prompt = TextPrompt(["a photo of a {label}", "the {label}"], [""])
+    prompt = TextPromptConfig(["a photo of a {label}", "the {label}"], [""])
     nowhere, settings = TEXT["sd15"].settings("there is none yet"), replace(LONG, **SMALL_NETWORK)
     found = adapt(nowhere, settings, animals, tmp_path / "out", prompt)
     steps = losses(tmp_path / "out")
@@ -289,7 +295,7 @@ def test_scratch_teaches_the_datasets_prompts_to_a_new_text_model(animals: Index
     assert error(found, animals, prompt) < 0.8 * error(blueprint_only, animals, prompt)
 
 
-def test_scratch_can_begin_with_the_weights_of_another(unet: Backbone, animals: Index, tmp_path: Path) -> None:
+def test_scratch_can_begin_with_the_weights_of_another(unet: BackboneConfig, animals: Index, tmp_path: Path) -> None:
     """A start that is no better than random still leaves its mark after a few steps."""
     settings = replace(SHORT, mode="scratch", channels=[8, 16], learning_rate=1e-9)
     taken = adapt(unet, replace(settings, start=unet.path), animals, tmp_path / "taken")
@@ -322,7 +328,9 @@ class Record(Callback):
 
 
 @pytest.mark.parametrize("average", [0.0, 0.2, 0.999])
-def test_what_is_left_is_the_moving_average(average: float, unet: Backbone, animals: Index, tmp_path: Path) -> None:
+def test_what_is_left_is_the_moving_average(
+    average: float, unet: BackboneConfig, animals: Index, tmp_path: Path
+) -> None:
     denoiser, record = unet.load(CPU), Record()
     denoiser.network.requires_grad_(True)
     wanted = [p.detach().clone() for p in denoiser.network.parameters()]
@@ -342,13 +350,13 @@ def test_what_is_left_is_the_moving_average(average: float, unet: Backbone, anim
     assert [torch.equal(p, row) for p, row in zip(saved, record.weights[-1], strict=True)] == [not average] * len(saved)
 
 
-def steps_of(backbone: Backbone, index: Index, lessons: Lessons, **options: Any) -> Any:
+def steps_of(backbone: BackboneConfig, index: Index, lessons: Lessons, **options: Any) -> Any:
     """The batches of a training."""
     module = AdaptModule(backbone.load(CPU), None, _steps(backbone, index, lessons, replace(SHORT, **options)), SHORT)
     return module.data
 
 
-def _steps(backbone: Backbone, index: Index, lessons: Lessons, settings: Adapt) -> Any:
+def _steps(backbone: BackboneConfig, index: Index, lessons: Lessons, settings: AdaptConfig) -> Any:
     from ddselect.backbone.adaptation import _Steps
 
     return _Steps(index, backbone.load(CPU), lessons, settings, backbone.image_size)
@@ -357,7 +365,9 @@ def _steps(backbone: Backbone, index: Index, lessons: Lessons, settings: Adapt) 
 TAUGHT = Lessons([[0, 1], [2, 3], [4, 5]], [6, 7])
 
 
-def test_images_are_shown_under_one_of_their_own_conditions_or_the_reference(unet: Backbone, animals: Index) -> None:
+def test_images_are_shown_under_one_of_their_own_conditions_or_the_reference(
+    unet: BackboneConfig, animals: Index
+) -> None:
     data = steps_of(unet, animals, TAUGHT, batch_size=200, dropout=0.25, flip=True)
     images, conditions, timesteps, noise, weights = data[3]
     views = animals.read_all(16)
@@ -381,7 +391,7 @@ def test_images_are_shown_under_one_of_their_own_conditions_or_the_reference(une
     assert torch.equal(weights, torch.ones(200))
 
 
-def test_a_step_decides_its_batch_and_ranks_divide_it(unet: Backbone, animals: Index) -> None:
+def test_a_step_decides_its_batch_and_ranks_divide_it(unet: BackboneConfig, animals: Index) -> None:
     data = steps_of(unet, animals, TAUGHT, batch_size=7, weight_cap=20.0)
     whole = data[4]
     again = steps_of(unet, animals, TAUGHT, batch_size=7, weight_cap=20.0)[4]
@@ -396,7 +406,7 @@ def test_a_step_decides_its_batch_and_ranks_divide_it(unet: Backbone, animals: I
         assert torch.equal(mine[1::2], second)
 
 
-def test_losses_are_weighted_where_the_class_shows(unet: Backbone, animals: Index) -> None:
+def test_losses_are_weighted_where_the_class_shows(unet: BackboneConfig, animals: Index) -> None:
     *_, timesteps, _, weights = steps_of(unet, animals, TAUGHT, batch_size=50, weight_cap=20.0)[0]
     signal = unet.load(CPU).schedule.signal[timesteps]
     wanted = np.minimum(1 / signal.numpy() ** 2, 20)
@@ -404,7 +414,7 @@ def test_losses_are_weighted_where_the_class_shows(unet: Backbone, animals: Inde
     np.testing.assert_allclose(weights.numpy(), wanted / wanted.mean(), rtol=1e-5)
 
 
-def test_a_loss_that_is_not_finite_is_one_line(unet: Backbone, animals: Index, tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_is_one_line(unet: BackboneConfig, animals: Index, tmp_path: Path) -> None:
     settings = replace(SHORT, learning_rate=1e30, warmup=0)
     with pytest.raises(NumericalError, match=r"backbone tiny .*the loss is not finite before step 3; lower") as caught:
         adapt(unet, settings, animals, tmp_path)
@@ -422,7 +432,7 @@ MODES = {
 
 
 @pytest.fixture(scope="module")
-def undisturbed(sd: Backbone, animals: Index, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def undisturbed(sd: BackboneConfig, animals: Index, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Folders of trainings that nothing disturbed, by mode."""
     folders = {mode: tmp_path_factory.mktemp(mode) for mode in MODES}
     for mode, folder in folders.items():
@@ -433,13 +443,15 @@ def undisturbed(sd: Backbone, animals: Index, tmp_path_factory: pytest.TempPathF
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("ends", [[2], [7], [3, 8], [10]])
 def test_an_interrupted_training_ends_as_an_undisturbed_one(
-    mode: str, ends: list[int], sd: Backbone, animals: Index, tmp_path: Path, undisturbed: dict[str, Path]
+    mode: str, ends: list[int], sd: BackboneConfig, animals: Index, tmp_path: Path, undisturbed: dict[str, Path]
 ) -> None:
     """Before the first checkpoint, after some, twice, and in the last step."""
     for step in ends:
         torch.manual_seed(step)  # nothing may come from the process's own generator
         with pytest.raises(UnpluggedError):
-            adapt_backbone(replace(sd, adapt=MODES[mode]), LabelPrompt(), animals, CPU, trainer(Unplug(step)), tmp_path)
+            adapt_backbone(
+                replace(sd, adapt=MODES[mode]), LabelPromptConfig(), animals, CPU, trainer(Unplug(step)), tmp_path
+            )
         assert (tmp_path / "last.ckpt").exists() == (step > 3)
     adapt(sd, MODES[mode], animals, tmp_path)
     assert weights(tmp_path) == weights(undisturbed[mode])
@@ -447,7 +459,7 @@ def test_an_interrupted_training_ends_as_an_undisturbed_one(
 
 
 def test_an_end_while_the_result_is_written(
-    sd: Backbone, animals: Index, tmp_path: Path, undisturbed: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+    sd: BackboneConfig, animals: Index, tmp_path: Path, undisturbed: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All steps are done: only the writing is done again."""
 
@@ -461,33 +473,33 @@ def test_an_end_while_the_result_is_written(
     record = Record()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        adapt_backbone(replace(sd, adapt=MODES["full"]), LabelPrompt(), animals, CPU, trainer(record), tmp_path)
+        adapt_backbone(replace(sd, adapt=MODES["full"]), LabelPromptConfig(), animals, CPU, trainer(record), tmp_path)
     assert not record.weights
     assert weights(tmp_path) == weights(undisturbed["full"])
 
 
 def test_how_often_it_is_kept_changes_nothing(
-    sd: Backbone, animals: Index, tmp_path: Path, undisturbed: dict[str, Path]
+    sd: BackboneConfig, animals: Index, tmp_path: Path, undisturbed: dict[str, Path]
 ) -> None:
     adapt(sd, replace(MODES["full"], checkpoint_every=100), animals, tmp_path)
     assert weights(tmp_path) == weights(undisturbed["full"])
 
 
 def test_it_may_be_kept_more_or_less_often_after_an_interruption(
-    sd: Backbone, animals: Index, tmp_path: Path, undisturbed: dict[str, Path]
+    sd: BackboneConfig, animals: Index, tmp_path: Path, undisturbed: dict[str, Path]
 ) -> None:
     settings = MODES["full"]
     for end, every in ((7, 3), (9, 2)):
         backbone = replace(sd, adapt=replace(settings, checkpoint_every=every))
         with pytest.raises(UnpluggedError):
-            adapt_backbone(backbone, LabelPrompt(), animals, CPU, trainer(Unplug(end)), tmp_path)
+            adapt_backbone(backbone, LabelPromptConfig(), animals, CPU, trainer(Unplug(end)), tmp_path)
     adapt(sd, replace(settings, checkpoint_every=5), animals, tmp_path)
     assert [json.loads(line)["step"] for line in (tmp_path / LOSSES).read_text().splitlines()] == [3, 6, 8, 10]
     assert weights(tmp_path) == weights(undisturbed["full"])
 
 
 def test_images_that_are_not_kept_in_memory_change_nothing(
-    sd: Backbone, animals: Index, tmp_path: Path, undisturbed: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+    sd: BackboneConfig, animals: Index, tmp_path: Path, undisturbed: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ddselect.backbone.adaptation._IN_MEMORY", 0)
     adapt(sd, replace(MODES["full"], workers=2), animals, tmp_path)
@@ -528,24 +540,24 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from ddselect.backbone.adapt import Adapt
+from ddselect.backbone.adapt import AdaptConfig
 from ddselect.backbone.adaptation import Lessons, train_prior
-from ddselect.backbone.choice import ClassUNetBackbone
+from ddselect.backbone.choice import ClassUNetConfig
 from ddselect.dataset.index import read_index
 from ddselect.runtime.ranks import rank
-from ddselect.runtime.trainer import TrainerSettings
+from ddselect.runtime.trainer import TrainerConfig
 
 prior, index, out, ranks = *map(Path, sys.argv[1:4]), int(sys.argv[4])
-denoiser = ClassUNetBackbone("tiny", str(prior), 16, "fp32").load(torch.device("cpu"))
+denoiser = ClassUNetConfig("tiny", str(prior), 16, "fp32").load(torch.device("cpu"))
 denoiser.network.requires_grad_(True)
-settings = Adapt("full", steps=4, batch_size=5, learning_rate=1e-4, warmup=0, weight_cap=20.0, precision="fp32")
+settings = AdaptConfig("full", steps=4, batch_size=5, learning_rate=1e-4, warmup=0, weight_cap=20.0, precision="fp32")
 out.mkdir(exist_ok=True)
 
 def save() -> None:
     rows = {name: values.contiguous() for name, values in denoiser.network.state_dict().items()}
     save_file(rows, out / "weights.safetensors")
 
-trainer = TrainerSettings(devices=ranks, strategy="ddp" if ranks > 1 else "auto", threads=1)
+trainer = TrainerConfig(devices=ranks, strategy="ddp" if ranks > 1 else "auto", threads=1)
 lessons, images = Lessons([[0], [1], [2]], [3]), read_index(index).split("train")
 facts = train_prior(denoiser, None, images, lessons, settings, 16, trainer.parallel, out, save)
 assert (out / "weights.safetensors").exists()  # also for the rank that did not write it
@@ -606,7 +618,7 @@ def test_two_ranks_adapt_and_score_as_one_does(tmp_path: Path) -> None:
     assert max(np.abs(mine[name] - others[name]).max() for name in mine) < 5e-3
 
 
-def test_more_ranks_than_images_are_refused(unet: Backbone, animals: Index, tmp_path: Path) -> None:
+def test_more_ranks_than_images_are_refused(unet: BackboneConfig, animals: Index, tmp_path: Path) -> None:
     class Many(pl.Trainer):
         """Claims to be one of many."""
 

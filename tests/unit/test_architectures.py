@@ -11,7 +11,7 @@ from ddselect.config import build, build_experiment, options
 from ddselect.pipeline import run
 from ddselect.runtime.errors import UserError
 from ddselect.student.models import Classifier, build_network, check_image_size
-from ddselect.student.settings import Student
+from ddselect.student.settings import StudentConfig
 from tests.config.test_options import composed
 
 HALF = [0.5] * 3
@@ -172,7 +172,7 @@ def test_sizes_that_cannot_work_are_refused(name: str, size: int, wanted: str) -
     message = f"^architecture '{name}' takes images of {wanted}; set dataset.image_size or choose another student$"
     for refuse in (
         lambda: check_image_size(name, size),
-        lambda: Student("s", name).check(size),
+        lambda: StudentConfig("s", name).check(size),
         lambda: build_network(name, 2, size),
     ):
         with pytest.raises(UserError, match=message):
@@ -195,7 +195,7 @@ def test_any_timm_model_takes_the_size_of_the_images(name: str, size: int) -> No
 @pytest.mark.parametrize("name", NAMES)
 def test_a_few_steps_reduce_the_loss_and_draw_nothing(name: str) -> None:
     size = TRAINED.get(name, 16)
-    model = Student("s", name).build(2, HALF, HALF, 0, size).train()
+    model = StudentConfig("s", name).build(2, HALF, HALF, 0, size).train()
     generator = torch.Generator().manual_seed(0)
     images, labels = torch.rand(4, 3, size, size, generator=generator), torch.tensor([0, 1, 0, 1])
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ddselect.backbone.denoiser import Denoiser
-from ddselect.boxes.settings import BoxSearch
+from ddselect.boxes.settings import BoxesConfig
 from ddselect.boxes.stage import search_boxes
 from ddselect.dataset.images import square_box
 from ddselect.dataset.index import Index
@@ -16,10 +16,10 @@ from ddselect.pilot.fidelity import intersection_over_union
 from ddselect.prompt.conditions import Conditions
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import write_table
-from ddselect.runtime.trainer import TrainerSettings
+from ddselect.runtime.trainer import TrainerConfig
 from ddselect.scoring.module import score_images
 from ddselect.scoring.scorer import best_boxes, window
-from ddselect.scoring.settings import Scoring
+from ddselect.scoring.settings import ScoringConfig
 from ddselect.scoring.table import crops_of, merge, packed, read_planes, read_scores, score_shards, write_rows
 
 SIDE = 8  # positions of the planes made here
@@ -62,14 +62,14 @@ def test_several_sizes_against_brute_force(overlap: float) -> None:
 def scored(animals: Index, unet: Denoiser, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished scoring: two boxes of half the view's side for each image."""
     folder = tmp_path_factory.mktemp("scored")
-    settings = Scoring(draws=1, antithetic=False, cross=0.0, shard_size=40, batch_size=30, boxes=2)
-    score_images(animals, unet, Conditions([0, 1, 2], 3), settings, 16, TrainerSettings().parallel, folder)
+    settings = ScoringConfig(draws=1, antithetic=False, cross=0.0, shard_size=40, batch_size=30, boxes=2)
+    score_images(animals, unet, Conditions([0, 1, 2], 3), settings, 16, TrainerConfig().parallel, folder)
     return folder
 
 
 def test_one_size_gives_the_boxes_of_scoring(animals: Index, scored: Path, tmp_path: Path) -> None:
     """But for the rounding of what is kept."""
-    search_boxes(animals, scored, BoxSearch("one", [0.5], per_image=2, exponent=1.0), tmp_path)
+    search_boxes(animals, scored, BoxesConfig("one", [0.5], per_image=2, exponent=1.0), tmp_path)
     mine, own = read_scores(tmp_path), read_scores(scored)
     assert mine["id"] == own["id"]
     assert mine["image_score"] == own["image_score"]
@@ -83,7 +83,7 @@ def test_one_size_gives_the_boxes_of_scoring(animals: Index, scored: Path, tmp_p
 def test_several_sizes_of_an_image_lie_inside_it_and_hardly_overlap(
     animals: Index, scored: Path, tmp_path: Path
 ) -> None:
-    facts = search_boxes(animals, scored, BoxSearch("scales", [0.25, 0.5, 0.75], per_image=3, overlap=0.3), tmp_path)
+    facts = search_boxes(animals, scored, BoxesConfig("scales", [0.25, 0.5, 0.75], per_image=3, overlap=0.3), tmp_path)
     crops = crops_of(read_scores(tmp_path))
     assert facts == {"images": 90, "boxes": len(crops.boxes)}
     assert (np.diff(crops.starts) > 1).all()
@@ -115,7 +115,7 @@ def test_the_exponent_says_which_size_wins(animals: Index, tmp_path: Path, expon
     plan = score_shards(tmp_path / "scored", 1, 5)
     write_rows(plan.path(0), [{**row, "map": plane.tobytes(), "map_side": 8, "difference": plane.tobytes()}])
     merge(plan)
-    search = BoxSearch("scales", [0.25, 0.5, 0.75], exponent=exponent, sigma=0.0)
+    search = BoxesConfig("scales", [0.25, 0.5, 0.75], exponent=exponent, sigma=0.0)
     search_boxes(image, tmp_path / "scored", search, tmp_path / "boxes")
     x0, _, x1, _ = read_scores(tmp_path / "boxes")["boxes"][0].as_py()
     assert (x1 - x0) * 8 / min(image.sizes_at(0)) == wins
@@ -150,4 +150,4 @@ def test_a_scoring_without_difference_maps_is_told(animals: Index, scored: Path,
         table = pq.read_table(file)
         write_table(tmp_path / file.name, table.drop(["difference"]) if "difference" in table.column_names else table)
     with pytest.raises(UserError, match=r"holds no difference maps; remove .* to score its images again"):
-        search_boxes(animals, tmp_path, BoxSearch("scales", [0.5]), tmp_path / "boxes")
+        search_boxes(animals, tmp_path, BoxesConfig("scales", [0.5]), tmp_path / "boxes")

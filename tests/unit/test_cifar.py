@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ddselect.dataset import cifar
-from ddselect.dataset.cifar import Cifar
+from ddselect.dataset.cifar import CifarConfig
 from ddselect.dataset.cifar_archives import FORMS
 from ddselect.dataset.classes import class_list
 from ddselect.dataset.index import Index, build_index, read_index
@@ -17,9 +17,9 @@ from ddselect.runtime.errors import UserError
 from tests.helpers.layouts import cifar_images, python2_pickle, write_cifar
 
 
-def dataset(root: Path, classes: int = 10) -> Cifar:
+def dataset(root: Path, classes: int = 10) -> CifarConfig:
     name = f"cifar{classes}"
-    return Cifar(name, 32, root=str(root), test="test", classes=name)
+    return CifarConfig(name, 32, root=str(root), test="test", classes=name)
 
 
 def assert_images(index: Index, split: str, per_class: int, seed: int) -> None:

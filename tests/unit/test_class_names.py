@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ddselect.dataset.classes import class_names, imagenet_classes, imagenet_descriptions
-from ddselect.dataset.folders import ImageFolder
+from ddselect.dataset.folders import ImageFolderConfig
 from ddselect.dataset.imagenet_names import NAMES
 from ddselect.runtime.errors import UserError
 
@@ -131,9 +131,9 @@ def test_order_and_repetition_are_the_folders() -> None:
 
 def test_a_dataset_takes_every_kind_and_no_other() -> None:
     for kind, name in (("folder", "n02108089"), ("imagenet", "boxer dog"), ("imagenet_long", "boxer")):
-        assert ImageFolder("mine", 32, names=kind).class_names(["n02108089"]) == [name]
+        assert ImageFolderConfig("mine", 32, names=kind).class_names(["n02108089"]) == [name]
     with pytest.raises(UserError, match=r"dataset.names=wordnet: choose folder or imagenet or imagenet_long"):
-        ImageFolder("mine", 32, names="wordnet")
+        ImageFolderConfig("mine", 32, names="wordnet")
 
 
 @pytest.mark.parametrize(

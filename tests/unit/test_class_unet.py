@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ddselect.backbone.denoiser import Denoiser
-from ddselect.prompt.modes import LabelPrompt
+from ddselect.prompt.modes import LabelPromptConfig
 from ddselect.runtime.errors import UserError
 from tests.helpers.models import CPU, class_unet, load_class_unet, write_class_unet, write_ddpm
 
@@ -161,7 +161,7 @@ def test_class_names_must_fit_the_embedding(
     folder = tmp_path / "model"
     shutil.copytree(unet_folder, folder)
     (folder / "model_index.json").write_text(json.dumps(index))
-    for use in (class_unet(folder).indices, lambda *names: class_unet(folder).check(LabelPrompt(), *names)):
+    for use in (class_unet(folder).indices, lambda *names: class_unet(folder).check(LabelPromptConfig(), *names)):
         with pytest.raises(UserError, match=words):
             use(["ant"], ["ant"])
 

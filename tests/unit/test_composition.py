@@ -14,19 +14,19 @@ from PIL import Image
 
 from ddselect.composition.compose import Composition, compose, mixed
 from ddselect.composition.distilled import Distilled, class_of, read_distilled
-from ddselect.composition.settings import AutoSettings
+from ddselect.composition.settings import AutoCompositionConfig
 from ddselect.dataset.index import Index
 from ddselect.runtime.errors import UserError
-from ddselect.selection.base import Material
-from ddselect.selection.uninformed import RandomSelection
+from ddselect.selection.base import SelectionInputs
+from ddselect.selection.uninformed import RandomConfig
 
 VIEW = 16
 
 
 @pytest.fixture(scope="module")
 def table(animals: Index) -> pa.Table:
-    material = Material(animals, VIEW, 0)
-    return pa.concat_tables(RandomSelection("random", 0.0, area=[0.1, 0.5]).rank(material))
+    material = SelectionInputs(animals, VIEW, 0)
+    return pa.concat_tables(RandomConfig("random", 0.0, area=[0.1, 0.5]).rank(material))
 
 
 def make(
@@ -193,10 +193,10 @@ def test_classes_are_mixed_as_far_as_there_are_as_many() -> None:
 
 
 def test_the_ranks_are_nested_across_a_change_of_the_share(animals: Index, table: pa.Table, tmp_path: Path) -> None:
-    auto = AutoSettings(2, None, whole_by_ipc=[[1, 0.0], [4, 0.5]])
+    auto = AutoCompositionConfig(2, None, whole_by_ipc=[[1, 0.0], [4, 0.5]])
     ranks: dict[int, dict[str, list[int]]] = {}
     for ipc in (2, 4, 6):
-        whole = auto.settled(ipc, 32, soft=True).whole
+        whole = auto.resolve(ipc, 32, soft=True).whole
         metadata = make(animals, table, tmp_path / str(ipc), whole, ipc).metadata
         patches = [patch for entry in metadata if entry["label"] == 0 for patch in entry["patches"]]
         ranks[ipc] = {kind: sorted(p["rank"] for p in patches if p["kind"] == kind) for kind in ("crop", "image")}

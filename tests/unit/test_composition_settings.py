@@ -3,7 +3,7 @@
 import pytest
 
 from ddselect.composition.compose import Composition
-from ddselect.composition.settings import AutoSettings, StitchedSettings
+from ddselect.composition.settings import AutoCompositionConfig, CompositionConfig
 from ddselect.runtime.errors import UserError
 
 
@@ -12,41 +12,41 @@ from ddselect.runtime.errors import UserError
 )
 def test_values_out_of_range(factor: int, whole: float, words: str) -> None:
     with pytest.raises(UserError, match=f"composition.{words}"):
-        StitchedSettings(factor, whole)
+        CompositionConfig(factor, whole)
 
 
 @pytest.mark.parametrize(
     ("ipc", "whole"), [(1, 0.0), (9, 0.0), (49, 0.0), (50, 1.0), (200, 1.0)], ids=lambda value: str(value)
 )
 def test_auto_takes_the_share_of_the_last_pair(ipc: int, whole: float) -> None:
-    assert AutoSettings(2, None).settled(ipc, 32, soft=True) == Composition(2, whole)
+    assert AutoCompositionConfig(2, None).resolve(ipc, 32, soft=True) == Composition(2, whole)
 
 
 @pytest.mark.parametrize("ipc", [1, 10, 50])
 def test_a_share_that_is_set_is_taken(ipc: int) -> None:
-    for settings in (AutoSettings(2, 0.3), StitchedSettings(2, 0.3)):
-        assert settings.settled(ipc, 32, soft=True) == Composition(2, 0.3)
-    assert StitchedSettings(2, None).settled(ipc, 32, soft=True) == Composition(2, 0.0)
+    for settings in (AutoCompositionConfig(2, 0.3), CompositionConfig(2, 0.3)):
+        assert settings.resolve(ipc, 32, soft=True) == Composition(2, 0.3)
+    assert CompositionConfig(2, None).resolve(ipc, 32, soft=True) == Composition(2, 0.0)
 
 
 def test_classes_are_mixed_where_labels_are_soft_and_there_are_stitched_images() -> None:
-    wanted = AutoSettings(2, None, mix_classes=True)
-    assert wanted.settled(10, 32, soft=True) == Composition(2, 0.0, mix_classes=True)
-    assert wanted.settled(10, 32, soft=False) == Composition(2, 0.0)
-    assert wanted.settled(50, 32, soft=True) == Composition(2, 1.0)
+    wanted = AutoCompositionConfig(2, None, mix_classes=True)
+    assert wanted.resolve(10, 32, soft=True) == Composition(2, 0.0, mix_classes=True)
+    assert wanted.resolve(10, 32, soft=False) == Composition(2, 0.0)
+    assert wanted.resolve(50, 32, soft=True) == Composition(2, 1.0)
     for factor, whole in ((1, 0.3), (2, 1.0)):
-        alone = StitchedSettings(factor, whole, mix_classes=True)
-        assert alone.settled(10, 32, soft=True) == Composition(factor, whole)
-    stitched = StitchedSettings(2, 0.3, mix_classes=True)
-    assert stitched.settled(10, 32, soft=True) == Composition(2, 0.3, mix_classes=True)
-    assert stitched.settled(10, 32, soft=False) == Composition(2, 0.3)
+        alone = CompositionConfig(factor, whole, mix_classes=True)
+        assert alone.resolve(10, 32, soft=True) == Composition(factor, whole)
+    stitched = CompositionConfig(2, 0.3, mix_classes=True)
+    assert stitched.resolve(10, 32, soft=True) == Composition(2, 0.3, mix_classes=True)
+    assert stitched.resolve(10, 32, soft=False) == Composition(2, 0.3)
 
 
 @pytest.mark.parametrize(
     ("factor", "view", "whole"), [(1, 224, 1.0), (2, 32, 0.0), (2, 31, 1.0), (3, 48, 0.0), (4, 32, 1.0)]
 )
 def test_auto_takes_whole_images_where_crops_would_be_whole_or_tiny(factor: int, view: int, whole: float) -> None:
-    assert AutoSettings(factor, None).settled(1, view, soft=False) == Composition(factor, whole)
+    assert AutoCompositionConfig(factor, None).resolve(1, view, soft=False) == Composition(factor, whole)
 
 
 @pytest.mark.parametrize(
@@ -54,4 +54,4 @@ def test_auto_takes_whole_images_where_crops_would_be_whole_or_tiny(factor: int,
 )
 def test_pairs_that_are_none(pairs: list[list[float]]) -> None:
     with pytest.raises(UserError, match=r"composition.whole_by_ipc="):
-        AutoSettings(2, None, whole_by_ipc=pairs)
+        AutoCompositionConfig(2, None, whole_by_ipc=pairs)

@@ -9,7 +9,7 @@ import torch
 from diffusers import AutoencoderKL, DiTTransformer2DModel
 
 from ddselect.backbone.denoiser import Denoiser
-from ddselect.prompt.modes import LabelPrompt
+from ddselect.prompt.modes import LabelPromptConfig
 from ddselect.runtime.errors import UserError
 from ddselect.scoring.draws import Draws
 from ddselect.scoring.scorer import difference_maps
@@ -86,10 +86,10 @@ def test_scores_need_no_pixels(denoiser: Denoiser, images: torch.Tensor) -> None
 def test_classes_are_imagenets_by_wordnet_id(folder: Path) -> None:
     folders = ["n01440764", "n15075141", "n02102040"]  # tench, toilet tissue, English springer
     assert dit(folder).indices(["a", "b", "c"], folders) == ([0, 999, 217], 1000)
-    conditions = dit(folder).conditions(LabelPrompt(), ["a", "b", "c"], folders, CPU)
+    conditions = dit(folder).conditions(LabelPromptConfig(), ["a", "b", "c"], folders, CPU)
     assert conditions.positive == [0, 999, 217]
     assert conditions.reference == 1000
-    for use in (dit(folder).indices, lambda *names: dit(folder).check(LabelPrompt(), *names)):
+    for use in (dit(folder).indices, lambda *names: dit(folder).check(LabelPromptConfig(), *names)):
         with pytest.raises(UserError, match=r"ImageNet-1K classes only: class folder 'cat' .*use prompt=none"):
             use(["cat"], ["cat"])
 

@@ -5,7 +5,7 @@ import torch
 
 from ddselect.runtime.errors import UserError
 from ddselect.scoring.draws import Draws
-from ddselect.scoring.settings import Scoring
+from ddselect.scoring.settings import ScoringConfig
 
 HASHES = [f"{i:016x}" for i in range(50)]
 SHAPE = (4, 8, 8)
@@ -96,7 +96,7 @@ def test_golden_draw() -> None:
 
 
 def test_settings_make_the_draws_they_describe() -> None:
-    settings = Scoring(draws=4, antithetic=False, band=[0.1, 0.7], noise="shared", seed=3)
+    settings = ScoringConfig(draws=4, antithetic=False, band=[0.1, 0.7], noise="shared", seed=3)
     assert settings.make_draws() == Draws(4, False, True, (0.1, 0.7), True, 3)
 
 
@@ -108,4 +108,4 @@ def test_settings_make_the_draws_they_describe() -> None:
 )  # fmt: skip
 def test_settings_refuse_what_makes_no_sense(bad: dict[str, object]) -> None:
     with pytest.raises(UserError, match=f"scoring.{next(iter(bad))}="):
-        Scoring(**bad)  # type: ignore[arg-type]
+        ScoringConfig(**bad)  # type: ignore[arg-type]

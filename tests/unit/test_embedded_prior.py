@@ -10,22 +10,22 @@ import torch.nn.functional as F
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from ddselect.backbone.choice import ClassUNetBackbone
+from ddselect.backbone.choice import ClassUNetConfig
 from ddselect.backbone.denoiser import Denoiser
 from ddselect.dataset.index import Index
 from ddselect.dataset.scenes import CLASS_NAMES
-from ddselect.prompt.modes import LabelPrompt
+from ddselect.prompt.modes import LabelPromptConfig
 from ddselect.scoring.draws import Draws
 from ddselect.scoring.scorer import Maps, best_boxes, difference_maps, window
-from ddselect.scoring.settings import Scoring
+from ddselect.scoring.settings import ScoringConfig
 from tests.helpers.models import CPU
 from tests.unit.test_scorer import plain_maps
 
 DRAWS = Draws(2, True, True, (0.2, 0.8), False, 0)
 
 
-def embedded(dtype: str) -> ClassUNetBackbone:
-    return ClassUNetBackbone("embedded", "embedded", 32, dtype)
+def embedded(dtype: str) -> ClassUNetConfig:
+    return ClassUNetConfig("embedded", "embedded", 32, dtype)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def prior() -> Denoiser:
 
 def test_it_knows_the_digits(prior: Denoiser) -> None:
     names = list(CLASS_NAMES)
-    conditions = embedded("fp32").conditions(LabelPrompt(), names, names, CPU)
+    conditions = embedded("fp32").conditions(LabelPromptConfig(), names, names, CPU)
     assert conditions.positive == list(range(10))
     assert conditions.reference == 10
     patch = prior.latents.downsampling
@@ -65,7 +65,7 @@ def test_maps_are_the_formula_whatever_the_batch(prior: Denoiser, scenes: Index)
 @pytest.mark.slow
 def test_bf16_ranks_patches_as_fp32_does(prior: Denoiser, scenes: Index) -> None:
     """With the default draws and window: the best box of each of 60 scenes, and every window of every scene."""
-    index, settings = scenes.split("train"), Scoring()
+    index, settings = scenes.split("train"), ScoringConfig()
     images, labels = index.read_all(32), torch.tensor(index.labels)
     hashes = index.table["hash"].to_pylist()
 

@@ -14,8 +14,8 @@ from ddselect.runtime.errors import UserError
 from ddselect.runtime.store import describe
 from ddselect.student.models import Classifier, build_network, last_layer
 from ddselect.teacher.card import Card, load_teacher, write_teacher
-from ddselect.teacher.choice import Bench, StoredTeacher, build_teacher
-from ddselect.teacher.ensemble import Ensemble, EnsembleTeacher
+from ddselect.teacher.choice import Bench, StoredTeacherConfig, build_teacher
+from ddselect.teacher.ensemble import Ensemble, EnsembleConfig
 from ddselect.teacher.joint import JointTeacher
 
 ANIMALS = ["ant", "bee", "cow"]
@@ -46,7 +46,7 @@ def bench(index: Index, top1: dict[type, float] | None = None) -> Bench:
 
 
 def ensemble(folders: list[Path], check: bool = True) -> Ensemble:
-    return Ensemble("both", [StoredTeacher(f.name, str(f), check=check) for f in folders], check=check)
+    return Ensemble("both", [StoredTeacherConfig(f.name, str(f), check=check) for f in folders], check=check)
 
 
 def test_its_logits_are_the_mean_of_logits(animals: Index, folders: list[Path], tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_stored_features_make_its_logits(folders: list[Path]) -> None:
 
 def test_an_ensemble_is_a_teacher_in_a_folder_too(animals: Index, folders: list[Path], tmp_path: Path) -> None:
     build_teacher(ensemble(folders), bench(animals), tmp_path / "both")
-    build_teacher(StoredTeacher("again", str(tmp_path / "both")), bench(animals), tmp_path / "again")
+    build_teacher(StoredTeacherConfig("again", str(tmp_path / "both")), bench(animals), tmp_path / "again")
     images = torch.rand(2, 3, 16, 16)
     assert torch.equal(load_teacher(tmp_path / "again")(images), load_teacher(tmp_path / "both")(images))
 
@@ -106,13 +106,13 @@ def built(*overrides: str) -> Ensemble:
 
 def test_members_are_options_or_folders(folders: list[Path]) -> None:
     teacher = built(f"teacher.members=[embedded,resnet18_torchvision,{folders[0]}]", "teacher.check=false")
-    assert [type(one).__name__ for one in teacher.teachers] == ["StoredTeacher", "PretrainedTeacher", "StoredTeacher"]
+    assert [type(one).__name__ for one in teacher.teachers] == ["StoredTeacherConfig", "PretrainedTeacherConfig", "StoredTeacherConfig"]
     assert [one.name for one in teacher.teachers] == ["embedded", "resnet18_torchvision", "a"]
     assert not any(one.check for one in teacher.teachers)
     assert [one["architecture"] for one in describe(teacher)["teachers"] if "architecture" in one] == [
         "torchvision/resnet18.IMAGENET1K_V1"
     ]
-    assert StoredTeacher("a", str(folders[0])).signature() in teacher.signature()
+    assert StoredTeacherConfig("a", str(folders[0])).signature() in teacher.signature()
 
 
 @pytest.mark.parametrize(
@@ -131,4 +131,4 @@ def test_bad_members_are_refused(members: str, said: str) -> None:
 
 def test_the_choice_alone_is_no_ensemble_of_ensembles() -> None:
     with pytest.raises(UserError, match="no member may be an ensemble itself"):
-        EnsembleTeacher("e", members=["a", "b"]).of([EnsembleTeacher("f", members=["a", "b"])])
+        EnsembleConfig("e", members=["a", "b"]).of([EnsembleConfig("f", members=["a", "b"])])

@@ -23,7 +23,7 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, PreTrainedM
 
 from ddselect.backbone.denoiser import Denoiser
 from ddselect.backbone.latents import VAESpace
-from ddselect.prompt.modes import LabelPrompt, NoPrompt, Prompt, TextPrompt
+from ddselect.prompt.modes import LabelPromptConfig, NoPromptConfig, PromptConfig, TextPromptConfig
 from ddselect.runtime.errors import UserError
 from ddselect.scoring.draws import Draws
 from ddselect.scoring.scorer import difference_maps
@@ -196,7 +196,7 @@ def plain_maps(
 # --- what the scorer makes of it --------------------------------------------------------------------------------------
 
 
-def scored(family: Family, folder: Path, prompt: Prompt, dtype: str = "fp32") -> tuple[Tensor, Denoiser]:
+def scored(family: Family, folder: Path, prompt: PromptConfig, dtype: str = "fp32") -> tuple[Tensor, Denoiser]:
     """Difference maps of an image of each class, by the way that a run takes."""
     backbone = family.settings(folder, dtype=dtype)
     conditions = backbone.conditions(prompt, NAMES, FOLDERS, CPU)
@@ -209,7 +209,12 @@ def scored(family: Family, folder: Path, prompt: Prompt, dtype: str = "fp32") ->
 
 
 def assert_is_formula(
-    name: str, folder: Path, prompt: Prompt, positive: Sequence[Condition], reference: Condition, compared: bool = True
+    name: str,
+    folder: Path,
+    prompt: PromptConfig,
+    positive: Sequence[Condition],
+    reference: Condition,
+    compared: bool = True,
 ) -> None:
     found, _ = scored(ALL[name], folder, prompt)
     wanted = plain_maps(name, folder, random_images(ALL[name].image_size), positive, reference, compared)
@@ -217,7 +222,7 @@ def assert_is_formula(
     np.testing.assert_allclose(found.numpy(), wanted, atol=1e-5, rtol=0)
 
 
-SENTENCES = TextPrompt(["a photo of a {label}", "the {label} with six legs"], ["a photo", "the animal"])
+SENTENCES = TextPromptConfig(["a photo of a {label}", "the {label} with six legs"], ["a photo", "the animal"])
 
 
 @pytest.mark.parametrize("name", TEXT)
@@ -225,17 +230,17 @@ class TestTextFormula:
     """Families that are conditional on text."""
 
     def test_label_is_the_bare_name_against_the_empty_prompt(self, name: str, folders: Callable[[str], Path]) -> None:
-        assert_is_formula(name, folders(name), LabelPrompt(), [[label] for label in NAMES], [""])
+        assert_is_formula(name, folders(name), LabelPromptConfig(), [[label] for label in NAMES], [""])
 
     def test_none_is_the_loss_under_the_empty_prompt(self, name: str, folders: Callable[[str], Path]) -> None:
-        assert_is_formula(name, folders(name), NoPrompt(), [[""]] * 3, None, compared=False)
+        assert_is_formula(name, folders(name), NoPromptConfig(), [[""]] * 3, None, compared=False)
 
     def test_several_sentences_are_averaged_in_embedding_space(self, name: str, folders: Callable[[str], Path]) -> None:
         positive: list[Condition] = [[f"a photo of a {label}", f"the {label} with six legs"] for label in NAMES]
         assert_is_formula(name, folders(name), SENTENCES, positive, ["a photo", "the animal"])
 
     def test_text_without_label(self, name: str, folders: Callable[[str], Path]) -> None:
-        prompt = TextPrompt(["the face of an animal"], [""])
+        prompt = TextPromptConfig(["the face of an animal"], [""])
         assert_is_formula(name, folders(name), prompt, [["the face of an animal"]] * 3, [""])
 
 
@@ -246,23 +251,23 @@ class TestClassFormula:
     def test_label_is_the_class_against_the_null_class(
         self, name: str, classes: list[int], null: int, folders: Callable[[str], Path]
     ) -> None:
-        assert_is_formula(name, folders(name), LabelPrompt(), classes, null)
+        assert_is_formula(name, folders(name), LabelPromptConfig(), classes, null)
 
     def test_none_is_the_loss_under_the_null_class(
         self, name: str, classes: list[int], null: int, folders: Callable[[str], Path]
     ) -> None:
-        assert_is_formula(name, folders(name), NoPrompt(), [null] * 3, None, compared=False)
+        assert_is_formula(name, folders(name), NoPromptConfig(), [null] * 3, None, compared=False)
 
 
 @pytest.mark.parametrize("name", UNCONDITIONAL)
 def test_an_unconditional_prior_has_its_loss_only(name: str, folders: Callable[[str], Path]) -> None:
-    assert_is_formula(name, folders(name), NoPrompt(), [None] * 3, None, compared=False)
+    assert_is_formula(name, folders(name), NoPromptConfig(), [None] * 3, None, compared=False)
 
 
 @pytest.mark.parametrize("name", TEXT)
 def test_bf16_differs_by_its_rounding_only(name: str, folders: Callable[[str], Path]) -> None:
-    exact, _ = scored(TEXT[name], folders(name), NoPrompt())
-    rounded, denoiser = scored(TEXT[name], folders(name), NoPrompt(), "bf16")
+    exact, _ = scored(TEXT[name], folders(name), NoPromptConfig())
+    rounded, denoiser = scored(TEXT[name], folders(name), NoPromptConfig(), "bf16")
     assert denoiser.dtype == next(denoiser.network.parameters()).dtype == torch.bfloat16
     assert 0 < (rounded - exact).abs().max() < 0.05 * exact.abs().max()
 
@@ -290,7 +295,7 @@ def write_csv(path: Path) -> Path:
 def test_descriptions_of_each_class(
     write: Callable[[Path], Path], file: str, tmp_path: Path, folders: Callable[[str], Path]
 ) -> None:
-    prompt = TextPrompt(reference=["an animal"], descriptions=str(write(tmp_path / file)))
+    prompt = TextPromptConfig(reference=["an animal"], descriptions=str(write(tmp_path / file)))
     positive: list[Condition] = [SAID["ant"], ["an insect that makes wax", "a bee"], ["a cow"]]
     assert_is_formula("sd15", folders("sd15"), prompt, positive, ["an animal"])
     words = TEXT["sd15"].settings(folders("sd15")).conditions(prompt, NAMES, FOLDERS, CPU).words
@@ -298,7 +303,7 @@ def test_descriptions_of_each_class(
 
 
 def test_a_class_without_description_is_refused(tmp_path: Path, folders: Callable[[str], Path]) -> None:
-    prompt = TextPrompt(descriptions=str(write_json(tmp_path / "said.json")))
+    prompt = TextPromptConfig(descriptions=str(write_json(tmp_path / "said.json")))
     backbone = TEXT["sd15"].settings(folders("sd15"))
     with pytest.raises(UserError, match=r"said.json: no description of class 'dog' \(folder 'n1'\)"):
         backbone.check(prompt, ["ant", "dog"], ["ant", "n1"])
@@ -306,7 +311,7 @@ def test_a_class_without_description_is_refused(tmp_path: Path, folders: Callabl
 
 def test_each_text_is_embedded_once(folders: Callable[[str], Path]) -> None:
     """Classes that share a condition share its row."""
-    conditions = TEXT["sd15"].settings(folders("sd15")).conditions(NoPrompt(), NAMES, FOLDERS, CPU)
+    conditions = TEXT["sd15"].settings(folders("sd15")).conditions(NoPromptConfig(), NAMES, FOLDERS, CPU)
     assert conditions.positive == [0, 0, 0]
     assert conditions.table["context"].shape == (1, 77, 16)
 
@@ -314,8 +319,8 @@ def test_each_text_is_embedded_once(folders: Callable[[str], Path]) -> None:
 def test_many_classes_are_embedded_in_parts(folders: Callable[[str], Path]) -> None:
     """More texts than are encoded at once give the same rows."""
     backbone, names = TEXT["sdxl"].settings(folders("sdxl")), [f"a{'0' * n}" for n in range(40)]
-    many = backbone.conditions(LabelPrompt(), names, names, CPU)
-    one = backbone.conditions(LabelPrompt(), names[-1:], names[-1:], CPU)
+    many = backbone.conditions(LabelPromptConfig(), names, names, CPU)
+    one = backbone.conditions(LabelPromptConfig(), names[-1:], names[-1:], CPU)
     assert len(many.table["context"]) == 41
     for key in ("context", "pooled"):
         torch.testing.assert_close(many.table[key][many.positive[-1]], one.table[key][one.positive[0]])
@@ -326,7 +331,7 @@ def test_a_prompt_that_is_too_long_is_cut_and_said(
     name: str, folders: Callable[[str], Path], capfd: pytest.CaptureFixture[str]
 ) -> None:
     backbone, start = TEXT[name].settings(folders(name)), " ".join(["ant"] * 75)
-    prompt = TextPrompt([f"{start} {{label}}"], [start])
+    prompt = TextPromptConfig([f"{start} {{label}}"], [start])
     conditions = backbone.conditions(prompt, ["bee"], ["bee"], CPU)
     err = capfd.readouterr().err
     assert f"prompt too long for tiny {TEXT[name].option}, its end is cut off: {start} bee" in err
@@ -341,7 +346,7 @@ def test_a_prompt_that_is_too_long_is_cut_and_said(
 
 @pytest.mark.parametrize("name", TEXT)
 def test_the_text_encoder_is_no_part_of_what_scores(name: str, folders: Callable[[str], Path]) -> None:
-    _, denoiser = scored(TEXT[name], folders(name), LabelPrompt())
+    _, denoiser = scored(TEXT[name], folders(name), LabelPromptConfig())
     assert not [part for part in denoiser.modules() if isinstance(part, PreTrainedModel)]
     assert not [key for key in denoiser.state_dict() if "text_model" in key or "decoder" in key]
 
@@ -356,7 +361,7 @@ def test_scoring_needs_no_files_of_the_text_encoder(name: str, folders: Callable
 @pytest.mark.parametrize(("name", "upcast"), [("sd15", True), ("sd21", False), ("sdxl", True), ("sd3", True)])
 def test_the_vae_is_in_fp32_where_its_config_asks(name: str, upcast: bool, folders: Callable[[str], Path]) -> None:
     """SD 1.5's says nothing: diffusers' default, which is yes."""
-    _, denoiser = scored(TEXT[name], folders(name), NoPrompt(), "bf16")
+    _, denoiser = scored(TEXT[name], folders(name), NoPromptConfig(), "bf16")
     assert isinstance(denoiser.latents, VAESpace)
     dtypes = {weights.dtype for weights in denoiser.latents.vae.parameters()}
     assert dtypes == {torch.float32 if upcast else torch.bfloat16}
@@ -372,7 +377,7 @@ def test_a_variant_of_the_weight_files(name: str, folders: Callable[[str], Path]
     plain = TEXT[name].settings(folders(name))
     images = random_images(16)
     assert torch.equal(found.load(CPU).encode(images), plain.load(CPU).encode(images))
-    rows, others = (b.conditions(LabelPrompt(), NAMES, FOLDERS, CPU).table for b in (found, plain))
+    rows, others = (b.conditions(LabelPromptConfig(), NAMES, FOLDERS, CPU).table for b in (found, plain))
     assert all(torch.equal(rows[key], others[key]) for key in others)
     with pytest.raises(UserError, match="cannot load"):
         TEXT[name].settings(tmp_path / "m").load(CPU)
@@ -385,7 +390,7 @@ def test_a_variant_of_the_weight_files(name: str, folders: Callable[[str], Path]
 def test_sentences_for_a_prior_without_text_are_refused(name: str, folders: Callable[[str], Path]) -> None:
     backbone = ALL[name].settings(folders(name))
     with pytest.raises(UserError, match=r"prompt=text: backbone tiny .* takes classes, .*text-conditional") as caught:
-        backbone.check(TextPrompt(), NAMES, FOLDERS)
+        backbone.check(TextPromptConfig(), NAMES, FOLDERS)
     assert "\n" not in str(caught.value)
 
 
@@ -393,13 +398,13 @@ def test_sentences_for_a_prior_without_text_are_refused(name: str, folders: Call
 def test_labels_for_an_unconditional_prior_are_refused(name: str, folders: Callable[[str], Path]) -> None:
     backbone = ALL[name].settings(folders(name))
     with pytest.raises(UserError, match=r"tiny ddpm is unconditional and knows no classes; use prompt=none"):
-        backbone.check(LabelPrompt(), NAMES, FOLDERS)
+        backbone.check(LabelPromptConfig(), NAMES, FOLDERS)
 
 
 def use(family: Family, folder: Path | str) -> None:
     """Loads all there is."""
     backbone = family.settings(folder)
-    backbone.conditions(NoPrompt(), NAMES, FOLDERS, CPU)
+    backbone.conditions(NoPromptConfig(), NAMES, FOLDERS, CPU)
     backbone.load(CPU)
 
 

@@ -9,13 +9,13 @@ import torch
 from ddselect.dataset.index import Index
 from ddselect.features import settings as features
 from ddselect.features.prior import PriorNetwork
-from ddselect.features.settings import BackboneFeatures, Features, TimmFeatures
+from ddselect.features.settings import BackboneEmbedConfig, EmbedConfig, TimmEmbedConfig
 from ddselect.features.stage import embed_candidates
 from ddselect.features.table import FeatureTable, feature_shards
 from ddselect.prompt.conditions import Conditions
-from ddselect.prompt.modes import NoPrompt
+from ddselect.prompt.modes import NoPromptConfig
 from ddselect.runtime.errors import UserError
-from ddselect.runtime.trainer import TrainerSettings
+from ddselect.runtime.trainer import TrainerConfig
 from ddselect.scoring.table import Crops
 from ddselect.student.models import build_network
 from tests.helpers.families import CLASSES, TEXT, UNCONDITIONAL, Family
@@ -35,7 +35,7 @@ def test_a_timm_model_sees_crops_and_images_at_its_size(
         return build_network(name, outputs, side)
 
     monkeypatch.setattr(features, "build_network", without_weights)
-    settings = TimmFeatures("timm", shard_size=4, batch_size=4, architecture="resnet10t.c3_in1k", size=size)
+    settings = TimmEmbedConfig("timm", shard_size=4, batch_size=4, architecture="resnet10t.c3_in1k", size=size)
     network = settings.network(nothing, nothing)  # type: ignore[arg-type]
     assert network.mean.flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])  # those that timm names
     assert not network.training
@@ -43,7 +43,7 @@ def test_a_timm_model_sees_crops_and_images_at_its_size(
     boxes = index.square_boxes()
     boxes[:, 2:] = boxes[:, :2] + (boxes[:, 2:] - boxes[:, :2]) // 2
     crops = Crops(np.arange(7), np.arange(6), boxes, np.zeros(6, np.float32))
-    embed_candidates(index, crops, network, settings, 16, TrainerSettings().parallel, tmp_path)
+    embed_candidates(index, crops, network, settings, 16, TrainerConfig().parallel, tmp_path)
     found = FeatureTable(feature_shards(tmp_path, 6, 4), crops.starts).read(np.array([5]))
     for kind, box, side in zip(("crop", "image"), (boxes[5], index.square_boxes()[5]), shown, strict=True):
         image = index.read(5, side, tuple(box.tolist()))[None] / 255
@@ -51,14 +51,14 @@ def test_a_timm_model_sees_crops_and_images_at_its_size(
 
 
 def test_the_teacher_sees_what_is_composed() -> None:
-    teacher, settings = tiny_teacher(3), Features("teacher")
+    teacher, settings = tiny_teacher(3), EmbedConfig("teacher")
     assert settings.network(lambda: teacher, nothing) is teacher
     assert [settings.shown(side) for side in (8, 16)] == [8, 16]
 
 
 def test_a_negative_size() -> None:
     with pytest.raises(UserError, match=r"features.size=-1"):
-        TimmFeatures("timm", architecture="resnet18", size=-1)
+        TimmEmbedConfig("timm", architecture="resnet18", size=-1)
 
 
 FAMILIES = {**TEXT, **CLASSES, **UNCONDITIONAL}
@@ -69,8 +69,8 @@ WIDTH = {"dit": 16, "sd3": 16, "sd3_without_t5": 16, "class_unet": 16, "ddpm": 1
 def test_every_family_embeds_by_the_middle_of_its_network(name: str, animals: Index, tmp_path: Path) -> None:
     family: Family = FAMILIES[name]
     backbone = family.settings(family.write(tmp_path))
-    denoiser, conditions = backbone.load(CPU), conditions_of(backbone, animals, NoPrompt())
-    settings = BackboneFeatures("backbone", size=family.image_size)
+    denoiser, conditions = backbone.load(CPU), conditions_of(backbone, animals, NoPromptConfig())
+    settings = BackboneEmbedConfig("backbone", size=family.image_size)
     network = settings.network(nothing, lambda: (denoiser, conditions))  # type: ignore[arg-type]
     assert isinstance(network, PriorNetwork)
     assert settings.shown(8) == settings.shown(32) == family.image_size
@@ -80,7 +80,7 @@ def test_every_family_embeds_by_the_middle_of_its_network(name: str, animals: In
     assert found.isfinite().all()
     assert (found - found[:1]).abs().max() > 1e-3  # they tell images apart
     torch.testing.assert_close(network.features(images[[4, 1]]), found[[4, 1]], atol=1e-5, rtol=1e-4)
-    other = BackboneFeatures("backbone", size=family.image_size, seed=1)
+    other = BackboneEmbedConfig("backbone", size=family.image_size, seed=1)
     again = other.network(nothing, lambda: (denoiser, conditions))  # type: ignore[arg-type]
     assert not torch.allclose(again.features(images), found, atol=1e-4)
 
@@ -90,7 +90,7 @@ def test_the_middle_of_a_unet_is_its_middle_block_under_the_reference(animals: I
     family = CLASSES["class_unet"]
     denoiser = family.settings(family.write(tmp_path)).load(CPU)
     images = animals.read_all(16)[:3]
-    settings = BackboneFeatures("backbone", size=16, level=0.3)
+    settings = BackboneEmbedConfig("backbone", size=16, level=0.3)
     network = settings.network(nothing, lambda: (denoiser, Conditions([0, 1, 2], 3)))  # type: ignore[arg-type]
     noise = network.draws.noise([""], 0, (12, 8, 8))
     signal, sigma = denoiser.schedule.signal[300], denoiser.schedule.sigma[300]
@@ -104,4 +104,4 @@ def test_the_middle_of_a_unet_is_its_middle_block_under_the_reference(animals: I
 @pytest.mark.parametrize(("options", "words"), [({"size": 0}, "size=0"), ({"size": 8, "level": 1.5}, "level=1.5")])
 def test_values_of_the_priors_features_out_of_range(options: dict[str, float], words: str) -> None:
     with pytest.raises(UserError, match=f"features.{words}"):
-        BackboneFeatures("backbone", **options)  # type: ignore[arg-type]
+        BackboneEmbedConfig("backbone", **options)  # type: ignore[arg-type]

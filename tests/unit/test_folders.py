@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ddselect.dataset.classes import class_names, imagenet_classes
-from ddselect.dataset.folders import ClutteredDigits, ImageFolder
+from ddselect.dataset.folders import ClutteredDigitsConfig, ImageFolderConfig
 from ddselect.runtime.errors import UserError
 from tests.helpers.data import folder_dataset, picture, write_folder
 
@@ -56,9 +56,9 @@ def test_holdout_divides_every_class_by_name(tmp_path: Path) -> None:
 
 def test_missing_root_and_subfolders_say_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no folder given.*dataset.root=<folder>"):
-        ImageFolder("folder", 16).provide(tmp_path)
+        ImageFolderConfig("folder", 16).provide(tmp_path)
     with pytest.raises(UserError, match=f"no images found in '{tmp_path / 'nowhere'}'; ask Ann"):
-        ImageFolder("folder", 16, root=str(tmp_path / "nowhere"), hint="ask Ann").provide(tmp_path)
+        ImageFolderConfig("folder", 16, root=str(tmp_path / "nowhere"), hint="ask Ann").provide(tmp_path)
     root = write_folder(tmp_path / "data", splits=("train",))
     with pytest.raises(UserError, match=r"data/val \(test images\) is missing.*dataset.test=.*dataset.holdout"):
         folder_dataset(root).files(root)
@@ -112,10 +112,10 @@ def test_values_out_of_range(bad: dict[str, object], words: str) -> None:
 def test_the_embedded_dataset_has_one_size() -> None:
     sizes = {"train": 10, "val": 10, "test": 10}
     with pytest.raises(UserError, match="32-pixel scenes"):
-        ClutteredDigits("digits", 64, sizes=sizes)
+        ClutteredDigitsConfig("digits", 64, sizes=sizes)
     for bad in ({"train": 10, "test": 10}, {**sizes, "val": 9}):
         with pytest.raises(UserError, match=r"dataset.sizes=.*at least 10 scenes"):
-            ClutteredDigits("digits", 32, sizes=bad)
+            ClutteredDigitsConfig("digits", 32, sizes=bad)
 
 
 def test_class_names_from_wordnet_ids() -> None:

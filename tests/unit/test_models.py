@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from ddselect.runtime.errors import UserError
 from ddselect.student.models import Classifier, build_network
-from ddselect.student.settings import Student
+from ddselect.student.settings import StudentConfig
 from tests.helpers.models import tiny_teacher
 
 MEAN, STD = [0.4, 0.5, 0.6], [0.2, 0.3, 0.25]
@@ -49,7 +49,7 @@ def test_padding_is_zero_after_normalisation() -> None:
     "architecture", ["small_resnet16", "convnet3", "resnetap10", "resnet18", "resnet18_in", "vit_tiny", "mobilenet_v2"]
 )
 def test_weights_of_a_student_depend_on_the_seed_alone(architecture: str) -> None:
-    student = Student("s", architecture)
+    student = StudentConfig("s", architecture)
     torch.manual_seed(1)
     first = student.build(3, MEAN, STD, 0, 32).state_dict()
     torch.manual_seed(2)
@@ -68,9 +68,9 @@ def test_unknown_architectures_are_refused_with_a_hint() -> None:
     with pytest.raises(UserError, match=r"unknown architecture 'convnet2'; did you mean one of convnet3, "):
         build_network("convnet2", 2, 32)
     with pytest.raises(UserError, match=r"student.precision=int8"):
-        Student("s", "small_resnet16", precision="int8")
+        StudentConfig("s", "small_resnet16", precision="int8")
     with pytest.raises(UserError, match=r"student.learning_rate=0"):
-        Student("s", "small_resnet16", learning_rate=0)
+        StudentConfig("s", "small_resnet16", learning_rate=0)
 
 
 def test_pretrained_weights_that_cannot_be_had() -> None:

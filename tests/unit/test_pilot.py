@@ -9,12 +9,12 @@ import pytest
 
 from ddselect.dataset.index import Index
 from ddselect.pilot.fidelity import Agreement, agreement, intersection_over_union
-from ddselect.pilot.settings import Pilot
+from ddselect.pilot.settings import PilotConfig
 from ddselect.pilot.stage import pilot_images, run_pilot
 from ddselect.report.table import print_pilot
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import write_table
-from ddselect.scoring.settings import Scoring
+from ddselect.scoring.settings import ScoringConfig
 from ddselect.scoring.table import MERGED
 
 
@@ -75,16 +75,16 @@ def test_scores_of_other_images_are_not_compared(tmp_path: Path) -> None:
         agreement(one, other)
 
 
-PILOT = Pilot(classes=2, images=20, bands=[[0.1, 0.7], [0.3, 0.65]], draws=[8, 2], fidelity=0.9)
+PILOT = PilotConfig(classes=2, images=20, bands=[[0.1, 0.7], [0.3, 0.65]], draws=[8, 2], fidelity=0.9)
 
 
 class Noisy:
     """Scores with an error that falls with the draws; the second band is worth four times the draws."""
 
     def __init__(self) -> None:
-        self.seen: list[tuple[list[str], Scoring]] = []
+        self.seen: list[tuple[list[str], ScoringConfig]] = []
 
-    def __call__(self, index: Index, settings: Scoring, folder: Path) -> dict[str, object]:
+    def __call__(self, index: Index, settings: ScoringConfig, folder: Path) -> dict[str, object]:
         self.seen.append((index.ids, settings))
         worth = settings.draws * (4 if settings.band == [0.3, 0.65] else 1)
         truth = np.random.default_rng(0).standard_normal(len(index))
@@ -97,7 +97,7 @@ def test_the_cheapest_budget_that_is_good_enough_is_advised(
     animals: Index, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     score = Noisy()
-    facts = run_pilot(animals, PILOT, Scoring(draws=4, antithetic=True, cap=3, seed=7), score, tmp_path)
+    facts = run_pilot(animals, PILOT, ScoringConfig(draws=4, antithetic=True, cap=3, seed=7), score, tmp_path)
     assert facts["images"] == 40
     assert [(row["draws"], row["band"], row["good"]) for row in facts["rows"]] == [
         (2, [0.1, 0.7], False),
@@ -110,7 +110,9 @@ def test_the_cheapest_budget_that_is_good_enough_is_advised(
     assert 0.9 < facts["ceiling"]["crops"] < 1
     print_pilot(facts)
     assert "advised: scoring.draws=8 scoring.antithetic=true 'scoring.band=[0.3,0.65]'" in capsys.readouterr().out
-    strict = run_pilot(animals, replace(PILOT, draws=[1], bands=[[0.1, 0.7]]), Scoring(), Noisy(), tmp_path / "strict")
+    strict = run_pilot(
+        animals, replace(PILOT, draws=[1], bands=[[0.1, 0.7]]), ScoringConfig(), Noisy(), tmp_path / "strict"
+    )
     assert strict["advice"] is None
     print_pilot(strict)
     assert "no budget is good enough" in capsys.readouterr().out
@@ -118,7 +120,7 @@ def test_the_cheapest_budget_that_is_good_enough_is_advised(
 
 def test_all_budgets_see_the_same_images_and_references_their_own_noise(animals: Index, tmp_path: Path) -> None:
     score = Noisy()
-    run_pilot(animals, PILOT, Scoring(draws=4, cap=3, seed=7, box=0.25, antithetic=True), score, tmp_path)
+    run_pilot(animals, PILOT, ScoringConfig(draws=4, cap=3, seed=7, box=0.25, antithetic=True), score, tmp_path)
     assert len({tuple(ids) for ids, _ in score.seen}) == 1
     settings = [s for _, s in score.seen]
     first, second = settings[:2]
@@ -132,16 +134,16 @@ def test_cross_terms_are_tried_where_there_are_pairs_and_no_part_of_the_referenc
     animals: Index, tmp_path: Path
 ) -> None:
     score = Noisy()
-    run_pilot(animals, replace(PILOT, draws=[1, 8], bands=[[0.1, 0.7]]), Scoring(cross=0.5), score, tmp_path)
+    run_pilot(animals, replace(PILOT, draws=[1, 8], bands=[[0.1, 0.7]]), ScoringConfig(cross=0.5), score, tmp_path)
     assert [(s.draws, s.cross) for _, s in score.seen] == [(100, 0.0), (100, 0.0), (1, 0.0), (8, 0.5)]
 
 
 def test_few_images_of_few_classes_are_tried(animals: Index) -> None:
-    few = pilot_images(animals, Pilot(classes=2, images=7))
+    few = pilot_images(animals, PilotConfig(classes=2, images=7))
     assert sorted(np.bincount(few.labels, minlength=3).tolist()) == [0, 7, 7]
     assert few.class_names == animals.class_names
-    assert pilot_images(animals, Pilot(classes=9, images=99)).ids == animals.ids
-    others = [pilot_images(animals, Pilot(classes=1, images=5, seed=seed)).ids for seed in range(8)]
+    assert pilot_images(animals, PilotConfig(classes=9, images=99)).ids == animals.ids
+    others = [pilot_images(animals, PilotConfig(classes=1, images=5, seed=seed)).ids for seed in range(8)]
     assert len({image.split("/")[1] for ids in others for image in ids}) > 1
 
 
@@ -152,4 +154,4 @@ def test_few_images_of_few_classes_are_tried(animals: Index) -> None:
 )  # fmt: skip
 def test_settings_refuse_what_makes_no_sense(bad: dict[str, object]) -> None:
     with pytest.raises(UserError, match="pilot"):
-        Pilot(**bad)  # type: ignore[arg-type]
+        PilotConfig(**bad)  # type: ignore[arg-type]

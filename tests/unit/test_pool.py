@@ -11,20 +11,20 @@ from PIL import Image
 from ddselect.backbone.denoiser import Denoiser
 from ddselect.dataset.index import Index
 from ddselect.pool.generation import Prototypes, generate
-from ddselect.pool.settings import Pool
+from ddselect.pool.settings import PoolConfig
 from ddselect.prompt.conditions import Conditions
 from ddselect.runtime.errors import NumericalError, UserError
-from ddselect.runtime.trainer import TrainerSettings
+from ddselect.runtime.trainer import TrainerConfig
 from ddselect.scoring.latents import KeptLatents, keep_latents, latent_shards
-from ddselect.scoring.settings import Scoring
+from ddselect.scoring.settings import ScoringConfig
 
 CONDITIONS = Conditions([0, 1, 2], 3)
 
 
 def make(index: Index, denoiser: Denoiser, folder: Path, **options: object) -> dict[str, np.ndarray]:
     settings = {"kind": "generated", "per_class": 4, "steps": 2, "shard_size": 5, **options}
-    pool = Pool("test", **settings)  # type: ignore[arg-type]
-    root = generate(pool, index, denoiser, CONDITIONS, 16, TrainerSettings().parallel, folder)
+    pool = PoolConfig("test", **settings)  # type: ignore[arg-type]
+    root = generate(pool, index, denoiser, CONDITIONS, 16, TrainerConfig().parallel, folder)
     return {path.relative_to(root).as_posix(): np.array(Image.open(path)) for path in sorted(root.rglob("*.png"))}
 
 
@@ -58,8 +58,8 @@ def test_an_interrupted_generation_goes_on(
 def test_prototypes_are_centroids_of_the_class_larger_clusters_first(
     animals: Index, unet: Denoiser, tmp_path: Path
 ) -> None:
-    settings = Scoring(shard_size=100)
-    keep_latents(animals, unet, settings, 16, TrainerSettings().parallel, tmp_path)
+    settings = ScoringConfig(shard_size=100)
+    keep_latents(animals, unet, settings, 16, TrainerConfig().parallel, tmp_path)
     kept = KeptLatents(animals, latent_shards(tmp_path, len(animals), settings))
     rows = np.flatnonzero(animals.labels == 1)
     latents = torch.stack([kept.of(animals)[int(row)][0].float() for row in rows])
@@ -99,4 +99,4 @@ def test_an_image_that_is_not_finite_is_named(
 )
 def test_settings_out_of_range_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=re.escape(message)):
-        Pool("test", **options)  # type: ignore[arg-type]
+        PoolConfig("test", **options)  # type: ignore[arg-type]

@@ -10,13 +10,13 @@ import torch
 
 from ddselect.config import options
 from ddselect.evaluation.accuracy import Accuracy
-from ddselect.protocol.recipe import Protocol
+from ddselect.protocol.recipe import ProtocolConfig
 from ddselect.relabel.live import LiveTeacher
-from ddselect.runtime.trainer import TrainerSettings
+from ddselect.runtime.trainer import TrainerConfig
 from ddselect.student import module as training
 from ddselect.student import views as seeing
 from ddselect.student.module import StudentModule
-from ddselect.student.settings import Student
+from ddselect.student.settings import StudentConfig
 from ddselect.student.train import student_views, train_student
 from ddselect.student.views import TrainingSet
 from tests.helpers.models import tiny_teacher
@@ -35,14 +35,14 @@ def distilled(ipc: int | None, classes: int, side: int = 8) -> TrainingSet:
 
 
 def built(
-    protocol: Protocol, ipc: int | None = 10, classes: int = 10, student: str = "resnet50", rate: float = 1e-3
+    protocol: ProtocolConfig, ipc: int | None = 10, classes: int = 10, student: str = "resnet50", rate: float = 1e-3
 ) -> StudentModule:
     """What trains a student of this name; its network is a small one, of which nothing here depends."""
     soft = protocol.labels == "soft"
     side = 8 if classes <= 10 else 1
     return StudentModule(
         tiny_teacher(classes).requires_grad_(True),
-        student_views(distilled(ipc, classes, side), protocol, Student(student, student, rate, "fp32"), 0),
+        student_views(distilled(ipc, classes, side), protocol, StudentConfig(student, student, rate, "fp32"), 0),
         LiveTeacher(tiny_teacher(classes)) if soft else None,
         lambda model: Accuracy(0, 0, 1),
     )
@@ -227,10 +227,10 @@ def test_hard(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_epochs_of_hard(ipc: int | None, ten: int, hundred: int) -> None:
     """Two thirds, floored to a hundred, for exactly 100 classes."""
     for classes, epochs in ((10, ten), (99, ten), (100, hundred), (101, ten), (1000, ten)):
-        assert preset("hard").settled("convnet6", 1e-3, ipc, classes).epochs == epochs
-    given = preset("hard", "protocol.epochs=90").settled("convnet6", 1e-3, ipc, 100)
+        assert preset("hard").resolve("convnet6", 1e-3, ipc, classes).epochs == epochs
+    given = preset("hard", "protocol.epochs=90").resolve("convnet6", 1e-3, ipc, 100)
     assert given.epochs == 90
-    assert preset("hard", "protocol.steps=7").settled("convnet6", 1e-3, ipc, 100).total_steps(100, 10) == 7
+    assert preset("hard", "protocol.steps=7").resolve("convnet6", 1e-3, ipc, 100).total_steps(100, 10) == 7
 
 
 def test_hard_with_more_than_100_classes() -> None:
@@ -245,7 +245,7 @@ def test_hard_with_more_than_100_classes() -> None:
 
 def test_last_milestones_are_floored() -> None:
     """2/3 and 5/6 of 1000 epochs are the epochs 666 and 833."""
-    protocol = preset("hard").settled("convnet6", 1e-3, 100, 10)
+    protocol = preset("hard").resolve("convnet6", 1e-3, 100, 10)
     found = [protocol.rate(epoch * 16, 16000, 16) for epoch in (665, 666, 832, 833)]
     assert found == pytest.approx([1, 0.2, 0.2, 0.04])
     assert [protocol.rate(step, 16000, 16) for step in (666 * 16 - 1, 666 * 16)] == pytest.approx([1, 0.2])
@@ -269,7 +269,7 @@ def test_a_view_can_be_made_again_from_seed_and_step(name: str) -> None:
 def test_a_student_learns(name: str, tmp_path: Path) -> None:
     short = ("epochs=0", "steps=60", "evaluate_from=0", "evaluations=3")
     protocol = preset(name, *(f"protocol.{change}" for change in short))
-    data, student = distilled(8, 4), Student("small_resnet16", "small_resnet16", 1e-3, "fp32")
+    data, student = distilled(8, 4), StudentConfig("small_resnet16", "small_resnet16", 1e-3, "fp32")
     teacher = tiny_teacher(4)
     with torch.no_grad():  # an untrained teacher says nearly the same of every image
         teacher.network.get_classifier().weight.mul_(100)  # type: ignore[operator]
@@ -279,7 +279,7 @@ def test_a_student_learns(name: str, tmp_path: Path) -> None:
         precision="fp32",
         labeller=LiveTeacher(teacher) if protocol.labels == "soft" else None,
         test=lambda model: Accuracy(0, 0, 1),
-        make_trainer=TrainerSettings().single,
+        make_trainer=TrainerConfig().single,
         folder=tmp_path,
         name=name,
     )

@@ -10,49 +10,51 @@ from pathlib import Path
 import pytest
 import torch
 
-from ddselect.backbone.choice import ClassBackbone
+from ddselect.backbone.choice import ClassBackboneConfig
 from ddselect.prompt.conditions import Conditions, read_conditions, read_prompts, write_conditions
-from ddselect.prompt.modes import LabelPrompt, NoPrompt, Prompt, TextPrompt
+from ddselect.prompt.modes import LabelPromptConfig, NoPromptConfig, PromptConfig, TextPromptConfig
 from ddselect.runtime.errors import UserError
 from ddselect.scoring.module import evaluations
-from ddselect.scoring.settings import Scoring
+from ddselect.scoring.settings import ScoringConfig
 from tests.helpers.models import CPU, class_unet, dit, write_class_unet, write_ddpm, write_dit
 
 NAMES, FOLDERS = ["cow", "ant"], ["n2", "n1"]
 
 
 @pytest.fixture
-def backbone(unet_folder: Path) -> ClassBackbone:
+def backbone(unet_folder: Path) -> ClassBackboneConfig:
     """Knows ant, bee and cow."""
     return class_unet(unet_folder)
 
 
-def test_label_is_the_class_against_the_null_class(backbone: ClassBackbone) -> None:
+def test_label_is_the_class_against_the_null_class(backbone: ClassBackboneConfig) -> None:
     words = ["class 2", "class 0", "null class 3"]
-    assert backbone.conditions(LabelPrompt(), NAMES, FOLDERS, CPU) == Conditions([2, 0], 3, {}, words)
+    assert backbone.conditions(LabelPromptConfig(), NAMES, FOLDERS, CPU) == Conditions([2, 0], 3, {}, words)
 
 
-def test_none_is_the_null_class_alone_and_knows_any_class(backbone: ClassBackbone) -> None:
+def test_none_is_the_null_class_alone_and_knows_any_class(backbone: ClassBackboneConfig) -> None:
     words = ["(no condition)", "(no condition)", ""]
-    assert backbone.conditions(NoPrompt(), ["whale", "yak"], ["w", "y"], CPU) == Conditions([3, 3], None, {}, words)
+    assert backbone.conditions(NoPromptConfig(), ["whale", "yak"], ["w", "y"], CPU) == Conditions(
+        [3, 3], None, {}, words
+    )
 
 
 def test_none_suits_an_unconditional_prior(tmp_path: Path) -> None:
-    conditions = class_unet(write_ddpm(tmp_path)).conditions(NoPrompt(), NAMES, FOLDERS, CPU)
+    conditions = class_unet(write_ddpm(tmp_path)).conditions(NoPromptConfig(), NAMES, FOLDERS, CPU)
     assert (conditions.positive, conditions.reference) == ([0, 0], None)
 
 
-def test_none_costs_half_the_network_evaluations(backbone: ClassBackbone) -> None:
-    settings = Scoring(draws=6)
-    assert evaluations(backbone.conditions(LabelPrompt(), NAMES, FOLDERS, CPU), settings) == 12
-    assert evaluations(backbone.conditions(NoPrompt(), NAMES, FOLDERS, CPU), settings) == 6
+def test_none_costs_half_the_network_evaluations(backbone: ClassBackboneConfig) -> None:
+    settings = ScoringConfig(draws=6)
+    assert evaluations(backbone.conditions(LabelPromptConfig(), NAMES, FOLDERS, CPU), settings) == 12
+    assert evaluations(backbone.conditions(NoPromptConfig(), NAMES, FOLDERS, CPU), settings) == 6
 
 
 def test_modes_have_the_names_that_results_use() -> None:
-    assert (LabelPrompt.mode, NoPrompt.mode, TextPrompt.mode) == ("label", "none", "text")
+    assert (LabelPromptConfig.mode, NoPromptConfig.mode, TextPromptConfig.mode) == ("label", "none", "text")
 
 
-Use = Callable[[ClassBackbone, Prompt, list[str], list[str]], object]
+Use = Callable[[ClassBackboneConfig, PromptConfig, list[str], list[str]], object]
 USES: list[Use] = [
     lambda backbone, *settings: backbone.check(*settings),
     lambda backbone, *settings: backbone.conditions(*settings, CPU),
@@ -63,22 +65,22 @@ USES: list[Use] = [
 class TestRefusals:
     """The same refusal before any work and where the conditions are made."""
 
-    def test_sentences_for_a_class_conditional_prior(self, backbone: ClassBackbone, use: Use) -> None:
+    def test_sentences_for_a_class_conditional_prior(self, backbone: ClassBackboneConfig, use: Use) -> None:
         with pytest.raises(UserError, match=r"^prompt=text: backbone tiny takes classes, not sentences; use .*label"):
-            use(backbone, TextPrompt(), NAMES, FOLDERS)
+            use(backbone, TextPromptConfig(), NAMES, FOLDERS)
 
     def test_sentences_for_a_dit(self, tmp_path: Path, use: Use) -> None:
         with pytest.raises(UserError, match=r"^prompt=text: backbone tiny DiT takes classes, not sentences"):
-            use(dit(write_dit(tmp_path)), TextPrompt(), NAMES, ["n01440764", "n15075141"])
+            use(dit(write_dit(tmp_path)), TextPromptConfig(), NAMES, ["n01440764", "n15075141"])
 
     def test_labels_for_an_unconditional_prior(self, tmp_path: Path, use: Use) -> None:
         with pytest.raises(UserError, match=r"^backbone tiny is unconditional and knows no classes; use prompt=none,"):
-            use(class_unet(write_ddpm(tmp_path)), LabelPrompt(), NAMES, FOLDERS)
+            use(class_unet(write_ddpm(tmp_path)), LabelPromptConfig(), NAMES, FOLDERS)
 
-    def test_a_class_that_the_prior_does_not_know(self, backbone: ClassBackbone, use: Use) -> None:
+    def test_a_class_that_the_prior_does_not_know(self, backbone: ClassBackboneConfig, use: Use) -> None:
         with pytest.raises(UserError, match=r"^backbone tiny knows the classes ant, bee, cow, not 'yak'; use prompt="):
-            use(backbone, LabelPrompt(), ["cow", "yak"], FOLDERS)
-        use(backbone, NoPrompt(), ["cow", "yak"], FOLDERS)
+            use(backbone, LabelPromptConfig(), ["cow", "yak"], FOLDERS)
+        use(backbone, NoPromptConfig(), ["cow", "yak"], FOLDERS)
 
 
 def test_a_check_reads_no_weights(tmp_path: Path) -> None:
@@ -88,9 +90,9 @@ def test_a_check_reads_no_weights(tmp_path: Path) -> None:
     imagenet = dit(write_dit(tmp_path / "dit"))
     for file in (tmp_path / "dit").rglob("*.safetensors"):
         file.unlink()
-    backbone.check(LabelPrompt(), NAMES, FOLDERS)
-    imagenet.check(LabelPrompt(), NAMES, ["n01440764", "n15075141"])
-    assert backbone.conditions(LabelPrompt(), NAMES, FOLDERS, CPU).positive == [2, 0]
+    backbone.check(LabelPromptConfig(), NAMES, FOLDERS)
+    imagenet.check(LabelPromptConfig(), NAMES, ["n01440764", "n15075141"])
+    assert backbone.conditions(LabelPromptConfig(), NAMES, FOLDERS, CPU).positive == [2, 0]
     for each in (backbone, imagenet):
         with pytest.raises(UserError, match="cannot load"):
             each.load(CPU)
@@ -133,12 +135,12 @@ def test_prompts_can_be_read_in_a_table(tmp_path: Path) -> None:
     assert [list(line.values()) for line in read_prompts(tmp_path)] == rows[1:]
 
 
-def test_prompts_of_labels_in_plain_text(backbone: ClassBackbone, tmp_path: Path) -> None:
-    write_conditions(tmp_path, backbone.conditions(LabelPrompt(), NAMES, FOLDERS, CPU), NAMES, FOLDERS)
+def test_prompts_of_labels_in_plain_text(backbone: ClassBackboneConfig, tmp_path: Path) -> None:
+    write_conditions(tmp_path, backbone.conditions(LabelPromptConfig(), NAMES, FOLDERS, CPU), NAMES, FOLDERS)
     assert (tmp_path / "prompts.csv").read_text() == (
         "folder,class,positive,reference\nn2,cow,class 2,null class 3\nn1,ant,class 0,null class 3\n"
     )
-    write_conditions(tmp_path, backbone.conditions(NoPrompt(), NAMES, FOLDERS, CPU), NAMES, FOLDERS)
+    write_conditions(tmp_path, backbone.conditions(NoPromptConfig(), NAMES, FOLDERS, CPU), NAMES, FOLDERS)
     assert (tmp_path / "prompts.csv").read_text() == (
         "folder,class,positive,reference\nn2,cow,(no condition),\nn1,ant,(no condition),\n"
     )

@@ -7,19 +7,19 @@ import pytest
 import torch
 
 from ddselect.protocol.deviations import Case, deviations
-from ddselect.protocol.recipe import Protocol
+from ddselect.protocol.recipe import ProtocolConfig
 from ddselect.runtime.errors import UserError
-from ddselect.student.settings import Student
+from ddselect.student.settings import StudentConfig
 from ddselect.student.views import TrainingSet, Views
 from tests.helpers.protocols import preset
 
-CASE = Case(ipc=10, classes=10, image_size=224, factor=2, student=Student("net", "resnet50", 0.5))
+CASE = Case(ipc=10, classes=10, image_size=224, factor=2, student=StudentConfig("net", "resnet50", 0.5))
 
 
 def test_zeta_1_ends_near_zero_and_zeta_2_at_half() -> None:
     total = 1000
     for zeta, end in ((1.0, 0.0), (2.0, 0.5)):
-        protocol = Protocol("p", steps=total, zeta=zeta)
+        protocol = ProtocolConfig("p", steps=total, zeta=zeta)
         rates = [protocol.rate(step, total, 10) for step in range(total)]
         assert rates[0] == 1
         assert rates[-1] == pytest.approx(end, abs=2e-3)
@@ -28,7 +28,7 @@ def test_zeta_1_ends_near_zero_and_zeta_2_at_half() -> None:
 
 
 def test_rate_per_epoch_is_constant_within_one() -> None:
-    protocol = Protocol("p", epochs=10, zeta=2.0, per_epoch=True)
+    protocol = ProtocolConfig("p", epochs=10, zeta=2.0, per_epoch=True)
     rates = [protocol.rate(step, 40, 4) for step in range(40)]
     for epoch in range(10):
         expected = 0.5 * (1 + cos(pi * epoch / (2 * 10)))  # METHOD: 0.5 (1 + cos(pi e / 2 E))
@@ -36,7 +36,7 @@ def test_rate_per_epoch_is_constant_within_one() -> None:
 
 
 def test_warm_up_rises_linearly() -> None:
-    protocol = Protocol("p", steps=1000, warmup=4)
+    protocol = ProtocolConfig("p", steps=1000, warmup=4)
     assert [protocol.rate(step, 10**9, 1) for step in range(6)] == pytest.approx([0.25, 0.5, 0.75, 1, 1, 1])
 
 
@@ -46,18 +46,18 @@ def test_warm_up_rises_linearly() -> None:
      (1, 100, 20), (10, 100, 100), (50, 1000, 200), (1, 99, 10)],
 )  # fmt: skip
 def test_batch_rule_of_rded(ipc: int | None, classes: int, expected: int) -> None:
-    assert Protocol("p", epochs=1).batch(ipc, classes, 10**6) == expected
+    assert ProtocolConfig("p", epochs=1).batch(ipc, classes, 10**6) == expected
 
 
 def test_by_epochs_a_batch_is_never_above_the_set_and_can_be_given() -> None:
-    assert Protocol("p", epochs=1).batch(1, 3, 3) == 3
-    assert Protocol("p", epochs=1, batch_size=16).batch(50, 1000, 10**6) == 16
-    assert Protocol("p", epochs=1, batch_size=16).batch(1, 10, 10) == 10
+    assert ProtocolConfig("p", epochs=1).batch(1, 3, 3) == 3
+    assert ProtocolConfig("p", epochs=1, batch_size=16).batch(50, 1000, 10**6) == 16
+    assert ProtocolConfig("p", epochs=1, batch_size=16).batch(1, 10, 10) == 10
 
 
 @pytest.mark.parametrize(("images", "shown"), [(16, 16), (17, 17), (15, 30), (10, 20), (8, 16), (3, 18), (1, 16)])
 def test_by_steps_a_batch_above_the_set_shows_images_again(images: int, shown: int) -> None:
-    protocol = Protocol("p", steps=5, batch_size=16)
+    protocol = ProtocolConfig("p", steps=5, batch_size=16)
     assert protocol.batch(1, 10, images) == 16
     assert protocol.images_per_pass(images, 16) == shown
     assert protocol.steps_per_epoch(images, 16) == 1
@@ -65,39 +65,43 @@ def test_by_steps_a_batch_above_the_set_shows_images_again(images: int, shown: i
 
 
 def test_total_steps() -> None:
-    assert Protocol("p", epochs=300).total_steps(100, 50) == 600
-    assert Protocol("p", epochs=300).total_steps(149, 50) == 600  # the smaller batch is left out
-    assert Protocol("p", steps=77).total_steps(100, 50) == 77
+    assert ProtocolConfig("p", epochs=300).total_steps(100, 50) == 600
+    assert ProtocolConfig("p", epochs=300).total_steps(149, 50) == 600  # the smaller batch is left out
+    assert ProtocolConfig("p", steps=77).total_steps(100, 50) == 77
 
 
 def test_the_smaller_batch_can_be_kept() -> None:
-    protocol = Protocol("p", epochs=300, drop_last=False)
+    protocol = ProtocolConfig("p", epochs=300, drop_last=False)
     assert [protocol.steps_per_epoch(images, 50) for images in (50, 51, 100, 149)] == [1, 2, 2, 3]
     assert protocol.total_steps(149, 50) == 900
 
 
 def test_steps_multiply_the_rate_at_fractions_of_the_training() -> None:
-    by_step = Protocol("p", steps=12, schedule="steps", milestones=[0.333333, 0.75], gamma=0.5)
+    by_step = ProtocolConfig("p", steps=12, schedule="steps", milestones=[0.333333, 0.75], gamma=0.5)
     assert [by_step.rate(step, 12, 4) for step in range(12)] == [1] * 4 + [0.5] * 5 + [0.25] * 3
-    by_epoch = Protocol("p", steps=14, schedule="steps", milestones=[0.5], per_epoch=True)  # 3.5 epochs of 4 steps
+    by_epoch = ProtocolConfig(
+        "p", steps=14, schedule="steps", milestones=[0.5], per_epoch=True
+    )  # 3.5 epochs of 4 steps
     assert [by_epoch.rate(step, 14, 4) for step in range(14)] == [1] * 4 + [0.2] * 10
 
 
 @pytest.mark.parametrize("size", [1, 6, 7, 13, 20, 27, 32, 48, 64, 128, 224, 256])
 def test_a_test_image_is_never_smaller_than_its_crop(size: int) -> None:
-    margin = Protocol("p", steps=1, test_margin=0.0).margin(size)
+    margin = ProtocolConfig("p", steps=1, test_margin=0.0).margin(size)
     assert round(margin * size) == max(size, size // 7 * 8)
-    assert Protocol("p", steps=1, test_margin=1.25).margin(size) == 1.25
+    assert ProtocolConfig("p", steps=1, test_margin=1.25).margin(size) == 1.25
 
 
 def test_a_settled_protocol_needs_no_rules_and_stays_as_it_is() -> None:
-    protocol = Protocol("p", epochs_by_ipc=[[1, 8], [10, 4]], zeta=0.0, many_learning_rate=0.5, many_weight_decay=0.3)
-    few = protocol.settled("resnet18", 0.125, 9, 10)
+    protocol = ProtocolConfig(
+        "p", epochs_by_ipc=[[1, 8], [10, 4]], zeta=0.0, many_learning_rate=0.5, many_weight_decay=0.3
+    )
+    few = protocol.resolve("resnet18", 0.125, 9, 10)
     assert (few.epochs, few.zeta, few.learning_rate, few.weight_decay) == (8, 1.0, 0.125, 0.01)
-    many = protocol.settled("resnet101", 0.125, None, 101)
+    many = protocol.resolve("resnet101", 0.125, None, 101)
     assert (many.epochs, many.zeta, many.learning_rate, many.weight_decay) == (4, 2.0, 0.5, 0.3)
-    assert many.settled("resnet18", 9.0, 1, 5) == many
-    assert protocol.settled("resnet18.tv_in1k", 0.125, 1, 100).epochs == 5  # below a hundred nothing is floored
+    assert many.resolve("resnet18", 9.0, 1, 5) == many
+    assert protocol.resolve("resnet18.tv_in1k", 0.125, 1, 100).epochs == 5  # below a hundred nothing is floored
 
 
 @pytest.mark.parametrize("name", ["rded", "rded_mixup", "fkd", "rd3", "hard", "digits", "digits_hard"])
@@ -116,7 +120,7 @@ def test_what_differs_from_the_preset_is_written_as_on_the_command_line() -> Non
         "protocol.flip=false (rded: true)",
     ]
     assert deviations(preset("rded_mixup", "protocol.alpha=1"), CASE) == ["protocol.alpha=1.0 (rded_mixup: 0.8)"]
-    assert deviations(Protocol("mine", steps=3), CASE) == ["protocol.name=mine (no protocol of conf/protocol)"]
+    assert deviations(ProtocolConfig("mine", steps=3), CASE) == ["protocol.name=mine (no protocol of conf/protocol)"]
 
 
 @pytest.mark.parametrize(
@@ -164,7 +168,7 @@ def test_without_augmentation_an_image_is_seen_as_it_is() -> None:
     images = torch.randint(256, (6, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     data = TrainingSet(images, torch.arange(6) % 3, torch.ones(6, dtype=torch.bool), 2, 2)
     for name in ("rded", "hard"):
-        protocol = preset(name).settled("net", 0.1, 2, 3)
+        protocol = preset(name).resolve("net", 0.1, 2, 3)
         seen = Views(data, protocol.without_augmentation(), 0).mixed(images, data.stitched, 3)
         torch.testing.assert_close(seen.images, images.float() / 255, atol=1e-5, rtol=0)
         assert (seen.share, seen.partner.tolist()) == (1, list(range(6)))
@@ -183,7 +187,9 @@ def test_a_twin_departs_from_the_twin_of_the_preset() -> None:
 @pytest.mark.parametrize("evaluate_from", [0.0, 0.8, 0.99])
 @pytest.mark.parametrize("total", [1, 2, 3, 7, 100, 1601])
 def test_tests_rise_to_the_end(evaluations: int, evaluate_from: float, total: int) -> None:
-    marks = Protocol("p", steps=total, evaluations=evaluations, evaluate_from=evaluate_from).evaluation_steps(total)
+    marks = ProtocolConfig("p", steps=total, evaluations=evaluations, evaluate_from=evaluate_from).evaluation_steps(
+        total
+    )
     assert marks[-1] == total
     assert marks == sorted(set(marks))
     assert marks[0] >= max(1, int(evaluate_from * total))
@@ -191,7 +197,7 @@ def test_tests_rise_to_the_end(evaluations: int, evaluate_from: float, total: in
 
 
 def test_tests_are_evenly_spread() -> None:
-    assert Protocol("p", steps=100, evaluations=4).evaluation_steps(100) == [25, 50, 75, 100]
+    assert ProtocolConfig("p", steps=100, evaluations=4).evaluation_steps(100) == [25, 50, 75, 100]
 
 
 @pytest.mark.parametrize(
@@ -208,7 +214,7 @@ def test_tests_are_evenly_spread() -> None:
 )  # fmt: skip
 def test_values_out_of_range(bad: dict[str, object], words: str) -> None:
     with pytest.raises(UserError, match=f"protocol.*{words}"):
-        Protocol(**{"name": "p", "steps": 10, **bad})  # type: ignore[arg-type]
+        ProtocolConfig(**{"name": "p", "steps": 10, **bad})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -221,4 +227,4 @@ def test_values_out_of_range(bad: dict[str, object], words: str) -> None:
 )  # fmt: skip
 def test_values_that_would_fail_late_in_a_run(bad: dict[str, object]) -> None:
     with pytest.raises(UserError, match=f"protocol.*{next(iter(bad))}"):
-        Protocol(**{"name": "p", "steps": 10, **bad})  # type: ignore[arg-type]
+        ProtocolConfig(**{"name": "p", "steps": 10, **bad})  # type: ignore[arg-type]

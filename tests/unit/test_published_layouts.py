@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 
 from ddselect.config import build, conf_dir
 from ddselect.dataset.classes import class_list, class_names, imagenet_classes
-from ddselect.dataset.folders import Dataset
+from ddselect.dataset.folders import DatasetConfig
 from ddselect.dataset.index import Index, build_index, read_index
 from ddselect.runtime.errors import UserError
 from tests.helpers import layouts
@@ -22,15 +22,15 @@ SUBSETS = ["imagenet100", "imagenette", "imagewoof", "imageidc"]
 SOME = [imagenet_classes()[k] for k in (0, 207, 340, 980, 999)]
 
 
-def dataset(name: str, root: Path, *settings: str) -> Dataset:
+def dataset(name: str, root: Path, *settings: str) -> DatasetConfig:
     """An option of ``conf/dataset`` as the command line gives it."""
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         cfg = compose("config", [f"dataset={name}", f"dataset.root={root}", *settings])
-    built: Dataset = build(cfg, "dataset")
+    built: DatasetConfig = build(cfg, "dataset")
     return built
 
 
-def indexed(chosen: Dataset, work: Path) -> Index:
+def indexed(chosen: DatasetConfig, work: Path) -> Index:
     build_index(chosen, work)
     return read_index(work)
 

@@ -11,11 +11,11 @@ from ddselect.composition.distilled import Distilled
 from ddselect.dataset.index import Index
 from ddselect.evaluation.localisation import true_boxes
 from ddselect.evaluation.quality import class_quality, found_regions, measure_quality, patches, quality_of
-from ddselect.features.settings import Features
+from ddselect.features.settings import EmbedConfig
 from ddselect.features.stage import embed_candidates
 from ddselect.features.table import FeatureTable, feature_shards
 from ddselect.report.quality import quality_lines
-from ddselect.runtime.trainer import TrainerSettings
+from ddselect.runtime.trainer import TrainerConfig
 from tests.helpers.models import tiny_teacher
 
 
@@ -62,7 +62,7 @@ def test_too_few_images_to_say() -> None:
 
 
 def test_a_distilled_set_in_the_teachers_features(animals: Index, tmp_path: Path) -> None:
-    settings, teacher, trainer = Features("teacher", shard_size=40, batch_size=16), tiny_teacher(3), TrainerSettings()
+    settings, teacher, trainer = EmbedConfig("teacher", shard_size=40, batch_size=16), tiny_teacher(3), TrainerConfig()
     facts = embed_candidates(animals, None, teacher, settings, 16, trainer.parallel, tmp_path)
     assert facts == {"images": 90, "crops": 0}
     table = FeatureTable(feature_shards(tmp_path, 90, 40))

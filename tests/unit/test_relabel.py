@@ -12,15 +12,15 @@ from pytorch_lightning.callbacks import Callback
 from torch import nn
 
 from ddselect.evaluation.accuracy import Accuracy
-from ddselect.protocol.recipe import Protocol
+from ddselect.protocol.recipe import ProtocolConfig
 from ddselect.relabel.live import LiveTeacher, soft_label_loss
-from ddselect.relabel.settings import VERSION, Relabel
+from ddselect.relabel.settings import VERSION, RelabelConfig
 from ddselect.relabel.stored import StoredLabels, label_shards, store_labels
 from ddselect.runtime.errors import UserError
-from ddselect.runtime.trainer import TrainerSettings
+from ddselect.runtime.trainer import TrainerConfig
 from ddselect.student.models import Classifier, build_network
 from ddselect.student.module import StudentModule
-from ddselect.student.settings import Student
+from ddselect.student.settings import StudentConfig
 from ddselect.student.views import TrainingSet, Views
 from tests.helpers.models import tiny_teacher
 
@@ -72,7 +72,7 @@ def student_module(teacher: Classifier) -> StudentModule:
         2,
         2,
     )
-    views = Views(data, Protocol("p", steps=4, learning_rate=1e-3), 0)
+    views = Views(data, ProtocolConfig("p", steps=4, learning_rate=1e-3), 0)
     return StudentModule(model, views, LiveTeacher(teacher), lambda m: Accuracy(0, 0, 1))
 
 
@@ -105,12 +105,12 @@ def test_labels_are_the_teachers_logits_on_the_mixed_images() -> None:
     assert labels.dtype == torch.float32
 
 
-ALL_KINDS = Protocol(
+ALL_KINDS = ProtocolConfig(
     "p", epochs=3, batch_size=4, drop_last=False, shuffle=True, area=[0.5, 1.0], jitter=0.4, lighting=0.1
 )
 
 
-def seen(protocol: Protocol = ALL_KINDS, seed: int = 0) -> Views:
+def seen(protocol: ProtocolConfig = ALL_KINDS, seed: int = 0) -> Views:
     """Three passes over seven images: a batch of four and one of three each."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (7, 3, 16, 16), dtype=torch.uint8, generator=generator)
@@ -119,7 +119,7 @@ def seen(protocol: Protocol = ALL_KINDS, seed: int = 0) -> Views:
 
 def store(teacher: Classifier, keep: str, folder: Path, views: Views | None = None) -> dict[str, object]:
     def make_trainer(callbacks: list[Callback]) -> pl.Trainer:
-        return TrainerSettings().single(callbacks=callbacks)
+        return TrainerConfig().single(callbacks=callbacks)
 
     return store_labels(teacher, views or seen(), keep, make_trainer, folder, "a set")
 
@@ -187,7 +187,7 @@ def test_labels_that_do_not_fit_are_refused_before_they_are_made(
 
 def test_what_is_kept_is_checked() -> None:
     with pytest.raises(UserError, match=r"relabel.keep=all: choose nothing, logits or features"):
-        Relabel("all", "all")
+        RelabelConfig("all", "all")
 
 
 @pytest.mark.parametrize("keep", ["logits", "features"])
@@ -200,7 +200,7 @@ def test_a_student_learns_from_stored_labels_what_it_learns_live(keep: str, tmp_
     store(teacher, keep, tmp_path, views)
 
     def trained(labeller: LiveTeacher | StoredLabels) -> list[float]:
-        model = Student("small_resnet16", "small_resnet16").build(3, [0.5] * 3, [0.5] * 3, 0, 16)
+        model = StudentConfig("small_resnet16", "small_resnet16").build(3, [0.5] * 3, [0.5] * 3, 0, 16)
         module = StudentModule(model, seen(protocol), labeller, lambda m: Accuracy(0, 0, 1))
         optimizer, losses = torch.optim.SGD(model.parameters(), 0.1), []
         for step in range(4):

@@ -12,8 +12,8 @@ from ddselect.composition.distilled import read_distilled
 from ddselect.composition.repeats import endless
 from ddselect.dataset.index import Index
 from ddselect.runtime.errors import UserError
-from ddselect.selection.base import Material
-from ddselect.selection.uninformed import RandomSelection
+from ddselect.selection.base import SelectionInputs
+from ddselect.selection.uninformed import RandomConfig
 from tests.helpers.data import folder_index, write_folder
 
 VIEW = 16
@@ -78,7 +78,7 @@ def test_a_composition_goes_on_and_says_so(
     few: Index, tmp_path: Path, whole: float, capsys: pytest.CaptureFixture[str]
 ) -> None:
 
-    table = pa.concat_tables(RandomSelection("random", whole).rank(Material(few, VIEW, 0)))
+    table = pa.concat_tables(RandomConfig("random", whole).rank(SelectionInputs(few, VIEW, 0)))
 
     def make(ipc: int) -> tuple[dict[str, object], torch.Tensor, list[dict]]:
         folder = tmp_path / str(ipc)
@@ -105,6 +105,6 @@ def test_a_composition_goes_on_and_says_so(
 
 
 def test_a_class_without_candidates_is_a_mistake(few: Index, tmp_path: Path) -> None:
-    table = RandomSelection("random", 0.0).rank(Material(few, VIEW, 0))[1]  # whole images of the first class alone
+    table = RandomConfig("random", 0.0).rank(SelectionInputs(few, VIEW, 0))[1]  # whole images of the first class alone
     with pytest.raises(UserError, match="class 'ant' has no candidates of kind crop"):
         compose(few, table, Composition(2, 0.5), 1, VIEW, 0, tmp_path)

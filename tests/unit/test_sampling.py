@@ -10,7 +10,7 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
-from ddselect.backbone.choice import StableDiffusion3Backbone, StableDiffusionBackbone
+from ddselect.backbone.choice import StableDiffusion3Config, StableDiffusionConfig
 from ddselect.backbone.denoiser import Denoiser
 from ddselect.backbone.latents import PixelSpace
 from ddselect.backbone.sampling import sample
@@ -114,10 +114,10 @@ def test_a_target_splits_into_what_it_was_made_of(kind: str) -> None:
 def test_latents_of_a_vae_are_decoded_with_its_own_scaling(shifted: bool, tmp_path: Path) -> None:
     if shifted:
         write_sd3(tmp_path)
-        backbone = Family("sd3", write_sd3, StableDiffusion3Backbone).settings(tmp_path)
+        backbone = Family("sd3", write_sd3, StableDiffusion3Config).settings(tmp_path)
     else:
         write_sd15(tmp_path)
-        backbone = Family("sd15", write_sd15, StableDiffusionBackbone).settings(tmp_path)
+        backbone = Family("sd15", write_sd15, StableDiffusionConfig).settings(tmp_path)
     latents = backbone.load(torch.device("cpu")).latents
     images = torch.randint(0, 256, (2, 3, 16, 16), generator=torch.Generator().manual_seed(1)).byte()
     vae = AutoencoderKL.from_pretrained(tmp_path / "vae")

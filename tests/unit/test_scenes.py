@@ -11,7 +11,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from ddselect.dataset import scenes, shapes
-from ddselect.dataset.folders import ClutteredDigits
+from ddselect.dataset.folders import ClutteredDigitsConfig
 from ddselect.dataset.index import Index
 from ddselect.dataset.rendering import BOXES
 from ddselect.dataset.scenes import TRAIN_DIGITS, Scenes, SceneStyle, digits, render
@@ -114,7 +114,7 @@ def test_scenes_on_disk(scenes: Index) -> None:
 
 
 def test_a_half_written_folder_is_finished_and_a_whole_one_left_alone(tmp_path: Path) -> None:
-    dataset = ClutteredDigits("digits", 32, sizes=SIZES)
+    dataset = ClutteredDigitsConfig("digits", 32, sizes=SIZES)
     root = dataset.provide(tmp_path)
     some = next((root / "train").glob("*/*.png"))
     content = some.read_bytes()
@@ -131,7 +131,7 @@ Written = dict[str, list[tuple[str, torch.Tensor, list[int]]]]
 
 def written(folder: Path, **options: object) -> Written:
     """What the dataset writes: of each split, class, pixels and box in the order of the files' numbers."""
-    root = ClutteredDigits("digits", 32, sizes=SIZES, **options).provide(folder)  # type: ignore[arg-type]
+    root = ClutteredDigitsConfig("digits", 32, sizes=SIZES, **options).provide(folder)  # type: ignore[arg-type]
     found: Written = {split: [] for split in SIZES}
     for row in sorted(pq.read_table(root / BOXES).to_pylist(), key=lambda row: Path(row["path"]).stem):
         split, name, _ = row["path"].split("/")
@@ -176,7 +176,7 @@ def test_digits_kept_apart_are_shown_by_val_alone(tmp_path: Path) -> None:
     for split, seed in (("train", 1), ("val", 3), ("test", 2)):
         assert same(found[split], expected(SIZES[split], seed, split, SceneStyle(fragments=4), 300))
     with pytest.raises(UserError, match=r"^dataset\.apart=1300: of the 1300 digits of the training writers, 0 to 1000"):
-        ClutteredDigits("digits", 32, sizes=SIZES, apart=1300)
+        ClutteredDigitsConfig("digits", 32, sizes=SIZES, apart=1300)
 
 
 def test_folds_keep_other_digits_apart(tmp_path: Path) -> None:
@@ -192,9 +192,9 @@ def test_folds_keep_other_digits_apart(tmp_path: Path) -> None:
     assert [label for label, _, _ in found] == [str(int(label)) for label in scenes.labels]
     assert torch.equal(torch.stack([image for _, image, _ in found]), scenes.images)
     with pytest.raises(UserError, match=r"^dataset\.fold=4: with dataset\.apart=300 there are folds 0 to 3"):
-        ClutteredDigits("digits", 32, sizes=SIZES, apart=300, fold=4)
+        ClutteredDigitsConfig("digits", 32, sizes=SIZES, apart=300, fold=4)
     with pytest.raises(UserError, match=r"^dataset\.fold=1: with dataset\.apart=0 there are folds 0 to 0"):
-        ClutteredDigits("digits", 32, sizes=SIZES, fold=1)
+        ClutteredDigitsConfig("digits", 32, sizes=SIZES, fold=1)
 
 
 def test_another_seed_gives_other_scenes_of_the_same_digits(tmp_path: Path) -> None:
@@ -228,4 +228,4 @@ def test_bright_scenes_on_disk(tmp_path: Path) -> None:
 @pytest.mark.parametrize("fragments", [[], [4, -1]])
 def test_numbers_of_fragments_that_make_no_sense(fragments: list[int]) -> None:
     with pytest.raises(UserError, match=r"dataset.fragments=\[.*\]: numbers of fragments are needed"):
-        ClutteredDigits("digits", 32, sizes=SIZES, fragments=fragments)
+        ClutteredDigitsConfig("digits", 32, sizes=SIZES, fragments=fragments)

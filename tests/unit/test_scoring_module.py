@@ -12,13 +12,13 @@ from ddselect.dataset.images import view_to_source
 from ddselect.dataset.index import Index
 from ddselect.prompt.conditions import Conditions
 from ddselect.runtime.errors import NumericalError, UserError
-from ddselect.runtime.trainer import TrainerSettings
+from ddselect.runtime.trainer import TrainerConfig
 from ddselect.scoring.at_once import AtOnce
 from ddselect.scoring.candidates import candidates, scored_images
 from ddselect.scoring.latents import KeptLatents, keep_latents, latent_shards
 from ddselect.scoring.module import score_images
 from ddselect.scoring.scorer import difference_maps
-from ddselect.scoring.settings import Scoring
+from ddselect.scoring.settings import ScoringConfig
 from ddselect.scoring.table import merge, read_maps, read_scores, score_shards, write_rows
 
 CONDITIONS = Conditions([0, 1, 2], 3)  # ant, bee and cow of the tiny UNet, against its null class
@@ -27,9 +27,9 @@ CONDITIONS = Conditions([0, 1, 2], 3)  # ant, bee and cow of the tiny UNet, agai
 def score(
     index: Index, denoiser: Denoiser, folder: Path, conditions: Conditions = CONDITIONS, **options: object
 ) -> dict[str, object]:
-    settings = Scoring(**{"draws": 2, "shard_size": 40, "batch_size": 16, "boxes": 2, **options})  # type: ignore[arg-type]
+    settings = ScoringConfig(**{"draws": 2, "shard_size": 40, "batch_size": 16, "boxes": 2, **options})  # type: ignore[arg-type]
     index = candidates(index, settings.cap, settings.seed)
-    return score_images(index, denoiser, conditions, settings, 16, TrainerSettings().parallel, folder)
+    return score_images(index, denoiser, conditions, settings, 16, TrainerConfig().parallel, folder)
 
 
 def rows(folder: Path) -> dict[str, dict]:
@@ -75,7 +75,7 @@ def test_cross_terms_come_into_the_table(animals: Index, unet: Denoiser, tmp_pat
 
 def test_every_image_is_scored_under_its_own_class(animals: Index, unet: Denoiser, tmp_path: Path) -> None:
     score(animals, unet, tmp_path)
-    maps, draws = read_maps(tmp_path), Scoring(draws=2).make_draws()
+    maps, draws = read_maps(tmp_path), ScoringConfig(draws=2).make_draws()
     for row in (0, 35, 89):
         label, content = torch.tensor([row // 30]), animals.table["hash"][row].as_py()
         direct = difference_maps(unet, unet.encode(animals.read(row, 16)[None]), [content], label, 3, draws, 0.5)
@@ -86,7 +86,11 @@ def test_conditions_follow_the_order_of_the_dataset(animals: Index, unet: Denois
     """A dataset that lists its classes otherwise than the prior: what counts is the condition, not the label."""
     score(animals, unet, tmp_path / "turned", Conditions([2, 0, 1], 3))
     score(animals, unet, tmp_path / "none", Conditions([3, 3, 3], None))
-    turned, none, draws = read_maps(tmp_path / "turned"), read_maps(tmp_path / "none"), Scoring(draws=2).make_draws()
+    turned, none, draws = (
+        read_maps(tmp_path / "turned"),
+        read_maps(tmp_path / "none"),
+        ScoringConfig(draws=2).make_draws(),
+    )
     for row in (0, 35, 89):
         latents, content = unet.encode(animals.read(row, 16)[None]), [animals.table["hash"][row].as_py()]
         condition = torch.tensor([[2, 0, 1][row // 30]])
@@ -141,7 +145,7 @@ def test_a_loss_that_is_not_finite_leaves_no_shard_of_it(
 
 def test_a_view_that_does_not_suit_is_refused_before_scoring(animals: Index, unet: Denoiser, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="image size 15 is not a multiple of"):
-        score_images(animals, unet, CONDITIONS, Scoring(), 15, TrainerSettings().parallel, tmp_path)
+        score_images(animals, unet, CONDITIONS, ScoringConfig(), 15, TrainerConfig().parallel, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -262,8 +266,8 @@ def test_a_compiled_network_sees_batches_of_one_size(
 
 
 def test_scores_from_kept_latents(animals: Index, unet: Denoiser, tmp_path: Path) -> None:
-    settings = Scoring(draws=2, shard_size=40, batch_size=16)
-    facts = keep_latents(animals, unet, settings, 16, TrainerSettings().parallel, tmp_path / "latents")
+    settings = ScoringConfig(draws=2, shard_size=40, batch_size=16)
+    facts = keep_latents(animals, unet, settings, 16, TrainerConfig().parallel, tmp_path / "latents")
     assert facts == {"images": 90, "shape": [12, 8, 8]}
     plan = latent_shards(tmp_path / "latents", 90, settings)
     kept, some = KeptLatents(animals, plan), animals.take(np.array([3, 39, 40, 88]))
@@ -272,7 +276,7 @@ def test_scores_from_kept_latents(animals: Index, unet: Denoiser, tmp_path: Path
         assert place == number
         torch.testing.assert_close(latent, unet.encode(animals.read(row, 16)[None])[0].half(), atol=0, rtol=0)
     score(animals, unet, tmp_path / "images", boxes=1)
-    trainer = TrainerSettings().parallel
+    trainer = TrainerConfig().parallel
     score_images(animals, unet, CONDITIONS, settings, 16, trainer, tmp_path / "kept", kept)
     score_images(some, unet, CONDITIONS, settings, 16, trainer, tmp_path / "some", kept)
     images, all_kept, some_kept = (rows(tmp_path / name) for name in ("images", "kept", "some"))
@@ -288,17 +292,17 @@ def test_scores_from_kept_latents(animals: Index, unet: Denoiser, tmp_path: Path
 def test_latents_go_on_where_they_stopped_and_are_finite(
     animals: Index, unet: Denoiser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings, encode, seen = Scoring(shard_size=40, batch_size=20), unet.encode, []
-    keep_latents(animals, unet, settings, 16, TrainerSettings().parallel, tmp_path)
+    settings, encode, seen = ScoringConfig(shard_size=40, batch_size=20), unet.encode, []
+    keep_latents(animals, unet, settings, 16, TrainerConfig().parallel, tmp_path)
     plan = latent_shards(tmp_path, 90, settings)
     before = plan.path(1).read_bytes()
     plan.path(1).unlink()
     monkeypatch.setattr(unet, "encode", lambda images: seen.append(len(images)) or encode(images))
-    keep_latents(animals, unet, settings, 16, TrainerSettings().parallel, tmp_path)
+    keep_latents(animals, unet, settings, 16, TrainerConfig().parallel, tmp_path)
     assert seen == [20, 20]
     assert plan.path(1).read_bytes() == before
     plan.path(1).unlink()
     monkeypatch.setattr(unet, "encode", lambda images: encode(images) * 1e6)  # too large for fp16
     with pytest.raises(NumericalError, match=rf"image {animals.ids[40]}: its latents are not finite"):
-        keep_latents(animals, unet, settings, 16, TrainerSettings().parallel, tmp_path)
+        keep_latents(animals, unet, settings, 16, TrainerConfig().parallel, tmp_path)
     assert not plan.path(1).exists()

@@ -14,48 +14,48 @@ from safetensors.numpy import load_file
 
 from ddselect.dataset.images import Source, read_image
 from ddselect.dataset.index import Index
-from ddselect.features.settings import Features
+from ddselect.features.settings import EmbedConfig
 from ddselect.features.stage import embed_candidates, patch_side
 from ddselect.features.table import FeatureTable, feature_shards
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.seeds import numpy_generator
-from ddselect.runtime.trainer import TrainerSettings
+from ddselect.runtime.trainer import TrainerConfig
 from ddselect.scoring.table import crops_of, read_scores
 from ddselect.selection import confidence
-from ddselect.selection.base import Selection
+from ddselect.selection.base import SelectionConfig
 from ddselect.selection.coresets import (
-    ClusterSelection,
-    CoverageCentricSelection,
-    HerdingSelection,
-    KCenterSelection,
-    ModerateSelection,
+    CCSConfig,
+    ClustersConfig,
+    HerdingConfig,
+    KCenterConfig,
+    ModerateConfig,
 )
-from ddselect.selection.diffusion import DiffusionSelection
+from ddselect.selection.diffusion import DiffusionConfig
 from ddselect.selection.greedy import coverage_centric_order, herding_order, k_center_order, moderate_order
 from ddselect.selection.random_boxes import random_boxes
-from ddselect.selection.rded import RDEDSelection
-from ddselect.selection.uninformed import AllImages, RandomSelection
+from ddselect.selection.rded import RDEDConfig
+from ddselect.selection.uninformed import AllImagesConfig, RandomConfig
 from tests.helpers.models import tiny_teacher
 from tests.helpers.selection import SHARD, VIEW, Bench
 
-RDED = RDEDSelection("rded", 0.0)
+RDED = RDEDConfig("rded", 0.0)
 METHODS = [
-    DiffusionSelection("diffusion", 0.5),
-    DiffusionSelection("top", 0.5, crop_pick="top", image_pick="top", confidence=0.0),
-    DiffusionSelection("lead", 0.5, crop_pick="best", image_pick="best", lead=4, confidence=0.0),
-    DiffusionSelection("features", 0.5, crop_pick="both", image_pick="style"),
-    DiffusionSelection(
+    DiffusionConfig("diffusion", 0.5),
+    DiffusionConfig("top", 0.5, crop_pick="top", image_pick="top", confidence=0.0),
+    DiffusionConfig("lead", 0.5, crop_pick="best", image_pick="best", lead=4, confidence=0.0),
+    DiffusionConfig("features", 0.5, crop_pick="both", image_pick="style"),
+    DiffusionConfig(
         "spread", 0.5, crop_pick="spread", image_pick="spread", lead=4, confidence=0.0, depth=7, spread_keep=0.6
     ),
     RDED,
-    RDEDSelection("rded_published", 0.0, area=[0.08, 1.0], padded=True),
-    HerdingSelection("herding", 1.0),
-    KCenterSelection("kcenter", 1.0, depth=7),
-    ModerateSelection("moderate", 1.0),
-    ClusterSelection("clusters", 1.0),
-    CoverageCentricSelection("ccs", 1.0),
-    RandomSelection("random", 0.0, area=[0.1, 0.9]),
-    AllImages("all", 1.0),
+    RDEDConfig("rded_published", 0.0, area=[0.08, 1.0], padded=True),
+    HerdingConfig("herding", 1.0),
+    KCenterConfig("kcenter", 1.0, depth=7),
+    ModerateConfig("moderate", 1.0),
+    ClustersConfig("clusters", 1.0),
+    CCSConfig("ccs", 1.0),
+    RandomConfig("random", 0.0, area=[0.1, 0.9]),
+    AllImagesConfig("all", 1.0),
 ]
 
 
@@ -100,8 +100,8 @@ def test_features_go_on_where_they_stopped(
     seen, teacher = [], tiny_teacher(3)
     direct = teacher.features
     monkeypatch.setattr(teacher, "features", lambda images: seen.append(len(images)) or direct(images))
-    crops, settings = crops_of(read_scores(scores)), Features("teacher", shard_size=25, batch_size=25)
-    embed_candidates(animals, crops, teacher, settings, VIEW, TrainerSettings().parallel, tmp_path)
+    crops, settings = crops_of(read_scores(scores)), EmbedConfig("teacher", shard_size=25, batch_size=25)
+    embed_candidates(animals, crops, teacher, settings, VIEW, TrainerConfig().parallel, tmp_path)
     assert seen == [50, 25, 30, 15]  # crops and whole images of the second and the last of four shards
     for shard in features.glob("shard-*"):
         one, other = load_file(shard), load_file(tmp_path / shard.name)
@@ -109,7 +109,7 @@ def test_features_go_on_where_they_stopped(
             np.testing.assert_allclose(one[kind], other[kind], atol=2e-3)
 
 
-def rows_of(method: Selection, bench: Bench, seed: int = 0) -> list[dict]:
+def rows_of(method: SelectionConfig, bench: Bench, seed: int = 0) -> list[dict]:
     return pa.concat_tables(method.rank(bench.material(method, seed))).to_pylist()
 
 
@@ -118,7 +118,7 @@ def box(row: dict) -> tuple[int, int, int, int]:
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda m: m.name)
-def test_every_class_is_ranked_with_boxes_inside(method: Selection, bench: Bench, animals: Index) -> None:
+def test_every_class_is_ranked_with_boxes_inside(method: SelectionConfig, bench: Bench, animals: Index) -> None:
     rows = rows_of(method, bench)
     sizes = dict(zip(animals.ids, animals.sizes().tolist(), strict=True))
     labels = dict(zip(animals.ids, animals.labels.tolist(), strict=True))
@@ -139,7 +139,7 @@ def test_every_class_is_ranked_with_boxes_inside(method: Selection, bench: Bench
 
 
 @pytest.mark.parametrize("method", [m for m in METHODS if m.name not in ("top", "spread")], ids=lambda m: m.name)
-def test_another_seed_selects_otherwise(method: Selection, bench: Bench) -> None:
+def test_another_seed_selects_otherwise(method: SelectionConfig, bench: Bench) -> None:
     first, other = rows_of(method, bench, 0), rows_of(method, bench, 1)
     assert [(r["id"], box(r)) for r in first if r["kind"] == "crop"] != [
         (r["id"], box(r)) for r in other if r["kind"] == "crop"
@@ -148,7 +148,7 @@ def test_another_seed_selects_otherwise(method: Selection, bench: Bench) -> None
 
 @pytest.mark.parametrize("padded", [False, True])
 def test_rded_keeps_the_crop_of_lowest_teacher_loss(animals: Index, bench: Bench, padded: bool) -> None:
-    method, teacher = RDEDSelection("rded", 0.0, crops=4, size=0.5, area=[0.2, 0.6], padded=padded), tiny_teacher(3)
+    method, teacher = RDEDConfig("rded", 0.0, crops=4, size=0.5, area=[0.2, 0.6], padded=padded), tiny_teacher(3)
     boxes = [random_boxes(animals, [0.2, 0.6], VIEW, numpy_generator(3, "rded", k)) for k in range(4)]
 
     def loss(row: int, place: np.ndarray) -> float:
@@ -176,7 +176,7 @@ def test_the_teachers_losses_go_on_where_they_stopped(
 ) -> None:
     from ddselect.selection import teacher_losses
 
-    method, make_trainer = RDEDSelection("rded", 0.0, crops=2), TrainerSettings().parallel
+    method, make_trainer = RDEDConfig("rded", 0.0, crops=2), TrainerConfig().parallel
     monkeypatch.setattr(teacher_losses, "_SHARD", 40)
     monkeypatch.setattr(teacher_losses, "_BATCH", 30)
     whole = tmp_path / "whole"
@@ -195,7 +195,7 @@ def test_the_teachers_losses_go_on_where_they_stopped(
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 1.0])
 def test_places_by_score_and_by_the_teachers_loss_are_weighted(share: float, animals: Index, bench: Bench) -> None:
     """Every candidate's place, worst to best, by the prior and by the teacher, who sees crops at their own size."""
-    top = DiffusionSelection("top", 0.5, crop_pick="top", image_pick="top", confidence=share)
+    top = DiffusionConfig("top", 0.5, crop_pick="top", image_pick="top", confidence=share)
     teacher, size = tiny_teacher(3), patch_side(crops_of(read_scores(bench.scores)), animals, VIEW)
     rows = rows_of(top, bench)
 
@@ -220,7 +220,7 @@ def test_the_teachers_confidence_goes_on_where_it_stopped(
 ) -> None:
     monkeypatch.setattr(confidence, "_SHARD", 40)
     monkeypatch.setattr(confidence, "_BATCH", 30)
-    crops, make_trainer = crops_of(read_scores(bench.scores)), TrainerSettings().parallel
+    crops, make_trainer = crops_of(read_scores(bench.scores)), TrainerConfig().parallel
     confidence.ask_teacher(animals, crops, tiny_teacher(3), VIEW, make_trainer, tmp_path / "whole")
     (tmp_path / "rest").mkdir()
     first, *rest = sorted((tmp_path / "whole").glob("shard-*"))
@@ -235,7 +235,7 @@ def test_the_teachers_confidence_goes_on_where_it_stopped(
 
 
 def test_a_method_that_lacks_the_teachers_confidence_says_so(bench: Bench) -> None:
-    method = DiffusionSelection("diffusion", 0.5)
+    method = DiffusionConfig("diffusion", 0.5)
     with pytest.raises(ValueError, match="needs the teacher's confidence"):
         method.rank(replace(bench.material(method), confidence=None))
     with pytest.raises(ValueError, match="needs styles"):
@@ -275,7 +275,7 @@ def test_a_coreset_is_one_of_the_class_and_kind(name: str, animals: Index, bench
 
 @pytest.mark.parametrize("keep", [0.5, 0.8, 1.0])
 def test_keep_moves_the_lowest_scores_to_the_end(bench: Bench, keep: float) -> None:
-    method = DiffusionSelection("diffusion", 0.5, keep=keep, confidence=0.0)
+    method = DiffusionConfig("diffusion", 0.5, keep=keep, confidence=0.0)
     rows = rows_of(method, bench)
     for label in range(3):
         for kind in ("crop", "image"):
@@ -301,7 +301,7 @@ def test_diffusion_by_clusters_is_more_than_the_top(bench: Bench) -> None:
 def test_crops_lead_by_score_and_images_do_not(bench: Bench) -> None:
     (lead,) = (method for method in METHODS if method.name == "lead")
     top, rows = rows_of(METHODS[1], bench), rows_of(lead, bench)
-    plain = rows_of(DiffusionSelection("both", 0.5, crop_pick="best", image_pick="best", confidence=0.0), bench)
+    plain = rows_of(DiffusionConfig("both", 0.5, crop_pick="best", image_pick="best", confidence=0.0), bench)
 
     def of(found: list[dict], label: int, kind: str) -> list[dict]:
         return [{**r, "cluster": 0} for r in found if (r["label"], r["kind"]) == (label, kind)]
@@ -350,9 +350,9 @@ def test_spread_takes_the_farthest_of_those_that_stay(animals: Index, bench: Ben
     ],
 )
 def test_how_whole_images_are_taken_follows_from_the_labels(whole: float, soft: bool, own: str, pick: str) -> None:
-    settled = DiffusionSelection("diffusion", image_pick=own).settled(whole, soft)
-    assert settled.picks == {"crop": "style", "image": pick}
-    assert settled.needs_features == (pick == "spread")
+    resolved = DiffusionConfig("diffusion", image_pick=own).resolve(whole, soft)
+    assert resolved.picks == {"crop": "style", "image": pick}
+    assert resolved.needs_features == (pick == "spread")
 
 
 def test_random_crops_have_the_area_and_go_everywhere(animals: Index) -> None:
@@ -373,33 +373,33 @@ def test_random_crops_have_the_area_and_go_everywhere(animals: Index) -> None:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: DiffusionSelection("d", 1.5), "selection.whole=1.5"),
-        (lambda: DiffusionSelection("d", 0.5, keep=0.0), "selection.keep=0.0"),
+        (lambda: DiffusionConfig("d", 1.5), "selection.whole=1.5"),
+        (lambda: DiffusionConfig("d", 0.5, keep=0.0), "selection.keep=0.0"),
         (
-            lambda: DiffusionSelection("d", 0.5, crop_pick="x"),
+            lambda: DiffusionConfig("d", 0.5, crop_pick="x"),
             "selection.crop_pick=x: choose style, spread, best, nearest, both or top",
         ),
-        (lambda: DiffusionSelection("d", 0.5, lead=-1), "selection.lead=-1"),
-        (lambda: DiffusionSelection("d", 0.5, confidence=1.5), "selection.confidence=1.5"),
-        (lambda: DiffusionSelection("d", 0.5, depth=0), "selection.depth=0"),
-        (lambda: DiffusionSelection("d", 0.5, clusters_per_pick=0), "selection.clusters_per_pick=0"),
-        (lambda: ClusterSelection("c", 0.5, clusters_per_pick=-1), "selection.clusters_per_pick=-1"),
-        (lambda: HerdingSelection("h", 0.5, depth=0), "selection.depth=0"),
-        (lambda: CoverageCentricSelection("c", 0.5, pruned=1.0), "selection.pruned=1.0"),
-        (lambda: CoverageCentricSelection("c", 0.5, strata=0), "selection.strata=0"),
-        (lambda: RDEDSelection("r", 0.0, crops=0), "selection.crops=0"),
-        (lambda: RDEDSelection("r", 0.0, size=1.5), "selection.size=1.5"),
-        (lambda: RDEDSelection("r", 0.0, area=[0.5, 0.2]), "selection.area="),
-        (lambda: RandomSelection("r", 0.0, area=[0.0, 0.2]), "selection.area="),
+        (lambda: DiffusionConfig("d", 0.5, lead=-1), "selection.lead=-1"),
+        (lambda: DiffusionConfig("d", 0.5, confidence=1.5), "selection.confidence=1.5"),
+        (lambda: DiffusionConfig("d", 0.5, depth=0), "selection.depth=0"),
+        (lambda: DiffusionConfig("d", 0.5, clusters_per_pick=0), "selection.clusters_per_pick=0"),
+        (lambda: ClustersConfig("c", 0.5, clusters_per_pick=-1), "selection.clusters_per_pick=-1"),
+        (lambda: HerdingConfig("h", 0.5, depth=0), "selection.depth=0"),
+        (lambda: CCSConfig("c", 0.5, pruned=1.0), "selection.pruned=1.0"),
+        (lambda: CCSConfig("c", 0.5, strata=0), "selection.strata=0"),
+        (lambda: RDEDConfig("r", 0.0, crops=0), "selection.crops=0"),
+        (lambda: RDEDConfig("r", 0.0, size=1.5), "selection.size=1.5"),
+        (lambda: RDEDConfig("r", 0.0, area=[0.5, 0.2]), "selection.area="),
+        (lambda: RandomConfig("r", 0.0, area=[0.0, 0.2]), "selection.area="),
     ],
 )
-def test_values_out_of_range(make: Callable[[], Selection], words: str) -> None:
+def test_values_out_of_range(make: Callable[[], SelectionConfig], words: str) -> None:
     with pytest.raises(UserError, match=words):
         make()
 
 
-@pytest.mark.parametrize("kind", [RDEDSelection, RandomSelection])
-def test_area_needs_two_shares(kind: type[RDEDSelection]) -> None:
+@pytest.mark.parametrize("kind", [RDEDConfig, RandomConfig])
+def test_area_needs_two_shares(kind: type[RDEDConfig]) -> None:
     with pytest.raises(UserError, match=r"selection.area="):
         kind("x", 0.0, area=[0.5])
 

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from ddselect.dataset.folders import TexturedShapes
+from ddselect.dataset.folders import TexturedShapesConfig
 from ddselect.dataset.index import build_index, read_index
 from ddselect.dataset.rendering import BOXES
 from ddselect.dataset.scenes import Scenes, tight_boxes
@@ -68,7 +68,7 @@ def test_test_scenes_have_other_hands_and_textures() -> None:
 
 def test_scenes_on_disk(tmp_path: Path) -> None:
     """What is indexed is what was rendered, with a box for each file."""
-    build_index(TexturedShapes("shapes", 32, sizes=SIZES), tmp_path)
+    build_index(TexturedShapesConfig("shapes", 32, sizes=SIZES), tmp_path)
     index = read_index(tmp_path)
     assert {name: len(index.split(name)) for name in SIZES} == SIZES
     assert index.class_names == list(CLASS_NAMES) == sorted(CLASS_NAMES)
@@ -85,6 +85,6 @@ def test_scenes_on_disk(tmp_path: Path) -> None:
 
 def test_what_cannot_be_drawn_is_refused() -> None:
     with pytest.raises(UserError, match=r"dataset.image_size=64: shapes has 32-pixel scenes"):
-        TexturedShapes("shapes", 64, sizes=SIZES)
+        TexturedShapesConfig("shapes", 64, sizes=SIZES)
     with pytest.raises(UserError, match=r"dataset.fragments=\[-1\]: numbers of fragments are needed"):
-        TexturedShapes("shapes", 32, sizes=SIZES, fragments=[-1])
+        TexturedShapesConfig("shapes", 32, sizes=SIZES, fragments=[-1])

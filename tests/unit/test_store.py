@@ -15,7 +15,7 @@ import pytest
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import write_json
 from ddselect.runtime.locks import BUILDER, LOCK
-from ddselect.runtime.store import MANIFEST, Done, Stage, Store, describe, execution, optional
+from ddselect.runtime.store import MANIFEST, Stage, StageResult, Store, describe, execution, optional
 
 
 @dataclasses.dataclass
@@ -53,7 +53,7 @@ class Build:
         return {"images": 3}
 
 
-def stage(root: Path, build: Callable[[Path], dict[str, object]], **changes: object) -> Done:
+def stage(root: Path, build: Callable[[Path], dict[str, object]], **changes: object) -> StageResult:
     arguments = {"name": "index", "version": 1, "config": Settings(), "after": [], **changes}
     return Store(root).run(Stage(build=build, **arguments))  # type: ignore[arg-type]
 
@@ -123,15 +123,16 @@ def test_peak_memory_of_interrupted_attempts_counts(tmp_path: Path, monkeypatch:
         {"name": "scoring"},
         {"config": Settings(draws=16)},
         {"config": {"settings": Settings()}},
-        {"after": [Done("index", "aa", Path(), {"facts": {}}, False)]},
-        {"after": [Done("index", "bb", Path(), {"facts": {}}, False)]},
-        {"after": [Done("index", "aa", Path(), {"facts": {"digest": "cc"}}, False)]},
+        {"after": [StageResult("index", "aa", Path(), {"facts": {}}, False)]},
+        {"after": [StageResult("index", "bb", Path(), {"facts": {}}, False)]},
+        {"after": [StageResult("index", "aa", Path(), {"facts": {"digest": "cc"}}, False)]},
     ],
 )
 def test_whatever_decides_the_result_changes_the_fingerprint(tmp_path: Path, change: dict[str, object]) -> None:
     plain = stage(tmp_path, Build()).fingerprint
     others = {
-        stage(tmp_path, Build(), after=[Done("index", x, Path(), {"facts": {}}, False)]).fingerprint for x in "xy"
+        stage(tmp_path, Build(), after=[StageResult("index", x, Path(), {"facts": {}}, False)]).fingerprint
+        for x in "xy"
     }
     changed = stage(tmp_path, Build(), **change).fingerprint
     assert len({plain, changed} | others) == 4
@@ -144,8 +145,8 @@ def test_execution_fields_do_not(tmp_path: Path) -> None:
 
 
 def test_same_digest_upstream_keeps_what_follows(tmp_path: Path) -> None:
-    def upstream(fingerprint: str) -> list[Done]:
-        return [Done("index", fingerprint, Path(), {"facts": {"digest": "same"}}, False)]
+    def upstream(fingerprint: str) -> list[StageResult]:
+        return [StageResult("index", fingerprint, Path(), {"facts": {"digest": "same"}}, False)]
 
     first = stage(tmp_path, Build(), name="scoring", after=upstream("aa"))
     assert stage(tmp_path, Build(), name="scoring", after=upstream("bb")).fingerprint == first.fingerprint

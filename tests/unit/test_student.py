@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from ddselect.evaluation.accuracy import Accuracy
-from ddselect.protocol.recipe import Protocol
+from ddselect.protocol.recipe import ProtocolConfig
 from ddselect.student.models import Classifier, build_network
 from ddselect.student.module import StudentModule, checkpoint_steps, class_label_loss
 from ddselect.student.views import TrainingSet, Views
@@ -22,7 +22,7 @@ def data(count: int = 10) -> TrainingSet:
     return TrainingSet(images, torch.arange(count) % 2, stitched, 2, count // 2)
 
 
-def module(protocol: Protocol, seed: int = 0, count: int = 10) -> StudentModule:
+def module(protocol: ProtocolConfig, seed: int = 0, count: int = 10) -> StudentModule:
     model = Classifier(build_network("small_resnet16", 2, None), [0.5] * 3, [0.5] * 3)
     views = Views(data(count), replace(protocol, learning_rate=1e-3), seed)
     return StudentModule(model, views, None, lambda m: Accuracy(0, 0, 1))
@@ -35,7 +35,7 @@ def batches(student: StudentModule, done: int) -> list[tuple]:
 
 
 def test_each_pass_shows_every_image_once() -> None:
-    student = module(Protocol("p", steps=15, batch_size=2, evaluations=1))
+    student = module(ProtocolConfig("p", steps=15, batch_size=2, evaluations=1))
     seen = batches(student, 0)
     assert [step for *_, step in seen] == list(range(15))
     passes = []
@@ -47,7 +47,7 @@ def test_each_pass_shows_every_image_once() -> None:
 
 
 def test_a_batch_above_the_set_shows_images_as_evenly_as_it_can() -> None:
-    student = module(Protocol("p", steps=6, batch_size=7, evaluations=1), count=4)
+    student = module(ProtocolConfig("p", steps=6, batch_size=7, evaluations=1), count=4)
     counts = torch.stack([torch.bincount(student.views.rows(step), minlength=4) for step in range(6)])
     assert counts.sum(1).tolist() == [7] * 6
     assert counts.min() == 1
@@ -57,7 +57,7 @@ def test_a_batch_above_the_set_shows_images_as_evenly_as_it_can() -> None:
 
 def test_the_smaller_batch_of_a_pass_is_left_out_or_kept() -> None:
     for drop, sizes in ((True, [4, 4] * 3), (False, [4, 4, 2] * 2)):
-        student = module(Protocol("p", steps=6, batch_size=4, evaluations=1, drop_last=drop))
+        student = module(ProtocolConfig("p", steps=6, batch_size=4, evaluations=1, drop_last=drop))
         seen = batches(student, 0)
         assert [len(labels) for _, labels, *_ in seen] == sizes
         if not drop:
@@ -66,8 +66,8 @@ def test_the_smaller_batch_of_a_pass_is_left_out_or_kept() -> None:
 
 
 def test_steps_are_the_same_wherever_training_goes_on() -> None:
-    whole = batches(module(Protocol("p", steps=12, batch_size=4, evaluations=1)), 0)
-    parts = module(Protocol("p", steps=12, batch_size=4, evaluations=3))
+    whole = batches(module(ProtocolConfig("p", steps=12, batch_size=4, evaluations=1)), 0)
+    parts = module(ProtocolConfig("p", steps=12, batch_size=4, evaluations=3))
     later = [batch for done in (0, 4, 8) for batch in batches(parts, done)]
     assert len(whole) == len(later) == 12
     for a, b in zip(whole, later, strict=True):
@@ -76,7 +76,7 @@ def test_steps_are_the_same_wherever_training_goes_on() -> None:
 
 
 def test_augmentation_of_a_step_is_a_function_of_seed_and_step() -> None:
-    protocol = Protocol("p", steps=10, shuffle=True, area=[0.5, 1.0])
+    protocol = ProtocolConfig("p", steps=10, shuffle=True, area=[0.5, 1.0])
     first, again, other = module(protocol), module(protocol), module(protocol, seed=1)
     images, _, stitched, _ = batches(first, 0)[0]
     torch.manual_seed(5)
@@ -90,7 +90,7 @@ def test_augmentation_of_a_step_is_a_function_of_seed_and_step() -> None:
 
 
 def test_only_stitched_images_are_shuffled() -> None:
-    student = module(Protocol("p", steps=10, shuffle=True, area=[1.0, 1.0], flip=False, mixing="none"))
+    student = module(ProtocolConfig("p", steps=10, shuffle=True, area=[1.0, 1.0], flip=False, mixing="none"))
     images, stitched = student.views.data.images, student.views.data.stitched
     out = (student.views.mixed(images, stitched, 0).images * 255).round().to(torch.uint8)
     same = torch.tensor([torch.equal(x, y) for x, y in zip(out, images, strict=True)])
@@ -100,7 +100,7 @@ def test_only_stitched_images_are_shuffled() -> None:
 
 @pytest.mark.parametrize("mixing", ["cutmix", "mixup", "none"])
 def test_hard_labels_are_weighted_by_the_share(mixing: str) -> None:
-    student = module(Protocol("p", steps=10, labels="hard", mixing=mixing)).eval()
+    student = module(ProtocolConfig("p", steps=10, labels="hard", mixing=mixing)).eval()
     images, labels, stitched, step = batches(student, 0)[0]
     mix = student.views.mixed(images, stitched, step)
     with torch.no_grad():
@@ -112,7 +112,7 @@ def test_hard_labels_are_weighted_by_the_share(mixing: str) -> None:
 
 @pytest.mark.parametrize("decay_vectors", [False, True])
 def test_vectors_decay_only_if_asked(decay_vectors: bool) -> None:
-    student = module(Protocol("p", steps=10, weight_decay=0.01, decay_vectors=decay_vectors, betas=[0.8, 0.95]))
+    student = module(ProtocolConfig("p", steps=10, weight_decay=0.01, decay_vectors=decay_vectors, betas=[0.8, 0.95]))
     optimizer = student.configure_optimizers()["optimizer"]
     decays = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
     for name, parameter in student.named_parameters():
@@ -122,7 +122,7 @@ def test_vectors_decay_only_if_asked(decay_vectors: bool) -> None:
 
 
 def test_the_optimiser_follows_the_protocols_rate() -> None:
-    protocol = Protocol("p", epochs=4, batch_size=5, zeta=2.0, per_epoch=True)
+    protocol = ProtocolConfig("p", epochs=4, batch_size=5, zeta=2.0, per_epoch=True)
     parts = module(protocol).configure_optimizers()
     rates = []
     for _ in range(8):
@@ -151,7 +151,9 @@ def test_a_training_is_kept_at_its_tests_and_evenly_between_them(tests: list[int
 @pytest.mark.parametrize("evaluations", [1, 6, 100])
 @pytest.mark.parametrize("evaluate_from", [0.0, 0.8])
 def test_a_kill_costs_a_hundredth_or_a_hundred_steps(total: int, evaluations: int, evaluate_from: float) -> None:
-    tests = Protocol("p", steps=total, evaluations=evaluations, evaluate_from=evaluate_from).evaluation_steps(total)
+    tests = ProtocolConfig("p", steps=total, evaluations=evaluations, evaluate_from=evaluate_from).evaluation_steps(
+        total
+    )
     kept = checkpoint_steps(tests)
     assert set(tests) <= set(kept)
     assert len(kept) <= len(tests) + 100

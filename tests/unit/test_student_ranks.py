@@ -5,10 +5,10 @@ import torch
 from torch import nn
 
 from ddselect.runtime.errors import UserError
-from ddselect.runtime.trainer import TrainerSettings
+from ddselect.runtime.trainer import TrainerConfig
 from ddselect.student.models import Classifier, build_network
 from ddselect.student.ranks import has_batch_norm, part_of, share_batch_norm
-from ddselect.student.settings import Student
+from ddselect.student.settings import StudentConfig
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 8])
@@ -58,16 +58,16 @@ def test_a_student_without_batch_norm_stays_as_it_is(architecture: str) -> None:
 
 def test_batch_norm_is_refused_where_it_cannot_be_shared() -> None:
     state = torch.get_rng_state()
-    Student("convnet3", "convnet3").check_ranks(32, "cpu")
-    Student("convnet3_bn", "convnet3_bn").check_ranks(32, "gpu")
+    StudentConfig("convnet3", "convnet3").check_ranks(32, "cpu")
+    StudentConfig("convnet3_bn", "convnet3_bn").check_ranks(32, "gpu")
     with pytest.raises(UserError, match=r"student mine: batch norm is shared between GPUs only; .*student=convnet3"):
-        Student("mine", "convnet3_bn").check_ranks(32, "cpu")
+        StudentConfig("mine", "convnet3_bn").check_ranks(32, "cpu")
     assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_a_student_trains_on_one_device_or_on_all() -> None:
-    assert not TrainerSettings(devices=4).together
-    settings = TrainerSettings(devices=4, student_devices=4, strategy="ddp")
+    assert not TrainerConfig(devices=4).together
+    settings = TrainerConfig(devices=4, student_devices=4, strategy="ddp")
     assert settings.together
     assert settings.students_at_once(9) == 1
 
@@ -83,4 +83,4 @@ def test_a_student_trains_on_one_device_or_on_all() -> None:
 )
 def test_student_devices_that_cannot_be(options: dict[str, int], message: str) -> None:
     with pytest.raises(UserError, match=f"^trainer.student_devices{message}"):
-        TrainerSettings(**options)  # type: ignore[arg-type]
+        TrainerConfig(**options)  # type: ignore[arg-type]

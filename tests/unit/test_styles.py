@@ -7,13 +7,13 @@ import pytest
 import torch
 from PIL import Image
 
-from ddselect.dataset.folders import ImageFolder
+from ddselect.dataset.folders import ImageFolderConfig
 from ddselect.dataset.index import build_index, read_index
 from ddselect.features.moments import Moments
 from ddselect.features.table import FeatureTable
 from ddselect.scoring.table import crops_of, read_scores
 from ddselect.selection import styles
-from ddselect.selection.diffusion import DiffusionSelection
+from ddselect.selection.diffusion import DiffusionConfig
 from ddselect.selection.styles import SharedStyles, order_by_style
 from tests.helpers.selection import VIEW, Bench
 
@@ -77,11 +77,11 @@ def tinted(tmp_path_factory: pytest.TempPathFactory) -> Bench:
             level = 40 + 80 * label if own else random.integers(20, 230)
             pixels = np.clip(random.normal(level, 6, (32, 32, 3)), 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(folder / f"{number}.png")
-    build_index(ImageFolder("tinted", VIEW, root=str(root / "photos" / "train"), holdout=0.1), root / "index")
+    build_index(ImageFolderConfig("tinted", VIEW, root=str(root / "photos" / "train"), holdout=0.1), root / "index")
     return Bench(read_index(root / "index").split("train"), root)
 
 
-def _levels(method: DiffusionSelection, bench: Bench, count: int) -> np.ndarray:
+def _levels(method: DiffusionConfig, bench: Bench, count: int) -> np.ndarray:
     """(classes, count) brightness of the first whole images of each class, darkest first."""
     rows = [row for table in method.rank(bench.material(method)) for row in table.to_pylist() if row["kind"] == "image"]
     table = FeatureTable(bench.styles(), crops_of(read_scores(bench.scores)).starts)
@@ -92,7 +92,7 @@ def _levels(method: DiffusionSelection, bench: Bench, count: int) -> np.ndarray:
 
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_every_class_gets_the_same_styles(count: int, tinted: Bench) -> None:
-    method = DiffusionSelection("diffusion", 1.0, confidence=0.0, keep=1.0)
+    method = DiffusionConfig("diffusion", 1.0, confidence=0.0, keep=1.0)
     shared = _levels(method, tinted, count)
     alone = _levels(replace(method, crop_pick="top", image_pick="top"), tinted, count)
     assert np.ptp(shared, axis=0).mean() < 0.1
@@ -102,7 +102,7 @@ def test_every_class_gets_the_same_styles(count: int, tinted: Bench) -> None:
 
 
 def test_styles_are_of_the_candidates_that_stay_and_the_rest_follows_by_rank(tinted: Bench) -> None:
-    method = DiffusionSelection("diffusion", 1.0, confidence=0.0, keep=0.4, lead=3)
+    method = DiffusionConfig("diffusion", 1.0, confidence=0.0, keep=0.4, lead=3)
     for table in method.rank(tinted.material(method)):
         scores, clusters = table["score"].to_numpy(), table["cluster"].to_numpy()
         stay = round(0.4 * len(scores))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ddselect.dataset.index import Index, build_index, read_index
-from ddselect.dataset.shards import TarShards
+from ddselect.dataset.shards import TarShardsConfig
 from ddselect.runtime.errors import UserError
 from tests.helpers.data import folder_index
 from tests.helpers.layouts import write_shards, write_training
@@ -15,8 +15,8 @@ from tests.helpers.layouts import write_shards, write_training
 CLASSES = ["ant", "bee", "cow"]
 
 
-def dataset(root: Path) -> TarShards:
-    return TarShards("shards", 16, root=str(root))
+def dataset(root: Path) -> TarShardsConfig:
+    return TarShardsConfig("shards", 16, root=str(root))
 
 
 def indexed(root: Path, work: Path) -> Index:

@@ -12,19 +12,19 @@ from ddselect.evaluation.accuracy import Accuracy
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import write_json, write_tensors
 from ddselect.student.models import Classifier, build_network
-from ddselect.student.settings import Student
+from ddselect.student.settings import StudentConfig
 from ddselect.teacher.choice import (
     Bench,
-    StoredTeacher,
-    TrainedTeacher,
+    StoredTeacherConfig,
+    TrainedTeacherConfig,
     build_teacher,
     load_teacher,
 )
-from ddselect.teacher.pretrained import PretrainedTeacher
+from ddselect.teacher.pretrained import PretrainedTeacherConfig
 from tests.helpers.models import tiny_teacher
 
 
-def stored(folder: Path, classes: list[str]) -> StoredTeacher:
+def stored(folder: Path, classes: list[str]) -> StoredTeacherConfig:
     teacher = tiny_teacher(len(classes))
     write_tensors(
         folder / "teacher.safetensors",
@@ -33,7 +33,7 @@ def stored(folder: Path, classes: list[str]) -> StoredTeacher:
     card = {"architecture": "small_resnet16", "outputs": len(classes), "mean": [0.5] * 3, "std": [0.5] * 3,
             "columns": None, "classes": classes}  # fmt: skip
     write_json(folder / "teacher.json", card)
-    return StoredTeacher("stored", str(folder))
+    return StoredTeacherConfig("stored", str(folder))
 
 
 def bench(index: Index, top1: float = 90.0) -> Bench:
@@ -84,7 +84,7 @@ def test_a_missing_file_says_what_to_do(animals: Index, tmp_path: Path, missing:
 
 def test_imagenet_teacher_refuses_other_folders(animals: Index, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="class folder 'ant' is not one of their WordNet IDs; use teacher=trained"):
-        PretrainedTeacher("resnet18").provide(bench(animals), tmp_path)
+        PretrainedTeacherConfig("resnet18").provide(bench(animals), tmp_path)
 
 
 def test_imagenet_teacher_takes_the_columns_of_the_folders(
@@ -98,7 +98,7 @@ def test_imagenet_teacher_takes_the_columns_of_the_folders(
     monkeypatch.setattr(
         pretrained, "build_network", lambda a, n, size, pretrained=False: models.build_network(a, n, size)
     )
-    PretrainedTeacher("test", "test_resnet.r160_in1k").provide(bench(index), tmp_path)
+    PretrainedTeacherConfig("test", "test_resnet.r160_in1k").provide(bench(index), tmp_path)
     card = json.loads((tmp_path / "teacher.json").read_text())
     assert (card["columns"], card["image_size"]) == ([217, 0, 999], None)
     teacher, images = load_teacher(tmp_path), torch.rand(2, 3, 64, 64)
@@ -123,7 +123,7 @@ def test_a_trained_teacher_comes_back_for_its_size_of_images(
             (tmp_path / name).touch()
 
     monkeypatch.setattr(train, "train_student", train_student)
-    TrainedTeacher("trained", Student(architecture, architecture)).provide(bench(animals), tmp_path)
+    TrainedTeacherConfig("trained", StudentConfig(architecture, architecture)).provide(bench(animals), tmp_path)
     assert json.loads((tmp_path / "teacher.json").read_text())["image_size"] == 16
     images = torch.rand(2, 3, 16, 16)
     with torch.no_grad():
@@ -141,5 +141,5 @@ def test_a_card_without_a_size_is_of_the_published_form(tmp_path: Path) -> None:
     write_json(tmp_path / "teacher.json", {**card, "architecture": "convnet3"})
     with pytest.raises(UserError, match="'convnet3' is made for images of one size, and none is given"):
         load_teacher(tmp_path)
-    embedded = load_teacher(StoredTeacher("embedded").source)
+    embedded = load_teacher(StoredTeacherConfig("embedded").source)
     assert embedded(torch.rand(1, 3, 32, 32)).shape == (1, 10)

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from ddselect.dataset.index import Index
 from ddselect.evaluation import accuracy as measuring
-from ddselect.evaluation.accuracy import Accuracy, Evaluation, measure
+from ddselect.evaluation.accuracy import Accuracy, EvaluationConfig, measure
 from ddselect.runtime.errors import UserError
 from ddselect.student.models import Classifier, build_network
 from ddselect.teacher import torchvision_models
 from ddselect.teacher.card import load_teacher
-from ddselect.teacher.choice import Bench, StoredTeacher, build_teacher
-from ddselect.teacher.pretrained import PretrainedTeacher
+from ddselect.teacher.choice import Bench, StoredTeacherConfig, build_teacher
+from ddselect.teacher.pretrained import PretrainedTeacherConfig
 from ddselect.teacher.torchvision_models import TorchvisionNetwork, pretrained_torchvision, torchvision_model
 from ddselect.teacher.weights import read_weights
 
@@ -32,7 +32,7 @@ def bench(index: Index) -> Bench:
 
 def digits(scenes: Index) -> Bench:
     test_set = measuring.TestSet(scenes.split("test"), 32, 1.0)
-    test = partial(measure, test_set=test_set, settings=Evaluation(), device=torch.device("cpu"))
+    test = partial(measure, test_set=test_set, settings=EvaluationConfig(), device=torch.device("cpu"))
     return Bench(scenes.split("train"), 32, lambda model: test(model), lambda **_: None)  # type: ignore[arg-type,return-value]
 
 
@@ -41,8 +41,8 @@ def small(classes: int = 3) -> nn.Module:
     return build_network("small_resnet16", classes, None)
 
 
-def from_file(path: Path, architecture: str = "small_resnet16", **options: Any) -> PretrainedTeacher:
-    return PretrainedTeacher("mine", architecture, str(path), mean=HALF, std=HALF, **options)
+def from_file(path: Path, architecture: str = "small_resnet16", **options: Any) -> PretrainedTeacherConfig:
+    return PretrainedTeacherConfig("mine", architecture, str(path), mean=HALF, std=HALF, **options)
 
 
 def logits(folder: Path, images: Tensor) -> Tensor:
@@ -170,7 +170,7 @@ def test_names_that_do_not_match_the_folders_are_refused(
 
 def test_another_order_is_refused_near_chance_and_accepted_with_its_names(scenes: Index, tmp_path: Path) -> None:
     """The embedded teacher, its outputs moved by one: as published codes do with other class orders."""
-    state = load_file(StoredTeacher("embedded").source / "teacher.safetensors")
+    state = load_file(StoredTeacherConfig("embedded").source / "teacher.safetensors")
     for name in ("network.fc.weight", "network.fc.bias"):
         state[name] = state[name].roll(1, 0)
     save_file(state, tmp_path / "w.safetensors")
@@ -196,7 +196,7 @@ def test_the_form_for_small_images_is_found_by_its_shapes(animals: Index, tmp_pa
 def test_images_are_resized_and_normalised_as_the_file_expects(animals: Index, tmp_path: Path) -> None:
     network = small()
     torch.save(network.state_dict(), tmp_path / "w.pth")
-    teacher = PretrainedTeacher("mine", "small_resnet16", str(tmp_path / "w.pth"), side=24)
+    teacher = PretrainedTeacherConfig("mine", "small_resnet16", str(tmp_path / "w.pth"), side=24)
     build_teacher(teacher, bench(animals), tmp_path)
     expected = Classifier(network, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]).eval()
     expected.side = 24
@@ -285,7 +285,7 @@ def test_a_torchvision_model_without_a_linear_last_layer_is_refused() -> None:
 )
 def test_bad_values_are_refused(options: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=f"^{said}"):
-        PretrainedTeacher("t", **options)
+        PretrainedTeacherConfig("t", **options)
 
 
 def test_another_file_is_another_teacher(tmp_path: Path) -> None:

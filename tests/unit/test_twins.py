@@ -7,22 +7,22 @@ from typing import Any, cast
 import pytest
 
 from ddselect.composition.compose import Composition
-from ddselect.config import Arm, Experiment
-from ddselect.evaluation.branch import Branch
+from ddselect.config import Experiment, MethodConfig
+from ddselect.evaluation.branch import Trial
 from ddselect.evaluation.dd_ranking import ars, lrs
 from ddselect.evaluation.twins import dd_ranking
-from ddselect.protocol.recipe import Protocol
-from ddselect.runtime.store import Done
-from ddselect.selection.uninformed import AllImages, RandomSelection
-from ddselect.student.settings import Student
+from ddselect.protocol.recipe import ProtocolConfig
+from ddselect.runtime.store import StageResult
+from ddselect.selection.uninformed import AllImagesConfig, RandomConfig
+from ddselect.student.settings import StudentConfig
 
-SOFT = Protocol("soft", steps=1)
+SOFT = ProtocolConfig("soft", steps=1)
 HARD, PLAIN = SOFT.with_class_labels(), SOFT.without_augmentation()
-NET = Student("net", "convnet3")
+NET = StudentConfig("net", "convnet3")
 ARMS = {
-    "mine": Arm(RandomSelection("mine", 0.0), Composition(2, 0.0)),
-    "random_image": Arm(RandomSelection("random_image", 1.0), Composition(2, 1.0)),
-    "all": Arm(AllImages("all", 1.0), Composition(2, 1.0)),
+    "mine": MethodConfig(RandomConfig("mine", 0.0), Composition(2, 0.0)),
+    "random_image": MethodConfig(RandomConfig("random_image", 1.0), Composition(2, 1.0)),
+    "all": MethodConfig(AllImagesConfig("all", 1.0), Composition(2, 1.0)),
 }
 TOP1: dict[tuple[str, str], tuple[int, int]] = {  # of seeds 0 and 1, in percent
     ("mine", SOFT.name): (60, 64), ("mine", HARD.name): (30, 40), ("mine", PLAIN.name): (50, 50),
@@ -31,14 +31,14 @@ TOP1: dict[tuple[str, str], tuple[int, int]] = {  # of seeds 0 and 1, in percent
 }  # fmt: skip
 
 
-def trained() -> list[Branch]:
+def trained() -> list[Trial]:
     branches = []
     protocols = {protocol.name: protocol for protocol in (SOFT, HARD, PLAIN)}
     for (name, protocol), values in TOP1.items():
         for seed, value in enumerate(values):
             facts = {"top1_last": value, "training_images": 100 if name == "all" else 10}
-            done = Done("student", "f", Path(), {"facts": facts}, False)
-            branches.append(Branch(ARMS[name], seed, protocols[protocol], NET, {"student": done}))
+            done = StageResult("student", "f", Path(), {"facts": facts}, False)
+            branches.append(Trial(ARMS[name], seed, protocols[protocol], NET, {"student": done}))
     return branches
 
 

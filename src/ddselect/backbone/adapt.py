@@ -10,7 +10,7 @@ VERSION = 1
 
 
 @dataclass
-class Adapt:
+class AdaptConfig:
     """Fine-tuning of the prior; see ``conf/backbone/adapt/``.
 
     Attributes:

@@ -13,7 +13,7 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from ddselect.backbone.adapt import Adapt
+from ddselect.backbone.adapt import AdaptConfig
 from ddselect.backbone.denoiser import Denoiser
 from ddselect.backbone.schedule import stratified_timesteps
 from ddselect.backbone.text import CLIPText, clip_tokens
@@ -56,7 +56,7 @@ class _Steps(Dataset[Batch]):
     keeps its own part.
     """
 
-    def __init__(self, index: Index, denoiser: Denoiser, lessons: Lessons, settings: Adapt, view: int) -> None:
+    def __init__(self, index: Index, denoiser: Denoiser, lessons: Lessons, settings: AdaptConfig, view: int) -> None:
         self.index, self.lessons, self.settings, self.view = index, lessons, settings, view
         self.shape, self.signal = denoiser.latent_shape(view), denoiser.schedule.signal.cpu()
         self.labels = index.labels
@@ -95,7 +95,7 @@ class AdaptModule(pl.LightningModule):
     go on exactly.
     """
 
-    def __init__(self, denoiser: Denoiser, encoder: CLIPText | None, data: _Steps, settings: Adapt) -> None:
+    def __init__(self, denoiser: Denoiser, encoder: CLIPText | None, data: _Steps, settings: AdaptConfig) -> None:
         super().__init__()
         self.denoiser, self.encoder, self.data, self.settings = denoiser, encoder, data, settings
         self.strict_loading = False  # a checkpoint holds what is trained, not the frozen rest
@@ -192,7 +192,7 @@ def train_prior(
     encoder: CLIPText | None,
     index: Index,
     lessons: Lessons,
-    settings: Adapt,
+    settings: AdaptConfig,
     view: int,
     make_trainer: Callable[..., pl.Trainer],
     folder: Path,

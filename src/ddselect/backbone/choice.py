@@ -8,12 +8,12 @@ from typing import ClassVar
 
 import torch
 
-from ddselect.backbone.adapt import Adapt
+from ddselect.backbone.adapt import AdaptConfig
 from ddselect.backbone.denoiser import Denoiser
 from ddselect.backbone.loading import ModelSource
 from ddselect.dataset.classes import imagenet_classes
 from ddselect.prompt.conditions import Conditions
-from ddselect.prompt.modes import Prompt
+from ddselect.prompt.modes import PromptConfig
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import folder_signature
 from ddselect.runtime.hardware import computes_in_bf16
@@ -26,7 +26,7 @@ MODEL, LORA = "model", "lora"  # what an adaptation leaves
 
 
 @dataclass
-class Backbone:
+class BackboneConfig:
     """A diffusion prior; see ``conf/backbone/``.
 
     Attributes:
@@ -48,7 +48,7 @@ class Backbone:
     variant: str = ""
     compile: bool = execution(False)
     lora: str = ""
-    adapt: Adapt = field(default_factory=Adapt)
+    adapt: AdaptConfig = field(default_factory=AdaptConfig)
 
     family: ClassVar[str] = ""  # module:class, imported when it is loaded: diffusers takes seconds to import
 
@@ -69,7 +69,7 @@ class Backbone:
         lora = folder_signature(Path(self.lora)) if self.lora else ""
         return folder_signature(Path(self.source.path)) + lora
 
-    def check(self, prompt: Prompt, class_names: list[str], class_folders: list[str]) -> None:
+    def check(self, prompt: PromptConfig, class_names: list[str], class_folders: list[str]) -> None:
         """Refuses what would fail later, before any work; loads no weights.
 
         Raises:
@@ -78,7 +78,7 @@ class Backbone:
         raise UserError(f"backbone {self.name}: class {type(self).__name__} has no conditions")
 
     def conditions(
-        self, prompt: Prompt, class_names: list[str], class_folders: list[str], device: torch.device
+        self, prompt: PromptConfig, class_names: list[str], class_folders: list[str], device: torch.device
     ) -> Conditions:
         """The conditions of the dataset's classes under a prompt mode.
 
@@ -106,15 +106,15 @@ class Backbone:
         return denoiser.to(device).eval()
 
 
-def adapted(backbone: Backbone, folder: Path) -> Backbone:
+def adapted(backbone: BackboneConfig, folder: Path) -> BackboneConfig:
     """The backbone that a finished adaptation left in its folder."""
     if backbone.adapt.mode == "lora":
-        return replace(backbone, lora=str(folder / LORA), adapt=Adapt())
-    return replace(backbone, path=str(folder / MODEL), lora="", adapt=Adapt())  # the adapter was merged
+        return replace(backbone, lora=str(folder / LORA), adapt=AdaptConfig())
+    return replace(backbone, path=str(folder / MODEL), lora="", adapt=AdaptConfig())  # the adapter was merged
 
 
 @dataclass
-class ClassBackbone(Backbone):
+class ClassBackboneConfig(BackboneConfig):
     """A prior that is conditional on class indices, the last of which is the null class, or unconditional."""
 
     def indices(self, class_names: list[str], class_folders: list[str]) -> tuple[list[int], int]:
@@ -129,7 +129,7 @@ class ClassBackbone(Backbone):
         """Index of the class that stands for no condition; 0 for an unconditional model."""
         raise UserError(f"backbone {self.name}: class {type(self).__name__} has no null class")
 
-    def check(self, prompt: Prompt, class_names: list[str], class_folders: list[str]) -> None:
+    def check(self, prompt: PromptConfig, class_names: list[str], class_folders: list[str]) -> None:
         if prompt.mode == "text":
             raise UserError(
                 f"prompt=text: backbone {self.name} takes classes, not sentences; use prompt=label or none, or a "
@@ -142,7 +142,7 @@ class ClassBackbone(Backbone):
             self.indices(class_names, class_folders)
 
     def conditions(
-        self, prompt: Prompt, class_names: list[str], class_folders: list[str], device: torch.device
+        self, prompt: PromptConfig, class_names: list[str], class_folders: list[str], device: torch.device
     ) -> Conditions:
         self.check(prompt, class_names, class_folders)
         if prompt.mode == "none":
@@ -154,7 +154,7 @@ class ClassBackbone(Backbone):
 
 
 @dataclass
-class ClassUNetBackbone(ClassBackbone):
+class ClassUNetConfig(ClassBackboneConfig):
     """A ``UNet2DModel`` in pixel space; its ``model_index.json`` names its classes (``id2label``)."""
 
     family: ClassVar[str] = "ddselect.backbone.class_unet:ClassUNet"
@@ -198,7 +198,7 @@ class ClassUNetBackbone(ClassBackbone):
 
 
 @dataclass
-class DiTBackbone(ClassBackbone):
+class DiTConfig(ClassBackboneConfig):
     """A DiT with its VAE: the 1000 ImageNet classes, and the null class after them."""
 
     family: ClassVar[str] = "ddselect.backbone.dit:DiT"
@@ -219,12 +219,12 @@ class DiTBackbone(ClassBackbone):
 
 
 @dataclass
-class TextBackbone(Backbone):
+class TextBackboneConfig(BackboneConfig):
     """A prior that is conditional on text."""
 
     encoder: ClassVar[str] = ""  # module:class of its text encoder
 
-    def check(self, prompt: Prompt, class_names: list[str], class_folders: list[str]) -> None:
+    def check(self, prompt: PromptConfig, class_names: list[str], class_folders: list[str]) -> None:
         prompt.texts(class_names, class_folders)
 
     @torch.inference_mode()
@@ -246,7 +246,7 @@ class TextBackbone(Backbone):
         return {key: torch.cat([part[key].cpu() for part in parts]) for key in parts[0]}, shortened
 
     def conditions(
-        self, prompt: Prompt, class_names: list[str], class_folders: list[str], device: torch.device
+        self, prompt: PromptConfig, class_names: list[str], class_folders: list[str], device: torch.device
     ) -> Conditions:
         texts = prompt.texts(class_names, class_folders)
         wanted = [*texts.positive, *([texts.reference] if texts.reference is not None else [])]
@@ -265,7 +265,7 @@ class TextBackbone(Backbone):
 
 
 @dataclass
-class StableDiffusionBackbone(TextBackbone):
+class StableDiffusionConfig(TextBackboneConfig):
     """Stable Diffusion 1.x or 2.x."""
 
     family: ClassVar[str] = "ddselect.backbone.stable_diffusion:StableDiffusion"
@@ -273,7 +273,7 @@ class StableDiffusionBackbone(TextBackbone):
 
 
 @dataclass
-class StableDiffusionXLBackbone(TextBackbone):
+class StableDiffusionXLConfig(TextBackboneConfig):
     """Stable Diffusion XL."""
 
     family: ClassVar[str] = "ddselect.backbone.stable_diffusion:StableDiffusionXL"
@@ -281,7 +281,7 @@ class StableDiffusionXLBackbone(TextBackbone):
 
 
 @dataclass
-class StableDiffusion3Backbone(TextBackbone):
+class StableDiffusion3Config(TextBackboneConfig):
     """Stable Diffusion 3: flow matching."""
 
     family: ClassVar[str] = "ddselect.backbone.sd3:StableDiffusion3"

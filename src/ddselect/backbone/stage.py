@@ -14,17 +14,17 @@ from ddselect.backbone.adaptation import Lessons, train_prior
 from ddselect.backbone.choice import (
     LORA,
     MODEL,
-    Backbone,
-    ClassBackbone,
-    ClassUNetBackbone,
-    StableDiffusionBackbone,
-    TextBackbone,
+    BackboneConfig,
+    ClassBackboneConfig,
+    ClassUNetConfig,
+    StableDiffusionConfig,
+    TextBackboneConfig,
 )
 from ddselect.backbone.denoiser import Denoiser
 from ddselect.backbone.lora import add_lora
 from ddselect.backbone.text import CLIPText
 from ddselect.dataset.index import Index
-from ddselect.prompt.modes import Prompt
+from ddselect.prompt.modes import PromptConfig
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import read_json, write_json
 from ddselect.runtime.ranks import rank
@@ -33,8 +33,8 @@ FRESH = "fresh"
 
 
 def adapt_backbone(
-    backbone: Backbone,
-    prompt: Prompt,
+    backbone: BackboneConfig,
+    prompt: PromptConfig,
     index: Index,
     device: torch.device,
     make_trainer: Callable[..., pl.Trainer],
@@ -60,7 +60,7 @@ def adapt_backbone(
         wrapped = add_lora(denoiser, settings.rank, settings.seed)
     else:
         denoiser.network.requires_grad_(True)
-    if settings.mode == "scratch" and isinstance(backbone, TextBackbone):
+    if settings.mode == "scratch" and isinstance(backbone, TextBackboneConfig):
         encoder = CLIPText(backbone.source, torch.float32).to(device)
         encoder.requires_grad_(True)
     lessons = _lessons(backbone, prompt, index, device, embed=encoder is None)
@@ -77,14 +77,14 @@ def adapt_backbone(
     return {"mode": settings.mode, "parameters": sum(p.numel() for p in denoiser.network.parameters()), **facts}
 
 
-def _fresh(backbone: Backbone, prompt: Prompt, index: Index, folder: Path) -> Path:
+def _fresh(backbone: BackboneConfig, prompt: PromptConfig, index: Index, folder: Path) -> Path:
     """A folder with a small random model of the backbone's family."""
     settings = backbone.adapt
     start = replace(backbone, path=settings.start).source.weights("unet") if settings.start else None
     shape = blueprint.Shape(backbone.image_size, settings.channels, settings.patch, settings.seed, start)
-    if type(backbone) is ClassUNetBackbone:
+    if type(backbone) is ClassUNetConfig:
         blueprint.write_class_unet(folder, index.class_names, shape)
-    elif type(backbone) is StableDiffusionBackbone:
+    elif type(backbone) is StableDiffusionConfig:
         texts = prompt.texts(index.class_names, index.class_folders)
         words = [text for mine in [*texts.positive, texts.reference or []] for text in mine]
         blueprint.write_text_unet(folder, words, shape)
@@ -96,15 +96,17 @@ def _fresh(backbone: Backbone, prompt: Prompt, index: Index, folder: Path) -> Pa
     return folder
 
 
-def _lessons(backbone: Backbone, prompt: Prompt, index: Index, device: torch.device, embed: bool) -> Lessons:
+def _lessons(
+    backbone: BackboneConfig, prompt: PromptConfig, index: Index, device: torch.device, embed: bool
+) -> Lessons:
     """Conditions of the dataset's classes to train under; ``embed`` for a text encoder that stays as it is."""
     names, folders = index.class_names, index.class_folders
-    if isinstance(backbone, ClassBackbone):
+    if isinstance(backbone, ClassBackboneConfig):
         if prompt.mode == "none":
             return Lessons([[backbone.null_class()]] * len(names), [backbone.null_class()])
         indices, null = backbone.indices(names, folders)
         return Lessons([[k] for k in indices], [null])
-    assert isinstance(backbone, TextBackbone)
+    assert isinstance(backbone, TextBackboneConfig)
     texts = prompt.texts(names, folders)
     reference = texts.reference or [""]
     rows = list(dict.fromkeys(text for mine in [*texts.positive, reference] for text in mine))
@@ -113,7 +115,7 @@ def _lessons(backbone: Backbone, prompt: Prompt, index: Index, device: torch.dev
     return Lessons(positive, [rows.index(text) for text in reference], table, rows)
 
 
-def _write_model(backbone: Backbone, denoiser: Denoiser, encoder: CLIPText | None, folder: Path) -> None:
+def _write_model(backbone: BackboneConfig, denoiser: Denoiser, encoder: CLIPText | None, folder: Path) -> None:
     """The source's files with the trained parts in place of its own."""
     shutil.rmtree(folder, ignore_errors=True)
     new = {denoiser.part: denoiser.network, **({"text_encoder": encoder.model} if encoder is not None else {})}

@@ -8,7 +8,7 @@ VERSION = 1  # of what the stage writes
 
 
 @dataclass
-class BoxSearch:
+class BoxesConfig:
     """Which boxes of a scored image are candidates; see ``conf/boxes/``.
 
     Attributes:

@@ -7,7 +7,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from ddselect.boxes.settings import BoxSearch
+from ddselect.boxes.settings import BoxesConfig
 from ddselect.dataset.images import view_to_source
 from ddselect.dataset.index import Index
 from ddselect.runtime.files import write_table
@@ -17,7 +17,7 @@ from ddselect.scoring.scorer import Boxes, best_boxes, window
 from ddselect.scoring.table import MERGED, read_planes, read_scores
 
 
-def search_boxes(index: Index, scores: Path, search: BoxSearch, folder: Path) -> dict[str, object]:
+def search_boxes(index: Index, scores: Path, search: BoxesConfig, folder: Path) -> dict[str, object]:
     """Writes the score table of a finished scoring with other boxes in place of its own; images' scores stay.
 
     The score of a box is its mean difference, S(box | y) of METHOD, times its side (as a share of the view's) to the
@@ -53,7 +53,7 @@ def search_boxes(index: Index, scores: Path, search: BoxSearch, folder: Path) ->
     return {"images": len(index), "boxes": sum(map(len, values))}
 
 
-def _best(place: Tensor, difference: Tensor, search: BoxSearch) -> tuple[Boxes, np.ndarray]:
+def _best(place: Tensor, difference: Tensor, search: BoxesConfig) -> tuple[Boxes, np.ndarray]:
     """The boxes of some images (N, h, w), and their scores (N, K)."""
     side = place.shape[-1]
     power = 2 - 2 * search.exponent

@@ -7,7 +7,7 @@ from ddselect.runtime.errors import UserError
 
 
 @dataclass
-class StitchedSettings:
+class CompositionConfig:
     """Crops are stitched but for a share of whole images; see ``conf/composition/``.
 
     Attributes:
@@ -40,7 +40,7 @@ class StitchedSettings:
         """
         return 0.0
 
-    def settled(self, ipc: int, view: int, soft: bool) -> Composition:
+    def resolve(self, ipc: int, view: int, soft: bool) -> Composition:
         """What it comes to in a run.
 
         Args:
@@ -53,7 +53,7 @@ class StitchedSettings:
 
 
 @dataclass
-class AutoSettings(StitchedSettings):
+class AutoCompositionConfig(CompositionConfig):
     """The share of whole images follows from IPC, factor and image size where none is set.
 
     All images are whole where a crop alone would fill one (factor 1) or would have too few pixels. Otherwise the share

@@ -9,7 +9,7 @@ from PIL import Image
 
 from ddselect.dataset.cifar_archives import FORMS, Published
 from ddselect.dataset.classes import class_list
-from ddselect.dataset.folders import ImageFolder
+from ddselect.dataset.folders import ImageFolderConfig
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import read_json, write_json
 from ddselect.runtime.progress import counting
@@ -21,7 +21,7 @@ _ALL = 60000  # images of each of the two
 
 
 @dataclass
-class Cifar(ImageFolder):
+class CifarConfig(ImageFolderConfig):
     """An archive as published (binary or Python's), packed or not, or ``train`` and ``test`` with class folders.
 
     ``classes`` is cifar10 or cifar100. A class is called as its folder, with spaces for underscores.

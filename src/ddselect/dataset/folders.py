@@ -45,7 +45,7 @@ class SourceFile:
 
 
 @dataclass
-class Dataset:
+class DatasetConfig:
     """What every dataset has; see ``conf/dataset/`` for each field.
 
     Attributes:
@@ -118,7 +118,7 @@ class Dataset:
 
 
 @dataclass
-class ImageFolder(Dataset):
+class ImageFolderConfig(DatasetConfig):
     """Class folders of images of any size, ``<root>/<train>/<class>/*.jpg`` and ``<root>/<test>/<class>/*.jpg``.
 
     Attributes:
@@ -233,7 +233,7 @@ class ImageFolder(Dataset):
 
 
 @dataclass
-class DrawnScenes(Dataset):
+class DrawnScenesConfig(DatasetConfig):
     """A dataset of 32-pixel scenes that are drawn when they are needed, with a true box each.
 
     Attributes:
@@ -278,7 +278,7 @@ class DrawnScenes(Dataset):
 
 
 @dataclass
-class ClutteredDigits(DrawnScenes):
+class ClutteredDigitsConfig(DrawnScenesConfig):
     """The embedded dataset, rendered from scikit-learn's digits; see :mod:`ddselect.dataset.scenes`.
 
     Attributes:
@@ -313,7 +313,7 @@ class ClutteredDigits(DrawnScenes):
 
 
 @dataclass
-class TexturedShapes(DrawnScenes):
+class TexturedShapesConfig(DrawnScenesConfig):
     """The second embedded dataset, shapes on textures; see :mod:`ddselect.dataset.shapes`."""
 
     def class_folders(self) -> list[str]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from ddselect.dataset.folders import ImageFolder
+from ddselect.dataset.folders import ImageFolderConfig
 from ddselect.dataset.ground_truth import DEVKIT, SOLUTION, ground_truth_files, read_ground_truth, sort_by_class
 from ddselect.dataset.layout import subfolders
 from ddselect.runtime.errors import UserError
@@ -15,7 +15,7 @@ _KAGGLE = Path("ILSVRC") / "Data" / "CLS-LOC"
 
 
 @dataclass
-class ImageNet(ImageFolder):
+class ImageNetConfig(ImageFolderConfig):
     """Folders named by WordNet ID for training; for validation these, or one flat folder with its ground truth.
 
     Sorted, the 1000 folders are in the class order of pretrained models.

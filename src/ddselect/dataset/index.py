@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ddselect.dataset import images
 from ddselect.dataset.duplicates import duplicates
-from ddselect.dataset.folders import Dataset
+from ddselect.dataset.folders import DatasetConfig
 from ddselect.dataset.images import Box, Source, decode_image, read_image
 from ddselect.dataset.survey import TABLE, Broken, forget_parts, survey
 from ddselect.runtime.errors import UserError
@@ -108,7 +108,7 @@ class Index:
         return torch.stack([self.read(row, size) for row in range(len(self))])
 
 
-def build_index(dataset: Dataset, folder: Path) -> dict[str, object]:
+def build_index(dataset: DatasetConfig, folder: Path) -> dict[str, object]:
     """Reads every file that is new and writes ``images.parquet``, ``classes.json`` and, if any, ``unreadable.json``.
 
     Raises:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
-from ddselect.dataset.folders import Dataset, SourceFile
+from ddselect.dataset.folders import DatasetConfig, SourceFile
 from ddselect.dataset.layout import wrong_layout
 from ddselect.dataset.tree import EXTENSIONS
 from ddselect.runtime.errors import UserError
@@ -25,7 +25,7 @@ CLASSES = "classes.txt"
 
 
 @dataclass
-class TarShards(Dataset):
+class TarShardsConfig(DatasetConfig):
     """Uncompressed tar files of samples: ``<key>.jpg`` with its class in ``<key>.cls``, or ``<class>/<name>.jpg``.
 
     A class in a ``.cls`` file is a number or a name. ``classes.txt`` has a name in each line, in the order of the

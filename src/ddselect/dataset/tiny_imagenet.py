@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from ddselect.dataset.folders import ImageFolder
+from ddselect.dataset.folders import ImageFolderConfig
 from ddselect.dataset.ground_truth import read_annotations, sort_by_class
 from ddselect.runtime.files import file_signature
 from ddselect.runtime.seeds import key64
@@ -13,7 +13,7 @@ _ANNOTATIONS = "val_annotations.txt"
 
 
 @dataclass
-class TinyImageNet(ImageFolder):
+class TinyImageNetConfig(ImageFolderConfig):
     """Training images below their WordNet ID; validation images in one folder with annotations, or below theirs.
 
     The classes are sorted, as all who read it as class folders have them, and not in the order of ``wnids.txt``.

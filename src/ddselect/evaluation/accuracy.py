@@ -17,7 +17,7 @@ _IN_MEMORY = 2**30  # bytes of decoded test images that are kept
 
 
 @dataclass
-class Evaluation:
+class EvaluationConfig:
     """The ``evaluation`` group; see ``conf/evaluation/``.
 
     Attributes:
@@ -88,7 +88,7 @@ def central_box(width: int, height: int, margin: float) -> Box:
 
 
 def measure(
-    model: Classifier, test_set: TestSet, settings: Evaluation, device: torch.device, together: bool = False
+    model: Classifier, test_set: TestSet, settings: EvaluationConfig, device: torch.device, together: bool = False
 ) -> Accuracy:
     """Accuracy of a model, put into evaluation mode; the denominator is the number of test images.
 
@@ -115,7 +115,7 @@ def measure(
 
 @torch.inference_mode()
 def count_hits(
-    model: Classifier, test_set: TestSet, rows: range, settings: Evaluation, device: torch.device
+    model: Classifier, test_set: TestSet, rows: range, settings: EvaluationConfig, device: torch.device
 ) -> tuple[Tensor, Tensor]:
     """What a model makes of the test images in some rows.
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ddselect.composition.distilled import DISTILLED
 from ddselect.config import Experiment
-from ddselect.evaluation.branch import Branch
+from ddselect.evaluation.branch import Trial
 from ddselect.evaluation.published import published
 from ddselect.evaluation.quality import quality_of
 from ddselect.evaluation.twins import dd_ranking
@@ -20,7 +20,7 @@ from ddselect.runtime.files import write_json
 SCHEMA_VERSION = 2
 
 
-def entry(experiment: Experiment, trained: Branch, folder: Path) -> dict[str, Any]:
+def entry(experiment: Experiment, trained: Trial, folder: Path) -> dict[str, Any]:
     """One entry of ``results``: accuracies in percent, what each stage took when it was computed, and where sets lie.
 
     Args:
@@ -120,7 +120,7 @@ def comparison(entries: list[dict[str, Any]]) -> list[Row]:
 
 def write_results(
     experiment: Experiment,
-    trained: list[Branch],
+    trained: list[Trial],
     teacher: dict[str, Any],
     localisation: dict[str, Any] | None,
     path: Path,

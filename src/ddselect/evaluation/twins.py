@@ -5,13 +5,13 @@ from itertools import product
 from statistics import mean, stdev
 from typing import Any
 
-from ddselect.config import Arm, Experiment
-from ddselect.evaluation.branch import Branch
+from ddselect.config import Experiment, MethodConfig
+from ddselect.evaluation.branch import Trial
 from ddselect.evaluation.dd_ranking import NEEDED, RANDOM, REAL, ars, hlr, ior, lrs
-from ddselect.protocol.recipe import Protocol
+from ddselect.protocol.recipe import ProtocolConfig
 
 
-def protocols_for(experiment: Experiment, arm: Arm) -> list[Protocol]:
+def protocols_for(experiment: Experiment, arm: MethodConfig) -> list[ProtocolConfig]:
     """The protocols of a run, and those twins of the chosen one that DD-Ranking needs from an arm; each once."""
     chosen, name = experiment.protocol, arm.selection.name
     twins = []
@@ -22,7 +22,7 @@ def protocols_for(experiment: Experiment, arm: Arm) -> list[Protocol]:
     return list({protocol.name: protocol for protocol in [*experiment.protocols, *twins]}.values())
 
 
-def dd_ranking(experiment: Experiment, trained: Sequence[Branch]) -> list[dict[str, Any]]:
+def dd_ranking(experiment: Experiment, trained: Sequence[Trial]) -> list[dict[str, Any]]:
     """DD-Ranking's scores of every selection and student, but not of random images and all data themselves.
 
     Students of the same seed are set against each other, by their last top-1 as a fraction: the mean over seeds, and
@@ -50,13 +50,13 @@ def dd_ranking(experiment: Experiment, trained: Sequence[Branch]) -> list[dict[s
     return rows
 
 
-def _top1(trained: Sequence[Branch], seed: int) -> dict[tuple[str, str], float]:
+def _top1(trained: Sequence[Trial], seed: int) -> dict[tuple[str, str], float]:
     """Last top-1 by selection and protocol, as a fraction."""
     mine = [branch for branch in trained if branch.seed == seed]
     return {(b.arm.selection.name, b.protocol.name): b.training.facts["top1_last"] / 100 for b in mine}
 
 
-def _scores(name: str, chosen: Protocol, top1: Mapping[tuple[str, str], float]) -> dict[str, float]:
+def _scores(name: str, chosen: ProtocolConfig, top1: Mapping[tuple[str, str], float]) -> dict[str, float]:
     """The scores of one selection, student and seed."""
     hard, plain = chosen.with_class_labels().name, chosen.without_augmentation().name
     distilled, random = top1[name, chosen.name], top1[RANDOM, chosen.name]

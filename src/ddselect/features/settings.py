@@ -26,7 +26,7 @@ class Embedder(Protocol):
 
 
 @dataclass
-class Features:
+class EmbedConfig:
     """How candidates are embedded: by the teacher; see ``conf/features/``.
 
     Attributes:
@@ -66,7 +66,7 @@ class Features:
 
 
 @dataclass
-class TimmFeatures(Features):
+class TimmEmbedConfig(EmbedConfig):
     """A pretrained timm model instead of the teacher.
 
     Attributes:
@@ -94,7 +94,7 @@ class TimmFeatures(Features):
 
 
 @dataclass
-class BackboneFeatures(Features):
+class BackboneEmbedConfig(EmbedConfig):
     """The middle of the diffusion prior's own network: one evaluation of it for each crop and whole image.
 
     The condition is the reference that images are scored against, which says nothing of the class; without one

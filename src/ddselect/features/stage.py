@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ddselect.dataset.index import Index
 from ddselect.features.cuts import Boxes, CutBatch, Cuts, as_batch
-from ddselect.features.settings import Embedder, Features
+from ddselect.features.settings import EmbedConfig, Embedder
 from ddselect.features.table import feature_shards, write_rows
 from ddselect.runtime.errors import NumericalError
 from ddselect.runtime.fill import Loading, MakeTrainer, fill_shards
@@ -44,7 +44,7 @@ def embed_candidates(
     index: Index,
     crops: Crops | None,
     network: Embedder,
-    settings: Features,
+    settings: EmbedConfig,
     view: int,
     make_trainer: MakeTrainer,
     folder: Path,

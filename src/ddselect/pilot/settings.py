@@ -8,7 +8,7 @@ VERSION = 2  # of what the stage writes
 
 
 @dataclass
-class Pilot:
+class PilotConfig:
     """A small trial of scoring budgets; see ``conf/pilot/``.
 
     Attributes:

@@ -8,15 +8,15 @@ import numpy as np
 
 from ddselect.dataset.index import Index
 from ddselect.pilot.fidelity import Agreement, agreement
-from ddselect.pilot.settings import Pilot
+from ddselect.pilot.settings import PilotConfig
 from ddselect.runtime.progress import note
 from ddselect.runtime.ranks import rank
 from ddselect.runtime.seeds import key64
 from ddselect.scoring.candidates import candidates
-from ddselect.scoring.settings import Scoring
+from ddselect.scoring.settings import ScoringConfig
 
 
-def pilot_images(index: Index, pilot: Pilot) -> Index:
+def pilot_images(index: Index, pilot: PilotConfig) -> Index:
     """The images that are tried: some of each of some classes, the same whenever seed and content are."""
     order = sorted(range(len(index.class_folders)), key=lambda k: key64(pilot.seed, "pilot", index.class_folders[k]))
     rows = np.flatnonzero(np.isin(index.labels, order[: pilot.classes]))
@@ -25,9 +25,9 @@ def pilot_images(index: Index, pilot: Pilot) -> Index:
 
 def run_pilot(
     index: Index,
-    pilot: Pilot,
-    scoring: Scoring,
-    score: Callable[[Index, Scoring, Path], dict[str, object]],
+    pilot: PilotConfig,
+    scoring: ScoringConfig,
+    score: Callable[[Index, ScoringConfig, Path], dict[str, object]],
     folder: Path,
 ) -> dict[str, object]:
     """Tries all budgets and advises the cheapest that is good enough.

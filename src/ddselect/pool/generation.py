@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from ddselect.backbone.denoiser import Denoiser
 from ddselect.backbone.sampling import sample
 from ddselect.dataset.index import Index
-from ddselect.pool.settings import Pool
+from ddselect.pool.settings import PoolConfig
 from ddselect.prompt.conditions import Conditions
 from ddselect.runtime.errors import NumericalError
 from ddselect.runtime.files import write_json
@@ -23,7 +23,7 @@ from ddselect.runtime.ranks import rank
 from ddselect.runtime.seeds import key64, torch_generator
 from ddselect.runtime.shards import ShardPlan
 from ddselect.scoring.latents import KeptLatents, keep_latents, latent_shards
-from ddselect.scoring.settings import Scoring
+from ddselect.scoring.settings import ScoringConfig
 
 IMAGES, _LATENTS = "images", "latents"
 Seed = tuple[Tensor, Tensor, int, int]  # noise, where to start (empty: nowhere), class, number in it
@@ -33,7 +33,7 @@ class _Seeds(Dataset[Seed]):
     """What each image is made of: those of a class one after another."""
 
     def __init__(
-        self, pool: Pool, folders: list[str], shape: tuple[int, int, int], prototypes: "Prototypes | None"
+        self, pool: PoolConfig, folders: list[str], shape: tuple[int, int, int], prototypes: "Prototypes | None"
     ) -> None:
         self.pool, self.folders, self.shape, self.prototypes = pool, folders, shape, prototypes
 
@@ -71,7 +71,7 @@ class Prototypes:
 class _Sampling(pl.LightningModule):
     """A predict step turns seeds into images."""
 
-    def __init__(self, denoiser: Denoiser, conditions: Conditions, pool: Pool, folders: list[str]) -> None:
+    def __init__(self, denoiser: Denoiser, conditions: Conditions, pool: PoolConfig, folders: list[str]) -> None:
         super().__init__()
         self.denoiser, self.conditions, self.pool, self.folders = denoiser, conditions, pool, folders
 
@@ -103,7 +103,7 @@ def image_path(root: Path, folder: str, number: int) -> Path:
 
 
 def generate(
-    pool: Pool,
+    pool: PoolConfig,
     index: Index,
     denoiser: Denoiser,
     conditions: Conditions,
@@ -135,7 +135,7 @@ def generate(
     seeds = len(index.class_folders) * pool.per_class
     plan = ShardPlan(folder, seeds, pool.shard_size, ".json")
     if pool.kind == "prototypes" and plan.missing():
-        settings = Scoring(shard_size=pool.shard_size, batch_size=pool.batch_size)
+        settings = ScoringConfig(shard_size=pool.shard_size, batch_size=pool.batch_size)
         keep_latents(index, denoiser, settings, view, make_trainer, folder / _LATENTS)
         kept = KeptLatents(index, latent_shards(folder / _LATENTS, len(index), settings))
         prototypes = Prototypes(index, kept, pool.per_class, pool.seed)

@@ -6,12 +6,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ddselect.dataset.folders import Dataset, SourceFile
+from ddselect.dataset.folders import DatasetConfig, SourceFile
 from ddselect.dataset.index import Index, build_index, digest, read_index, write_index
 
 
 @dataclass
-class GeneratedImages(Dataset):
+class GeneratedImages(DatasetConfig):
     """Class folders of generated images, all of them to train with.
 
     Attributes:

@@ -10,7 +10,7 @@ KINDS = ("real", "generated", "prototypes", "mixed")
 
 
 @dataclass
-class Pool:
+class PoolConfig:
     """The images that are scored and selected from; see ``conf/pool/``.
 
     Attributes:

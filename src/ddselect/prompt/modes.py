@@ -25,7 +25,7 @@ class Texts:
 
 
 @dataclass
-class Prompt:
+class PromptConfig:
     """A prompt mode, which compares so many ``conditions``."""
 
     mode: ClassVar[str] = ""
@@ -45,7 +45,7 @@ class Prompt:
 
 
 @dataclass
-class LabelPrompt(Prompt):
+class LabelPromptConfig(PromptConfig):
     """The class itself against no condition; in words, its bare name against an empty prompt."""
 
     mode: ClassVar[str] = "label"
@@ -55,7 +55,7 @@ class LabelPrompt(Prompt):
 
 
 @dataclass
-class NoPrompt(Prompt):
+class NoPromptConfig(PromptConfig):
     """No condition: a patch's own unconditional loss against its image's mean loss."""
 
     mode: ClassVar[str] = "none"
@@ -66,7 +66,7 @@ class NoPrompt(Prompt):
 
 
 @dataclass
-class TextPrompt(Prompt):
+class TextPromptConfig(PromptConfig):
     """Sentences, with or without the label, against sentences without it.
 
     Attributes:

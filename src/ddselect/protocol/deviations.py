@@ -6,10 +6,10 @@ from dataclasses import dataclass, fields
 from omegaconf import OmegaConf
 
 from ddselect.config import build, options, read_option
-from ddselect.protocol.recipe import Protocol
-from ddselect.student.settings import Student
+from ddselect.protocol.recipe import ProtocolConfig
+from ddselect.student.settings import StudentConfig
 
-_TWINS = {"class_labels": Protocol.with_class_labels, "no_augmentation": Protocol.without_augmentation}
+_TWINS = {"class_labels": ProtocolConfig.with_class_labels, "no_augmentation": ProtocolConfig.without_augmentation}
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class Case:
     classes: int
     image_size: int
     factor: int
-    student: Student
+    student: StudentConfig
 
 
-def deviations(protocol: Protocol, case: Case) -> list[str]:
+def deviations(protocol: ProtocolConfig, case: Case) -> list[str]:
     """Every key that is not as in ``conf/protocol/<name>.yaml``, e.g. ``protocol.epochs=100 (rded: 300)``.
 
     Where a rule stands there instead of a value, the text says what it gives for a case: ``2000 epochs at IPC 10``.
@@ -39,7 +39,7 @@ def deviations(protocol: Protocol, case: Case) -> list[str]:
     name, _, twin = protocol.name.partition("+")
     if name not in options("protocol") or (twin and twin not in _TWINS):
         return [f"protocol.name={protocol.name} (no protocol of conf/protocol)"]
-    preset: Protocol = build(OmegaConf.create({"protocol": read_option("protocol", name)}), "protocol")
+    preset: ProtocolConfig = build(OmegaConf.create({"protocol": read_option("protocol", name)}), "protocol")
     preset = _TWINS[twin](preset) if twin else preset
     rules = _by_rule(preset, case)
     pairs = [(field.name, getattr(protocol, field.name), getattr(preset, field.name)) for field in fields(preset)]
@@ -50,19 +50,19 @@ def deviations(protocol: Protocol, case: Case) -> list[str]:
     ]
 
 
-def _by_rule(preset: Protocol, case: Case) -> dict[str, str]:
+def _by_rule(preset: ProtocolConfig, case: Case) -> dict[str, str]:
     """What the keys for which a preset has a rule come to."""
     student, at = case.student, f" at IPC {case.ipc}"
-    settled = preset.settled(student.architecture, student.learning_rate, case.ipc, case.classes)
-    epochs = f"{settled.epochs} epochs{at if preset.epochs_by_ipc else ''}"
+    resolved = preset.resolve(student.architecture, student.learning_rate, case.ipc, case.classes)
+    epochs = f"{resolved.epochs} epochs{at if preset.epochs_by_ipc else ''}"
     found = {
         "epochs": f"{preset.steps} steps" if preset.steps else epochs,
         "steps": epochs,
         "batch_size": f"{preset.batch(case.ipc, case.classes, case.ipc * case.classes)}{at}",
-        "learning_rate": f"{_text(settled.learning_rate)} for {student.name}",
+        "learning_rate": f"{_text(resolved.learning_rate)} for {student.name}",
         "many_learning_rate": "learning_rate's",
         "many_weight_decay": "weight_decay's",
-        "zeta": f"{_text(settled.zeta)} for {student.name}",
+        "zeta": f"{_text(resolved.zeta)} for {student.name}",
         "test_margin": f"{preset.margin(case.image_size):.6g} for {case.image_size} pixels",
     }
     found = {key: text for key, text in found.items() if not getattr(preset, key)}

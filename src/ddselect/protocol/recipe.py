@@ -25,7 +25,7 @@ _NOT_NEGATIVE = (
 
 
 @dataclass
-class Protocol:
+class ProtocolConfig:
     """A training and test protocol; see ``conf/protocol/`` and METHOD for the published ones.
 
     Attributes:
@@ -141,7 +141,7 @@ class Protocol:
         if self.evaluations < 1 or not 0 <= self.evaluate_from < 1:
             raise UserError("protocol: evaluations must be at least 1, evaluate_from from 0 up to, not including, 1")
 
-    def settled(self, architecture: str, own_rate: float, ipc: int | None, classes: int) -> "Protocol":
+    def resolve(self, architecture: str, own_rate: float, ipc: int | None, classes: int) -> "ProtocolConfig":
         """The protocol of one student and set, without rules for epochs, rate, weight decay and zeta.
 
         Args:
@@ -163,11 +163,11 @@ class Protocol:
             zeta=self.zeta or rules.zeta(architecture),
         )
 
-    def with_class_labels(self) -> "Protocol":
+    def with_class_labels(self) -> "ProtocolConfig":
         """This protocol with class labels and the cross-entropy in place of soft labels, all else being equal."""
         return self if self.labels == "hard" else replace(self, name=f"{self.name}+class_labels", labels="hard")
 
-    def without_augmentation(self) -> "Protocol":
+    def without_augmentation(self) -> "ProtocolConfig":
         """This protocol with every image shown as it is: neither mixed nor cut, mirrored, recoloured or shuffled."""
         plain = replace(
             self, mixing="none", area=[1.0, 1.0], ratio=[1.0, 1.0], shift=0.0, flip=False, jitter=0.0, lighting=0.0,
@@ -198,7 +198,7 @@ class Protocol:
         return self.steps or self.epochs * self.steps_per_epoch(images, batch)
 
     def rate(self, step: int, total: int, steps_per_epoch: int) -> float:
-        """Factor of the learning rate at a step, of a settled protocol."""
+        """Factor of the learning rate at a step, of a resolved protocol."""
         warm = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
         if self.schedule == "steps":
             unit = steps_per_epoch if self.per_epoch else 1

@@ -9,7 +9,7 @@ DESCRIPTION = "labels.json"  # what is told of stored labels, beside them
 
 
 @dataclass
-class Relabel:
+class RelabelConfig:
     """How a student gets its soft labels; see ``conf/relabel/``.
 
     Attributes:

@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ddselect.composition.distilled import METADATA, read_images
-from ddselect.protocol.recipe import Protocol
+from ddselect.protocol.recipe import ProtocolConfig
 from ddselect.relabel.settings import DESCRIPTION, VERSION
 from ddselect.runtime.errors import NumericalError, UserError
 from ddselect.runtime.files import read_json, write_json, write_tensors
@@ -182,7 +182,7 @@ def labelled_views(distilled: Path, labels: Path) -> Views:
         raise UserError(f"{path} is missing: no labels are stored there")
     told, found = read_json(path), read_images(distilled)
     data = TrainingSet(found.images, found.parts, found.stitched, told["factor"], told["ipc"])
-    views = Views(data, Protocol("stored", **told["views"]), told["seed"])
+    views = Views(data, ProtocolConfig("stored", **told["views"]), told["seed"])
     if [views.batch_size, views.per_pass, views.total] != [
         told[key] for key in ("batch_size", "steps_per_pass", "steps")
     ]:

@@ -7,7 +7,7 @@ from ddselect.dataset.index import Index
 from ddselect.report.distilled import DistilledSet, Sheet
 from ddselect.report.examples import Example, Examples
 from ddselect.report.pictures import Detail, details
-from ddselect.report.settings import Report
+from ddselect.report.settings import ReportConfig
 
 _SAMPLE = 20  # classes that are tried first
 _MARGIN = 1.04  # the others may be larger
@@ -92,7 +92,7 @@ class Material:
         )
 
 
-def build_cards(material: Material, settings: Report) -> Cards:
+def build_cards(material: Material, settings: ReportConfig) -> Cards:
     """The cards of all classes in the richest detail that keeps the page below its size.
 
     A few classes, evenly spread, tell how large all will be.

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ddselect.dataset.survey import UNREADABLE
-from ddselect.evaluation.branch import Branch
+from ddselect.evaluation.branch import Trial
 from ddselect.runtime.files import read_json
-from ddselect.runtime.store import Done
+from ddselect.runtime.store import StageResult
 
 _LISTED = 50  # unreadable images, prompts
 
@@ -27,7 +27,7 @@ class Caveat:
     items: list[str] = field(default_factory=list)
 
 
-def caveats(trained: Sequence[Branch], results: dict[str, Any]) -> list[Caveat]:
+def caveats(trained: Sequence[Trial], results: dict[str, Any]) -> list[Caveat]:
     """All of them, in the order of the stages.
 
     Args:
@@ -53,12 +53,12 @@ def caveats(trained: Sequence[Branch], results: dict[str, Any]) -> list[Caveat]:
     return found
 
 
-def _fact_of(trained: Sequence[Branch], stage: str, fact: str) -> Any:
+def _fact_of(trained: Sequence[Trial], stage: str, fact: str) -> Any:
     """What the first branch that has a stage says of it; None if there is none."""
     return next((branch.stages[stage].facts.get(fact) for branch in trained if stage in branch.stages), None)
 
 
-def _of_images(index: Done) -> list[Caveat]:
+def _of_images(index: StageResult) -> list[Caveat]:
     """Copies of images, and images that could not be read."""
     found = [Caveat("images", str(twin["text"])) for twin in index.facts.get("duplicates", {}).values()]
     path = index.folder / UNREADABLE
@@ -70,7 +70,7 @@ def _of_images(index: Done) -> list[Caveat]:
     return found
 
 
-def _of_compositions(trained: Sequence[Branch]) -> list[Caveat]:
+def _of_compositions(trained: Sequence[Trial]) -> list[Caveat]:
     """Classes that had too few candidates."""
     found: dict[str, Caveat] = {}
     for branch in trained:

@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image
 
 from ddselect.composition.distilled import DISTILLED, METADATA, class_of
-from ddselect.evaluation.branch import Branch
+from ddselect.evaluation.branch import Trial
 from ddselect.report.pictures import COLUMNS, Detail, inline, sheet, thumbnail
 
 
@@ -72,7 +72,7 @@ class Sheet:
 class DistilledSet:
     """A finished composition."""
 
-    def __init__(self, branch: Branch) -> None:
+    def __init__(self, branch: Trial) -> None:
         """The composition of a selection and seed."""
         self.selection, self.seed = branch.arm.selection.name, branch.seed
         self.factor = branch.arm.composition.factor
@@ -118,9 +118,9 @@ class DistilledSet:
         return list(found.values())
 
 
-def distilled_sets(trained: Sequence[Branch]) -> list[DistilledSet]:
+def distilled_sets(trained: Sequence[Trial]) -> list[DistilledSet]:
     """Those of the first seed of every selection, without those that take all images."""
-    firsts: dict[str, Branch] = {}
+    firsts: dict[str, Trial] = {}
     for branch in trained:
         if branch.arm.selection.limit:
             firsts.setdefault(branch.arm.selection.name, branch)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ddselect.evaluation.branch import Branch
+from ddselect.evaluation.branch import Trial
 from ddselect.report.palette import Look
 from ddselect.report.svg import INK, stand_in, svg_of, svg_settings
 
@@ -29,7 +29,7 @@ class Curve:
     values: dict[str, np.ndarray]
 
 
-def read_curves(trained: list[Branch], looks: dict[str, Look]) -> list[Curve]:
+def read_curves(trained: list[Trial], looks: dict[str, Look]) -> list[Curve]:
     """Curves from the ``metrics.jsonl`` of all students."""
     histories: dict[str, list[dict[float, dict[str, float]]]] = defaultdict(list)
     for item in trained:

@@ -8,7 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from ddselect.dataset.index import Index
-from ddselect.evaluation.branch import Branch
+from ddselect.evaluation.branch import Trial
 from ddselect.evaluation.dd_ranking import SCORES
 from ddselect.report.cards import Material, build_cards
 from ddselect.report.caveats import caveats
@@ -20,21 +20,21 @@ from ddselect.report.page import render_page
 from ddselect.report.per_class import extremes, per_class
 from ddselect.report.pictures import SHARP
 from ddselect.report.quality import quality_lines
-from ddselect.report.settings import Report
+from ddselect.report.settings import ReportConfig
 from ddselect.report.stages import command_line, environment_lines, stage_lines, stage_sums
 from ddselect.runtime.files import write_text
-from ddselect.runtime.store import Done
+from ddselect.runtime.store import StageResult
 
 
 def write_report(
-    settings: Report,
+    settings: ReportConfig,
     results: dict[str, Any],
-    trained: list[Branch],
+    trained: list[Trial],
     index: Index,
-    scores: Done | None,
+    scores: StageResult | None,
     path: Path,
     prompts: Sequence[Mapping[str, str]] = (),
-    maps: Done | None = None,
+    maps: StageResult | None = None,
 ) -> None:
     """Writes the page.
 

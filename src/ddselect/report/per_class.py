@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean
 
-from ddselect.evaluation.branch import Branch
+from ddselect.evaluation.branch import Trial
 from ddselect.evaluation.confusion import class_accuracies, read_confusion
 
 _LISTED = 5
 
 
-def per_class(trained: Sequence[Branch], classes: int) -> dict[str, list[float | None]]:
+def per_class(trained: Sequence[Trial], classes: int) -> dict[str, list[float | None]]:
     """Top-1 in percent of each class by selection, mean over seeds; None for a class without test images.
 
     Args:

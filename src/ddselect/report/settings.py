@@ -6,7 +6,7 @@ from ddselect.runtime.errors import UserError
 
 
 @dataclass
-class Report:
+class ReportConfig:
     """What a report shows; see ``conf/report/``.
 
     Attributes:

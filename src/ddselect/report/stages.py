@@ -4,8 +4,8 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
-from ddselect.evaluation.branch import Branch
-from ddselect.runtime.store import Done
+from ddselect.evaluation.branch import Trial
+from ddselect.runtime.store import StageResult
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class StageLine:
         users: Which selections and seeds it served, in words; of several protocols or students also which of them.
     """
 
-    done: Done
+    done: StageResult
     users: str
 
 
@@ -46,9 +46,9 @@ class StageSum:
     gpu_peak_bytes: int | None
 
 
-def stage_lines(trained: list[Branch]) -> list[StageLine]:
+def stage_lines(trained: list[Trial]) -> list[StageLine]:
     """Every stage once, in the order of the way, those of one name in order of first use."""
-    found: dict[tuple[str, str], Done] = {}
+    found: dict[tuple[str, str], StageResult] = {}
     users: dict[tuple[str, str], list[str]] = {}
     students, protocols = {item.student.name for item in trained}, {item.protocol.name for item in trained}
     for item in trained:

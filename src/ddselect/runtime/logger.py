@@ -16,7 +16,7 @@ _ARTIFACTS = ("composition", "relabel", "student")
 
 
 @dataclass
-class LoggerSettings:
+class LoggerConfig:
     """Loggers; see ``conf/logger/``.
 
     Attributes:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from ddselect.runtime.interruption import obey
+from ddselect.runtime.interruption import raise_if_interrupted
 from ddselect.runtime.ranks import rank
 
 console = Console(stderr=True, highlight=False)
@@ -47,7 +47,7 @@ class Counter:
         Raises:
             KeyboardInterrupt: The work was to end, see :mod:`ddselect.runtime.interruption`.
         """
-        obey()
+        raise_if_interrupted()
         self._done += units
         if self._bar is not None and self._task is not None:
             self._bar.advance(self._task, units)

@@ -13,7 +13,7 @@ from typing import Any
 
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import file_bytes, folder_bytes, read_json, write_json
-from ddselect.runtime.interruption import obey
+from ddselect.runtime.interruption import raise_if_interrupted
 from ddselect.runtime.locks import POLL, lock_bytes, sole_builder
 from ddselect.runtime.memory import PeakMemory
 from ddselect.runtime.progress import note
@@ -60,7 +60,7 @@ def describe(value: object) -> Any:
 
 
 @dataclass(frozen=True)
-class Done:
+class StageResult:
     """A finished stage.
 
     Attributes:
@@ -133,7 +133,7 @@ class Stage:
     name: str
     version: int
     config: object
-    after: Sequence[Done]
+    after: Sequence[StageResult]
     build: Callable[[Path], Mapping[str, object] | None]
     title: str = ""
     together: bool = False
@@ -156,7 +156,7 @@ class Listener:
     def started(self, stage: Stage) -> None:
         """A stage is next, whether it is computed or finished already."""
 
-    def finished(self, stage: Stage, done: Done) -> None:
+    def finished(self, stage: Stage, done: StageResult) -> None:
         """A stage is finished, now or before; told again whenever it is asked for again."""
 
 
@@ -174,7 +174,7 @@ class Store:
         self.root, self.run_name, self.listener = root, run_name, listener or Listener()
         self._opened = time.time()
 
-    def run(self, stage: Stage) -> Done:
+    def run(self, stage: Stage) -> StageResult:
         """Runs a stage, or skips it if it is finished.
 
         Raises:
@@ -183,10 +183,10 @@ class Store:
         self.listener.started(stage)
         done = self._run(stage)
         self.listener.finished(stage, done)
-        obey()
+        raise_if_interrupted()
         return done
 
-    def _run(self, stage: Stage) -> Done:
+    def _run(self, stage: Stage) -> StageResult:
         folder, title = self._folder(stage), stage.title or stage.name
         if not stage.together:
             _wait_for_first_rank(folder)
@@ -201,7 +201,7 @@ class Store:
             note(f"[dim]{title}: done before ({finished.fingerprint})[/dim]")
         return finished
 
-    def _build(self, stage: Stage, folder: Path) -> Done:
+    def _build(self, stage: Stage, folder: Path) -> StageResult:
         note(f"{stage.title or stage.name} ...")
         spent = _Spent(folder / "spent.json")
         try:
@@ -227,21 +227,21 @@ class Store:
         if rank() == 0:
             write_json(folder / MANIFEST, manifest)
             spent.remove()
-        return Done(stage.name, fingerprint, folder, manifest, reused=False)
+        return StageResult(stage.name, fingerprint, folder, manifest, reused=False)
 
-    def find(self, stage: Stage) -> Done | None:
+    def find(self, stage: Stage) -> StageResult | None:
         """A stage if it is finished."""
         folder = self._folder(stage)
         if not (folder / MANIFEST).exists():
             return None
         manifest = _read_manifest(folder)
         is_ours = manifest.get("run", self.run_name) == self.run_name and manifest["finished"] >= self._opened
-        return Done(stage.name, stage.fingerprint(), folder, manifest, reused=not is_ours)
+        return StageResult(stage.name, stage.fingerprint(), folder, manifest, reused=not is_ours)
 
-    def finished(self) -> list[Done]:
+    def finished(self) -> list[StageResult]:
         """All finished stages that lie in it, of whatever run."""
         folders = [path.parent for path in sorted(self.root.glob(f"*/*/{MANIFEST}"))]
-        return [Done(f.parent.name, f.name, f, _read_manifest(f), reused=True) for f in folders]
+        return [StageResult(f.parent.name, f.name, f, _read_manifest(f), reused=True) for f in folders]
 
     def _folder(self, stage: Stage) -> Path:
         return self.root / stage.name / stage.fingerprint()

@@ -20,7 +20,7 @@ _THREADS = torch.get_num_threads()  # torch's own choice, before anything here c
 
 
 @dataclass
-class TrainerSettings:
+class TrainerConfig:
     """Devices; see ``conf/trainer/``.
 
     Attributes:

@@ -17,7 +17,7 @@ from ddselect.runtime.errors import NumericalError
 from ddselect.runtime.files import write_tensors
 from ddselect.runtime.fill import Loading, MakeTrainer, fill_shards
 from ddselect.runtime.shards import ShardPlan
-from ddselect.scoring.settings import Scoring
+from ddselect.scoring.settings import ScoringConfig
 
 _NAME = "latents"
 
@@ -87,13 +87,13 @@ class _Encoding(pl.LightningModule):
         return list(latents)
 
 
-def latent_shards(folder: Path, rows: int, settings: Scoring) -> ShardPlan:
+def latent_shards(folder: Path, rows: int, settings: ScoringConfig) -> ShardPlan:
     """The shards of kept latents."""
     return ShardPlan(folder, rows, settings.shard_size, ".safetensors")
 
 
 def keep_latents(
-    index: Index, denoiser: Denoiser, settings: Scoring, view: int, make_trainer: MakeTrainer, folder: Path
+    index: Index, denoiser: Denoiser, settings: ScoringConfig, view: int, make_trainer: MakeTrainer, folder: Path
 ) -> dict[str, object]:
     """Encodes the images whose shards are missing: ``shard-*.safetensors`` with ``latents`` (n, C, h, w) float16.
 

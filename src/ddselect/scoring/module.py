@@ -17,7 +17,7 @@ from ddselect.runtime.ranks import rank
 from ddselect.scoring.at_once import AtOnce
 from ddselect.scoring.latents import KeptLatents, Views
 from ddselect.scoring.scorer import LossError, Maps, best_boxes, difference_maps, image_scores, window
-from ddselect.scoring.settings import Scoring
+from ddselect.scoring.settings import ScoringConfig
 from ddselect.scoring.table import merge, packed, score_shards, write_rows
 
 
@@ -25,7 +25,13 @@ class ScoringModule(pl.LightningModule):
     """Wraps the scorer: a predict step turns a batch of images into rows of the score table."""
 
     def __init__(
-        self, denoiser: Denoiser, conditions: Conditions, settings: Scoring, index: Index, view: int, at_once: AtOnce
+        self,
+        denoiser: Denoiser,
+        conditions: Conditions,
+        settings: ScoringConfig,
+        index: Index,
+        view: int,
+        at_once: AtOnce,
     ) -> None:
         super().__init__()
         self.denoiser, self.conditions, self.settings = denoiser, conditions, settings
@@ -138,7 +144,7 @@ def score_images(
     index: Index,
     denoiser: Denoiser,
     conditions: Conditions,
-    settings: Scoring,
+    settings: ScoringConfig,
     view: int,
     make_trainer: MakeTrainer,
     folder: Path,
@@ -184,6 +190,6 @@ def score_images(
     }
 
 
-def evaluations(conditions: Conditions, settings: Scoring) -> int:
+def evaluations(conditions: Conditions, settings: ScoringConfig) -> int:
     """Network evaluations that one image costs."""
     return settings.evaluations(1 if conditions.reference is None else 2)

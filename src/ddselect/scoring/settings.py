@@ -11,7 +11,7 @@ LATENTS_VERSION = 1
 
 
 @dataclass
-class Scoring:
+class ScoringConfig:
     """How images are scored; see ``conf/scoring/``.
 
     Attributes:

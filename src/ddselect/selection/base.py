@@ -26,7 +26,7 @@ Order = tuple[np.ndarray, np.ndarray]  # (n,) candidates, best first, and (n,) t
 
 
 @dataclass(frozen=True)
-class Material:
+class SelectionInputs:
     """What a method may look at.
 
     Attributes:
@@ -50,7 +50,7 @@ class Material:
 
 
 @dataclass
-class Selection:
+class SelectionConfig:
     """A method of selection; see ``conf/selection/``.
 
     Attributes:
@@ -89,7 +89,7 @@ class Selection:
         if self.whole is not None and not 0 <= self.whole <= 1:
             raise UserError(f"selection.whole={self.whole}: a share from 0 to 1 is needed")
 
-    def settled(self, whole: float, soft: bool) -> "Selection":
+    def resolve(self, whole: float, soft: bool) -> "SelectionConfig":
         """This method with what its settings leave open decided by what the run makes of it; most leave nothing open.
 
         Args:
@@ -98,13 +98,13 @@ class Selection:
         """
         return self
 
-    def rank(self, material: Material) -> list[pa.Table]:
+    def rank(self, material: SelectionInputs) -> list[pa.Table]:
         """Ranks crops and whole images within every class: tables of :data:`ddselect.selection.table.SCHEMA`."""
         raise UserError(f"selection {self.name}: class {type(self).__name__} ranks nothing")
 
 
 @dataclass
-class CandidateSelection(Selection):
+class CandidateSelectionConfig(SelectionConfig):
     """A method that orders the scored crops and whole images of each class on their own."""
 
     @property
@@ -147,7 +147,7 @@ class CandidateSelection(Selection):
         """
         raise UserError(f"selection {self.name}: class {type(self).__name__} knows no styles")
 
-    def rank(self, material: Material) -> list[pa.Table]:
+    def rank(self, material: SelectionInputs) -> list[pa.Table]:
         if material.scores is None:
             raise ValueError(f"the selection {self.name} needs scores")
         table = read_scores(material.scores)

@@ -9,11 +9,11 @@ from ddselect.runtime.seeds import key64, numpy_generator
 from ddselect.selection.base import Order, unclustered
 from ddselect.selection.greedy import coverage_centric_order, herding_order, k_center_order, moderate_order
 from ddselect.selection.ranking import embedding, nested_order
-from ddselect.selection.rded import TeacherSelection
+from ddselect.selection.rded import TeacherScoredConfig
 
 
 @dataclass
-class Coreset(TeacherSelection):
+class CoresetConfig(TeacherScoredConfig):
     """A coreset of a class's features, of whole images and, apart from these, of RDED's crops: one of each image."""
 
     @property
@@ -31,7 +31,7 @@ class Coreset(TeacherSelection):
 
 
 @dataclass
-class GreedyCoreset(Coreset):
+class GreedyCoresetConfig(CoresetConfig):
     """A coreset that takes one candidate after another, each in view of those before.
 
     Attributes:
@@ -47,7 +47,7 @@ class GreedyCoreset(Coreset):
 
 
 @dataclass
-class HerdingSelection(GreedyCoreset):
+class HerdingConfig(GreedyCoresetConfig):
     """Herding: see :func:`herding_order`."""
 
     def order_features(self, features: np.ndarray) -> np.ndarray:
@@ -55,7 +55,7 @@ class HerdingSelection(GreedyCoreset):
 
 
 @dataclass
-class KCenterSelection(GreedyCoreset):
+class KCenterConfig(GreedyCoresetConfig):
     """k-center greedy: see :func:`k_center_order`."""
 
     def order_features(self, features: np.ndarray) -> np.ndarray:
@@ -63,7 +63,7 @@ class KCenterSelection(GreedyCoreset):
 
 
 @dataclass
-class ModerateSelection(Coreset):
+class ModerateConfig(CoresetConfig):
     """Moderate coreset: see :func:`moderate_order`."""
 
     def order_features(self, features: np.ndarray) -> np.ndarray:
@@ -71,7 +71,7 @@ class ModerateSelection(Coreset):
 
 
 @dataclass
-class ClusterSelection(GreedyCoreset):
+class ClustersConfig(GreedyCoresetConfig):
     """k-means without a score: the member nearest to each centroid, larger clusters first; see :func:`nested_order`.
 
     Attributes:
@@ -98,7 +98,7 @@ class ClusterSelection(GreedyCoreset):
 
 
 @dataclass
-class CoverageCentricSelection(TeacherSelection):
+class CCSConfig(TeacherScoredConfig):
     """Coverage-centric coreset by the teacher's loss: see :func:`coverage_centric_order`.
 
     Attributes:

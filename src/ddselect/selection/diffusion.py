@@ -8,7 +8,7 @@ import numpy as np
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.seeds import key64
 from ddselect.runtime.store import optional
-from ddselect.selection.base import CandidateSelection, Order, unclustered
+from ddselect.selection.base import CandidateSelectionConfig, Order, unclustered
 from ddselect.selection.greedy import k_center_order
 from ddselect.selection.ranking import agreed, embedding, nested_order
 from ddselect.selection.styles import order_by_style
@@ -18,7 +18,7 @@ PICKS = ("style", "spread", "best", "nearest", "both", "top")
 
 
 @dataclass
-class DiffusionSelection(CandidateSelection):
+class DiffusionConfig(CandidateSelectionConfig):
     """Ranks candidates by difference score and confidence, and takes of the better ones one of each style.
 
     Attributes:
@@ -31,7 +31,7 @@ class DiffusionSelection(CandidateSelection):
             taken before, see :func:`ddselect.selection.greedy.k_center_order`. From clusters of these features: the
             ``best`` ranked, the ``nearest`` to the centroid, or ``both``: the least sum of its places by these two.
             ``top``: by rank alone.
-        image_pick: The same for whole images; None leaves it to :meth:`settled`, without which it is ``style``.
+        image_pick: The same for whole images; None leaves it to :meth:`resolve`, without which it is ``style``.
         lead: Crops of a class that come before styles or features count: of the mean style, or by rank alone.
         clusters_per_pick: Clusters for each candidate that is picked.
         components: Principal components of the features that are clustered, where there are more; 0 for all.
@@ -83,7 +83,7 @@ class DiffusionSelection(CandidateSelection):
             if getattr(self, name) < least:
                 raise UserError(f"selection.{name}={getattr(self, name)}: at least {least} is needed")
 
-    def settled(self, whole: float, soft: bool) -> "DiffusionSelection":
+    def resolve(self, whole: float, soft: bool) -> "DiffusionConfig":
         """Whole images, where they are taken at all, are ``spread`` under soft labels and by ``style`` otherwise.
 
         A teacher says of an odd image what it is, and a student learns from it; a class label says it is a typical one.

@@ -6,14 +6,14 @@ from typing import ClassVar
 import numpy as np
 
 from ddselect.runtime.errors import UserError
-from ddselect.selection.base import CandidateSelection, Order, unclustered
+from ddselect.selection.base import CandidateSelectionConfig, Order, unclustered
 from ddselect.selection.random_boxes import check_area
 
 LOSSES_VERSION = 1  # of what the stage writes
 
 
 @dataclass
-class TeacherSelection(CandidateSelection):
+class TeacherScoredConfig(CandidateSelectionConfig):
     """A method whose candidates are whole images and, of some random crops of each, the one of lowest teacher loss.
 
     Attributes:
@@ -45,7 +45,7 @@ class TeacherSelection(CandidateSelection):
 
 
 @dataclass
-class RDEDSelection(TeacherSelection):
+class RDEDConfig(TeacherScoredConfig):
     """RDED (Sun et al., CVPR 2024): the crops with the lowest teacher loss; whole images likewise."""
 
     def order(self, scores: np.ndarray, features: np.ndarray | None, kind: str, label: int, seed: int) -> Order:

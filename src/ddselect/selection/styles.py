@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ddselect.features.settings import Features
+from ddselect.features.settings import EmbedConfig
 from ddselect.features.table import FeatureTable, feature_shards
 from ddselect.runtime.seeds import numpy_generator
 from ddselect.runtime.shards import ShardPlan
 from ddselect.selection.ranking import k_means, levels
 
 STYLES_VERSION = 1  # of what the stage writes
-READING = Features("style")  # how candidates are read
+READING = EmbedConfig("style")  # how candidates are read
 _STYLES, _SEEN = 400, 20000  # how many there are, and candidates that they are found on, at most
 
 

@@ -16,7 +16,7 @@ from ddselect.runtime.fill import Loading, MakeTrainer, fill_shards
 from ddselect.runtime.seeds import numpy_generator
 from ddselect.scoring.table import merge, score_shards, write_rows
 from ddselect.selection.random_boxes import random_boxes
-from ddselect.selection.rded import TeacherSelection
+from ddselect.selection.rded import TeacherScoredConfig
 from ddselect.student.models import Classifier
 
 _BATCH, _SHARD = 256, 2000  # images
@@ -65,7 +65,7 @@ class _Judge(pl.LightningModule):
 def judge_crops(
     index: Index,
     teacher: Classifier,
-    method: TeacherSelection,
+    method: TeacherScoredConfig,
     view: int,
     seed: int,
     make_trainer: MakeTrainer,

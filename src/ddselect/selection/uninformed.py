@@ -7,13 +7,13 @@ import numpy as np
 import pyarrow as pa
 
 from ddselect.runtime.seeds import numpy_generator
-from ddselect.selection.base import Material, Selection, rows_by_class, unclustered
+from ddselect.selection.base import SelectionConfig, SelectionInputs, rows_by_class, unclustered
 from ddselect.selection.random_boxes import check_area, random_boxes
 from ddselect.selection.table import Candidates, ranked
 
 
 @dataclass
-class RandomSelection(Selection):
+class RandomConfig(SelectionConfig):
     """Random images of a class, and random crops of random images.
 
     Attributes:
@@ -26,7 +26,7 @@ class RandomSelection(Selection):
         super().__post_init__()
         check_area(self.area)
 
-    def rank(self, material: Material) -> list[pa.Table]:
+    def rank(self, material: SelectionInputs) -> list[pa.Table]:
         index = material.index
         random = numpy_generator(material.seed, "random")
         zeros = np.zeros(len(index), np.float32)
@@ -41,7 +41,7 @@ class RandomSelection(Selection):
 
 
 @dataclass
-class AllImages(RandomSelection):
+class AllImagesConfig(RandomConfig):
     """Every training image, whatever the IPC: the full-data reference."""
 
     limit: ClassVar[bool] = False

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 from ddselect.composition import compose as composing
 from ddselect.composition.card import Card, write_card
 from ddselect.composition.distilled import DISTILLED, read_distilled
-from ddselect.config import Arm
+from ddselect.config import MethodConfig
 from ddselect.dataset.index import Index
-from ddselect.evaluation.branch import Branch
+from ddselect.evaluation.branch import Trial
 from ddselect.evaluation.quality import VERSION as QUALITY_VERSION
 from ddselect.evaluation.quality import measure_quality
 from ddselect.features.table import FeatureTable, feature_shards
 from ddselect.relabel.settings import VERSION as RELABEL_VERSION
 from ddselect.runtime.logger import CurveFiles
-from ddselect.runtime.store import Done, Stage, describe
+from ddselect.runtime.store import Stage, StageResult, describe
 from ddselect.selection import base as selecting
-from ddselect.selection.rded import LOSSES_VERSION, TeacherSelection
+from ddselect.selection.rded import LOSSES_VERSION, TeacherScoredConfig
 from ddselect.selection.styles import style_shards
 from ddselect.selection.table import read_selection, write_selection
 from ddselect.stages.inputs import Inputs
@@ -34,10 +34,10 @@ class BranchStages:
     def __init__(self, inputs: Inputs) -> None:
         self.inputs, self.experiment = inputs, inputs.experiment
 
-    def losses(self, branch: Branch) -> Stage:
+    def losses(self, branch: Trial) -> Stage:
         """The teacher's loss on random crops of every image of the pool and on the whole of it."""
         e, method, stages = self.experiment, branch.arm.selection, branch.stages
-        assert isinstance(method, TeacherSelection)
+        assert isinstance(method, TeacherScoredConfig)
 
         def build(folder: Path) -> dict[str, object]:
             from ddselect.selection.teacher_losses import judge_crops
@@ -49,7 +49,7 @@ class BranchStages:
         after, title = [branch.pool, stages["teacher"]], f"teacher losses, seed {branch.seed}"
         return Stage("losses", LOSSES_VERSION, config, after, build, title, label=f"seed{branch.seed}")
 
-    def selection(self, branch: Branch) -> Stage:
+    def selection(self, branch: Trial) -> Stage:
         """The order of every class's crops and whole images, for all IPC at once."""
         e, method, stages = self.experiment, branch.arm.selection, branch.stages
         scores = next((stages[name] for name in ("boxes", "scoring", "losses") if name in stages), None)
@@ -64,7 +64,7 @@ class BranchStages:
             if confidence:
                 losses = confidence_shards(confidence.folder, confidence.facts["images"])
             looks = style_shards(styles.folder, styles.facts["images"]) if styles else None
-            material = selecting.Material(
+            material = selecting.SelectionInputs(
                 index=self.inputs.images(branch.pool, "train"),
                 view=e.dataset.image_size,
                 seed=branch.seed,
@@ -80,7 +80,7 @@ class BranchStages:
         title = f"selection {self._who(branch)}"
         return Stage("selection", selecting.VERSION, config, after, build, title, label=self._label(branch))
 
-    def composition(self, branch: Branch) -> Stage:
+    def composition(self, branch: Trial) -> Stage:
         """The distilled images, with the provenance of every patch."""
         e, arm, stages, ipc = self.experiment, branch.arm, branch.stages, self._ipc(branch.arm)
 
@@ -98,7 +98,7 @@ class BranchStages:
         after, label = [branch.pool, stages["selection"]], self._label(branch)
         return Stage("composition", composing.VERSION, config, after, build, title, label=label)
 
-    def quality(self, branch: Branch, real: Done) -> Stage:
+    def quality(self, branch: Trial, real: StageResult) -> Stage:
         """How the distilled images lie among the real ones of their class, and where their patches come from."""
         e, stages = self.experiment, branch.stages
 
@@ -112,7 +112,7 @@ class BranchStages:
         title, label = f"quality of {self._who(branch)}", self._label(branch)
         return Stage("quality", QUALITY_VERSION, {}, after, build, title, label=label)
 
-    def _card(self, branch: Branch, images: Index, count: int) -> Card:
+    def _card(self, branch: Trial, images: Index, count: int) -> Card:
         """What the card of a distilled set tells of where it comes from."""
         e, arm = self.experiment, branch.arm
         judges = {
@@ -138,7 +138,7 @@ class BranchStages:
             folders=images.class_folders,
         )
 
-    def labels(self, branch: Branch) -> Stage:
+    def labels(self, branch: Trial) -> Stage:
         """The teacher's outputs on every view that a student will see."""
         e, arm, protocol, stages = self.experiment, branch.arm, branch.protocol, branch.stages
         name, label = self._name(branch), self._label(branch, *self._not_chosen(branch))
@@ -150,12 +150,12 @@ class BranchStages:
             return store_labels(teacher, self._views(branch), e.relabel.keep, e.trainer.student, folder, name)
 
         # what decides the views may depend on the student's architecture, but not on its rate
-        views = protocol.settled(branch.student.architecture, 1.0, self._ipc(arm), self._classes(branch)).of_views()
+        views = protocol.resolve(branch.student.architecture, 1.0, self._ipc(arm), self._classes(branch)).of_views()
         config = {"keep": e.relabel.keep, "views": views, "seed": branch.seed}
         after = [stages["teacher"], stages["composition"]]
         return Stage("relabel", RELABEL_VERSION, config, after, build, f"labels of {name}", e.trainer.together, label)
 
-    def student(self, branch: Branch, curves: CurveFiles | None = None) -> Stage:
+    def student(self, branch: Trial, curves: CurveFiles | None = None) -> Stage:
         """A student trained from scratch under the protocol, and its accuracy on the test images."""
         e, seed, stages = self.experiment, branch.seed, branch.stages
         name, protocol, student = self._name(branch), branch.protocol, branch.student
@@ -188,26 +188,26 @@ class BranchStages:
         after = [stages[name] for name in ("index", "teacher", "composition", "relabel") if name in stages]
         return Stage("student", STUDENT_VERSION, config, after, build, f"student on {name}", e.trainer.together, label)
 
-    def _not_chosen(self, branch: Branch) -> list[str]:
+    def _not_chosen(self, branch: Trial) -> list[str]:
         """Names of a branch's student and protocol where they are not the chosen ones."""
         e = self.experiment
         pairs = ((branch.student.name, e.student.name), (branch.protocol.name, e.protocol.name))
         return [name for name, chosen in pairs if name != chosen]
 
-    def _name(self, branch: Branch) -> str:
+    def _name(self, branch: Trial) -> str:
         """What to call a branch: by its student and protocol only where these are not the chosen ones."""
         return ", ".join([self._who(branch), *self._not_chosen(branch)])
 
     @staticmethod
-    def _who(branch: Branch) -> str:
+    def _who(branch: Trial) -> str:
         return f"{branch.arm.selection.name}, seed {branch.seed}"
 
     @staticmethod
-    def _label(branch: Branch, *more: str) -> str:
+    def _label(branch: Trial, *more: str) -> str:
         """The same as a name for folders and metrics."""
         return "-".join([branch.arm.selection.name, f"seed{branch.seed}", *more])
 
-    def _views(self, branch: Branch) -> "Views":
+    def _views(self, branch: Trial) -> "Views":
         """What a branch's student sees."""
         from ddselect.student.train import student_views
         from ddselect.student.views import TrainingSet
@@ -217,10 +217,10 @@ class BranchStages:
         data = TrainingSet(found.images, found.parts, found.stitched, arm.composition.factor, self._ipc(arm))
         return student_views(data, branch.protocol, branch.student, branch.seed)
 
-    def _ipc(self, arm: Arm) -> int | None:
+    def _ipc(self, arm: MethodConfig) -> int | None:
         """Images per class of an arm; None for all."""
         return self.experiment.ipc if arm.selection.limit else None
 
     @staticmethod
-    def _classes(branch: Branch) -> int:
+    def _classes(branch: Trial) -> int:
         return int(branch.stages["index"].facts["classes"])

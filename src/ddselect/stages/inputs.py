@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 from ddselect.config import Experiment
 from ddselect.dataset.index import Index, read_index
 from ddselect.evaluation.accuracy import Accuracy, TestSet, measure
-from ddselect.protocol.recipe import Protocol
-from ddselect.runtime.store import Done
+from ddselect.protocol.recipe import ProtocolConfig
+from ddselect.runtime.store import StageResult
 from ddselect.student.models import Classifier
 from ddselect.teacher.card import load_teacher
 
@@ -23,15 +23,17 @@ class Inputs:
         self.experiment = experiment
         self._test_sets: dict[float, TestSet] = {}  # by margin
 
-    def images(self, index: Done, split: str) -> Index:
+    def images(self, index: StageResult, split: str) -> Index:
         """The images of a split of an index."""
         return read_index(index.folder).split(split)
 
-    def teacher(self, teacher: Done) -> Classifier:
+    def teacher(self, teacher: StageResult) -> Classifier:
         """The finished teacher, on the run's device."""
         return load_teacher(teacher.folder).to(self.experiment.trainer.device)
 
-    def test(self, index: Done, protocol: Protocol, together: bool = False) -> Callable[[Classifier], Accuracy]:
+    def test(
+        self, index: StageResult, protocol: ProtocolConfig, together: bool = False
+    ) -> Callable[[Classifier], Accuracy]:
         """Measures a model's accuracy on a protocol's test views, which are read when first needed and kept."""
         e, size = self.experiment, self.experiment.dataset.image_size
         margin = protocol.margin(size)

@@ -6,12 +6,12 @@ from functools import partial
 from pathlib import Path
 
 from ddselect.backbone.adapt import VERSION as ADAPT_VERSION
-from ddselect.backbone.choice import Backbone, adapted
+from ddselect.backbone.choice import BackboneConfig, adapted
 from ddselect.boxes.settings import VERSION as BOXES_VERSION
 from ddselect.dataset import index as indexing
 from ddselect.dataset.index import Index
 from ddselect.features.settings import VERSION as FEATURES_VERSION
-from ddselect.features.settings import Features, Prior
+from ddselect.features.settings import EmbedConfig, Prior
 from ddselect.pilot.settings import VERSION as PILOT_VERSION
 from ddselect.pool.settings import VERSION as POOL_VERSION
 from ddselect.prompt.conditions import VERSION as PROMPT_VERSION
@@ -19,12 +19,12 @@ from ddselect.prompt.conditions import read_conditions, write_conditions
 from ddselect.runtime.files import file_signature
 from ddselect.runtime.progress import note
 from ddselect.runtime.ranks import rank
-from ddselect.runtime.store import Done, Stage
+from ddselect.runtime.store import Stage, StageResult
 from ddselect.scoring.candidates import candidates, scored_images
-from ddselect.scoring.settings import LATENTS_VERSION, Scoring
+from ddselect.scoring.settings import LATENTS_VERSION, ScoringConfig
 from ddselect.scoring.settings import VERSION as SCORING_VERSION
 from ddselect.scoring.table import crops_of, read_scores
-from ddselect.selection.base import Selection
+from ddselect.selection.base import SelectionConfig
 from ddselect.selection.diffusion import CONFIDENCE_VERSION
 from ddselect.selection.styles import READING, STYLES_VERSION
 from ddselect.stages.inputs import Inputs
@@ -47,30 +47,30 @@ class Ground:
         real: The teacher's features of all training images, if distilled sets are compared with them.
     """
 
-    index: Done
-    teacher: Done | None
-    scored: dict[str, Done]
-    features: Done | None = None
-    confidence: Done | None = None
-    styles: Done | None = None
-    real: Done | None = None
+    index: StageResult
+    teacher: StageResult | None
+    scored: dict[str, StageResult]
+    features: StageResult | None = None
+    confidence: StageResult | None = None
+    styles: StageResult | None = None
+    real: StageResult | None = None
 
     @property
-    def pool(self) -> Done:
+    def pool(self) -> StageResult:
         """The index of the images that are selected from."""
         return self.scored.get("pool", self.index)
 
     @property
-    def scores(self) -> Done | None:
+    def scores(self) -> StageResult | None:
         """The candidate boxes with their scores, if anybody asked for them."""
         return self.scored.get("boxes") or self.maps
 
     @property
-    def maps(self) -> Done | None:
+    def maps(self) -> StageResult | None:
         """The finished scoring, which holds the difference maps, if anybody asked for it."""
         return self.scored.get("scoring")
 
-    def beneath(self, method: Selection) -> list[Done]:
+    def beneath(self, method: SelectionConfig) -> list[StageResult]:
         """What a selection stands on, in order; one of all images has nothing to do with the prior."""
         of_prior = list(self.scored.values())
         if method.scored_by != "prior":
@@ -96,7 +96,7 @@ class SharedStages:
             self.experiment.trainer.check_devices()  # after the look for the images, before the work of reading them
         return Stage("index", indexing.VERSION, config, [], partial(indexing.build_index, dataset))
 
-    def teacher(self, index: Done) -> Stage:
+    def teacher(self, index: StageResult) -> Stage:
         """The teacher, loaded or trained, and checked on real images before anything expensive."""
         e = self.experiment
 
@@ -113,7 +113,7 @@ class SharedStages:
         }
         return Stage("teacher", teaching.VERSION, config, [index], build)
 
-    def backbone(self, index: Done) -> Stage:
+    def backbone(self, index: StageResult) -> Stage:
         """The prior fine-tuned on the training images, or a small one trained on them from scratch."""
         e = self.experiment
 
@@ -126,7 +126,7 @@ class SharedStages:
         config = {**self._backbone_key(e.backbone), "prompt": e.prompt, "texts": e.prompt.signature()}
         return Stage("backbone", ADAPT_VERSION, config, [index], build, together=True)
 
-    def prompt(self, index: Done, backbone: Backbone, before: dict[str, Done]) -> Stage:
+    def prompt(self, index: StageResult, backbone: BackboneConfig, before: dict[str, StageResult]) -> Stage:
         """The conditions of every class; text is embedded here, once, and its encoder is gone before scoring starts."""
         e = self.experiment
 
@@ -145,7 +145,7 @@ class SharedStages:
         }
         return Stage("prompt", PROMPT_VERSION, config, [index, *before.values()], build)
 
-    def pool(self, index: Done, backbone: Backbone, before: dict[str, Done]) -> Stage:
+    def pool(self, index: StageResult, backbone: BackboneConfig, before: dict[str, StageResult]) -> Stage:
         """Images that the prior makes, and if the pool is mixed the training images with them: an index."""
         e = self.experiment
 
@@ -163,7 +163,7 @@ class SharedStages:
         title = f"pool of {e.pool.name} images"
         return Stage("pool", POOL_VERSION, config, [index, *before.values()], build, title, together=True)
 
-    def latents(self, pool: Done, backbone: Backbone, before: dict[str, Done]) -> Stage:
+    def latents(self, pool: StageResult, backbone: BackboneConfig, before: dict[str, StageResult]) -> Stage:
         """The latents of the images that are scored, encoded once for every later scoring with this prior."""
         e = self.experiment
 
@@ -178,7 +178,7 @@ class SharedStages:
         config = {**chosen, "shard_size": e.scoring.shard_size, **self._backbone_key(backbone)}
         return Stage("latents", LATENTS_VERSION, config, [pool, *before.values()], build, together=True)
 
-    def pilot(self, pool: Done, backbone: Backbone, before: dict[str, Done]) -> Stage:
+    def pilot(self, pool: StageResult, backbone: BackboneConfig, before: dict[str, StageResult]) -> Stage:
         """How many draws, in which band, this prior needs on this dataset: tried on a few images."""
         e = self.experiment
 
@@ -191,7 +191,7 @@ class SharedStages:
         config = {"pilot": e.pilot, "scoring": e.scoring, **self._backbone_key(backbone)}
         return Stage("pilot", PILOT_VERSION, config, [pool, *before.values()], build, together=True)
 
-    def scores(self, pool: Done, backbone: Backbone, before: dict[str, Done]) -> Stage:
+    def scores(self, pool: StageResult, backbone: BackboneConfig, before: dict[str, StageResult]) -> Stage:
         """Difference maps and boxes of the images of the pool."""
         e = self.experiment
 
@@ -203,7 +203,7 @@ class SharedStages:
         config = {"scoring": e.scoring, **self._backbone_key(backbone)}
         return Stage("scoring", SCORING_VERSION, config, [pool, *before.values()], build, together=True)
 
-    def boxes(self, pool: Done, scoring: Done) -> Stage:
+    def boxes(self, pool: StageResult, scoring: StageResult) -> Stage:
         """Boxes of other sizes than scoring's own, from its maps."""
         e = self.experiment
 
@@ -214,7 +214,7 @@ class SharedStages:
 
         return Stage("boxes", BOXES_VERSION, {"boxes": e.boxes}, [pool, scoring], build)
 
-    def _candidates(self, pool: Done) -> Index:
+    def _candidates(self, pool: StageResult) -> Index:
         """The images of the pool that are scored: at most ``scoring.cap`` of each class."""
         scoring, everything = self.experiment.scoring, self.inputs.images(pool, "train")
         images = candidates(everything, scoring.cap, scoring.seed)
@@ -223,8 +223,8 @@ class SharedStages:
         return images
 
     def _scorer(
-        self, candidates: Index, backbone: Backbone, before: dict[str, Done]
-    ) -> Callable[[Index, Scoring, Path], dict[str, object]]:
+        self, candidates: Index, backbone: BackboneConfig, before: dict[str, StageResult]
+    ) -> Callable[[Index, ScoringConfig, Path], dict[str, object]]:
         """Scores some of the candidates into a folder, from their latents if those are kept."""
         from ddselect.scoring.latents import KeptLatents, latent_shards
         from ddselect.scoring.module import score_images
@@ -236,12 +236,19 @@ class SharedStages:
             shards = latent_shards(before["latents"].folder, len(candidates), e.scoring)
             latents = KeptLatents(candidates, shards)
 
-        def score(images: Index, settings: Scoring, folder: Path) -> dict[str, object]:
+        def score(images: Index, settings: ScoringConfig, folder: Path) -> dict[str, object]:
             return score_images(images, denoiser, conditions, settings, view, make_trainer, folder, latents)
 
         return score
 
-    def features(self, pool: Done, teacher: Done, scores: Done, asked: dict[str, Done], together: bool) -> Stage:
+    def features(
+        self,
+        pool: StageResult,
+        teacher: StageResult,
+        scores: StageResult,
+        asked: dict[str, StageResult],
+        together: bool,
+    ) -> Stage:
         """The features of every candidate, whoever scored it; ``asked`` has the stages that the prior was asked in."""
         e, of_prior = self.experiment, {}
         if e.features.asks_prior:
@@ -271,7 +278,7 @@ class SharedStages:
         label = "" if together else f"losses-seed{scores.manifest['config']['seed']}"
         return Stage("features", FEATURES_VERSION, config, after, build, title, together, label)
 
-    def confidence(self, pool: Done, teacher: Done, scores: Done) -> Stage:
+    def confidence(self, pool: StageResult, teacher: StageResult, scores: StageResult) -> Stage:
         """The teacher's loss on every candidate that the prior scored."""
         e = self.experiment
 
@@ -286,7 +293,7 @@ class SharedStages:
         title = f"confidence of the teacher in the candidates of {scores.name}"
         return Stage("confidence", CONFIDENCE_VERSION, config, after, build, title, together=True)
 
-    def styles(self, pool: Done, scores: Done) -> Stage:
+    def styles(self, pool: StageResult, scores: StageResult) -> Stage:
         """What every candidate that the prior scored looks like, whatever it shows."""
         e = self.experiment
 
@@ -302,10 +309,10 @@ class SharedStages:
         title, config = f"styles of the candidates of {scores.name}", {"view": e.dataset.image_size}
         return Stage("styles", STYLES_VERSION, config, [pool, scores], build, title, together=True)
 
-    def real(self, index: Done, teacher: Done) -> Stage:
+    def real(self, index: StageResult, teacher: StageResult) -> Stage:
         """The teacher's features of all training images, whatever candidates are embedded by, to compare sets with."""
         e, chosen = self.experiment, self.experiment.features
-        settings = Features("teacher", chosen.shard_size, chosen.batch_size, chosen.workers)
+        settings = EmbedConfig("teacher", chosen.shard_size, chosen.batch_size, chosen.workers)
 
         def build(folder: Path) -> dict[str, object]:
             from ddselect.features.stage import embed_candidates
@@ -318,6 +325,6 @@ class SharedStages:
         return Stage("real", FEATURES_VERSION, config, [index, teacher], build, title, together=True)
 
     @staticmethod
-    def _backbone_key(backbone: Backbone) -> dict[str, object]:
+    def _backbone_key(backbone: BackboneConfig) -> dict[str, object]:
         """What decides a prior: its settings and the weights in its folders, wherever those are."""
         return {"backbone": replace(backbone, path="", lora=""), "weights": backbone.signature() or backbone.path}

@@ -50,7 +50,7 @@ def class_label_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 class StudentModule(pl.LightningModule):
-    """Trains a classifier by a settled protocol.
+    """Trains a classifier by a resolved protocol.
 
     A Lightning epoch is the stretch between two checkpoints, so that one is all that an interrupted training needs to
     go on exactly. Several ranks make the same whole batch, and each computes its part.

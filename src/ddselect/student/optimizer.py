@@ -3,11 +3,11 @@
 import torch
 from torch import nn
 
-from ddselect.protocol.recipe import Protocol
+from ddselect.protocol.recipe import ProtocolConfig
 
 
-def build_optimizer(model: nn.Module, protocol: Protocol) -> torch.optim.Optimizer:
-    """The settled protocol's optimiser; parameters of one dimension form a group of their own, which may not decay."""
+def build_optimizer(model: nn.Module, protocol: ProtocolConfig) -> torch.optim.Optimizer:
+    """The resolved protocol's optimiser; parameters of one dimension form a group of their own, which may not decay."""
     vectors = [p for p in model.parameters() if p.ndim <= 1]
     matrices = [p for p in model.parameters() if p.ndim > 1]
     groups = [
@@ -23,7 +23,7 @@ def build_optimizer(model: nn.Module, protocol: Protocol) -> torch.optim.Optimiz
 
 
 def build_schedule(
-    optimizer: torch.optim.Optimizer, protocol: Protocol, total: int, steps_per_epoch: int
+    optimizer: torch.optim.Optimizer, protocol: ProtocolConfig, total: int, steps_per_epoch: int
 ) -> torch.optim.lr_scheduler.LRScheduler:
     """The protocol's learning rate, set anew at every step."""
     return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: protocol.rate(step, total, steps_per_epoch))

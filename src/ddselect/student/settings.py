@@ -15,7 +15,7 @@ VERSION = 6  # of what the stage writes
 
 
 @dataclass
-class Student:
+class StudentConfig:
     """An architecture to train; see ``conf/student/``.
 
     Attributes:

@@ -9,7 +9,7 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
 from ddselect.evaluation.accuracy import Accuracy
 from ddselect.evaluation.confusion import write_confusion
-from ddselect.protocol.recipe import Protocol
+from ddselect.protocol.recipe import ProtocolConfig
 from ddselect.runtime.checkpoints import AtomicCheckpointIO
 from ddselect.runtime.companions import working_together
 from ddselect.runtime.files import write_tensors, write_text
@@ -18,7 +18,7 @@ from ddselect.runtime.ranks import rank
 from ddselect.student.models import Classifier
 from ddselect.student.module import Labeller, StudentModule
 from ddselect.student.ranks import share_batch_norm
-from ddselect.student.settings import Student
+from ddselect.student.settings import StudentConfig
 from ddselect.student.views import TrainingSet, Views
 
 MakeTrainer = Callable[..., pl.Trainer]
@@ -37,10 +37,10 @@ class _StepCounter(Callback):
         self.counter.advance()
 
 
-def student_views(data: TrainingSet, protocol: Protocol, student: Student, seed: int) -> Views:
-    """What a student sees under a protocol, which is settled for it and the set here."""
-    settled = protocol.settled(student.architecture, student.learning_rate, data.ipc, data.classes)
-    return Views(data, settled, seed)
+def student_views(data: TrainingSet, protocol: ProtocolConfig, student: StudentConfig, seed: int) -> Views:
+    """What a student sees under a protocol, which is resolved for it and the set here."""
+    resolved = protocol.resolve(student.architecture, student.learning_rate, data.ipc, data.classes)
+    return Views(data, resolved, seed)
 
 
 def train_student(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ddselect.protocol.recipe import Protocol
+from ddselect.protocol.recipe import ProtocolConfig
 from ddselect.runtime.seeds import torch_generator
 from ddselect.student.augment import crop_resize, flip, shuffle_patches
 from ddselect.student.colour import jitter, lighting
@@ -43,7 +43,7 @@ class Views:
 
     Attributes:
         data: The distilled set.
-        protocol: The settled protocol.
+        protocol: The resolved protocol.
         seed: Seed of order and augmentation.
         batch_size: Images per step.
         images_per_pass: Images in one pass over the set, more than the set has where a batch is larger than it.
@@ -51,7 +51,7 @@ class Views:
         total: Steps in all.
     """
 
-    def __init__(self, data: TrainingSet, protocol: Protocol, seed: int) -> None:
+    def __init__(self, data: TrainingSet, protocol: ProtocolConfig, seed: int) -> None:
         self.data, self.protocol, self.seed = data, protocol, seed
         self.batch_size = protocol.batch(data.ipc, data.classes, len(data.labels))
         self.images_per_pass = protocol.images_per_pass(len(data.labels), self.batch_size)

@@ -12,11 +12,11 @@ from safetensors.torch import load_file
 from ddselect.dataset.index import Index
 from ddselect.evaluation.accuracy import Accuracy
 from ddselect.evaluation.confusion import FILE as CONFUSION
-from ddselect.protocol.recipe import Protocol
+from ddselect.protocol.recipe import ProtocolConfig
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import folder_signature, read_json, write_json, write_tensors
 from ddselect.student.models import Classifier
-from ddselect.student.settings import Student
+from ddselect.student.settings import StudentConfig
 from ddselect.teacher.card import CARD, WEIGHTS, Card, load_teacher, write_teacher
 
 VERSION = 3
@@ -41,7 +41,7 @@ class Bench:
 
 
 @dataclass
-class Teacher:
+class TeacherConfig:
     """A teacher; see ``conf/teacher/``.
 
     Attributes:
@@ -66,7 +66,7 @@ class Teacher:
 
 
 @dataclass
-class StoredTeacher(Teacher):
+class StoredTeacherConfig(TeacherConfig):
     """A teacher from a folder with ``teacher.safetensors`` and ``teacher.json``, as the teacher stage writes them.
 
     Attributes:
@@ -100,7 +100,7 @@ class StoredTeacher(Teacher):
 
 
 @dataclass
-class TrainedTeacher(Teacher):
+class TrainedTeacherConfig(TeacherConfig):
     """A teacher trained on all training images with their class labels.
 
     Attributes:
@@ -109,8 +109,8 @@ class TrainedTeacher(Teacher):
         seed: Seed of weights, order and augmentation.
     """
 
-    student: Student = field(default_factory=lambda: Student("small_resnet32", "small_resnet32"))
-    recipe: Protocol = field(default_factory=lambda: Protocol("teacher", steps=1500, labels="hard"))
+    student: StudentConfig = field(default_factory=lambda: StudentConfig("small_resnet32", "small_resnet32"))
+    recipe: ProtocolConfig = field(default_factory=lambda: ProtocolConfig("teacher", steps=1500, labels="hard"))
     seed: int = 0
 
     def provide(self, bench: Bench, folder: Path) -> dict[str, object]:
@@ -130,7 +130,7 @@ class TrainedTeacher(Teacher):
         return {}
 
 
-def build_teacher(teacher: Teacher, bench: Bench, folder: Path) -> dict[str, object]:
+def build_teacher(teacher: TeacherConfig, bench: Bench, folder: Path) -> dict[str, object]:
     """Provides a teacher and measures it on real test images before anything expensive.
 
     Returns:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from ddselect.runtime.errors import UserError
 from ddselect.teacher.card import CARD, join_teachers
-from ddselect.teacher.choice import Bench, StoredTeacher, Teacher, build_teacher
+from ddselect.teacher.choice import Bench, StoredTeacherConfig, TeacherConfig, build_teacher
 
 
 @dataclass
-class EnsembleTeacher(Teacher):
+class EnsembleConfig(TeacherConfig):
     """The choice of an ensemble: its members by name.
 
     Attributes:
@@ -24,22 +24,22 @@ class EnsembleTeacher(Teacher):
         if len(self.members) < 2 or len(set(self.members)) < len(self.members):
             raise UserError(f"teacher.members={list(self.members)}: two or more different teachers are needed")
 
-    def of(self, teachers: Sequence[Teacher]) -> "Ensemble":
+    def of(self, teachers: Sequence[TeacherConfig]) -> "Ensemble":
         """The ensemble of the teachers that the names stand for; they are checked as it is."""
-        if any(isinstance(teacher, EnsembleTeacher) for teacher in teachers):
+        if any(isinstance(teacher, EnsembleConfig) for teacher in teachers):
             raise UserError(f"teacher.members={list(self.members)}: no member may be an ensemble itself")
         return Ensemble(self.name, [replace(t, check=self.check) for t in teachers], check=self.check)
 
 
 @dataclass
-class Ensemble(Teacher):
+class Ensemble(TeacherConfig):
     """Several teachers, of whose logits the mean is taken; see :class:`ddselect.teacher.joint.JointTeacher`.
 
     Attributes:
         teachers: The members.
     """
 
-    teachers: list[Teacher] = field(default_factory=list)
+    teachers: list[TeacherConfig] = field(default_factory=list)
 
     def signature(self) -> str:
         return " ".join(teacher.signature() for teacher in self.teachers)
@@ -55,6 +55,6 @@ class Ensemble(Teacher):
         return {"members": told}
 
 
-def stored_member(name: str) -> StoredTeacher | None:
+def stored_member(name: str) -> StoredTeacherConfig | None:
     """The teacher in a folder; None if there is none."""
-    return StoredTeacher(Path(name).name, name) if (Path(name) / CARD).is_file() else None
+    return StoredTeacherConfig(Path(name).name, name) if (Path(name) / CARD).is_file() else None

@@ -10,7 +10,7 @@ from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import file_signature
 from ddselect.student.models import build_network
 from ddselect.teacher.card import Card, write_teacher
-from ddselect.teacher.choice import Bench, Teacher
+from ddselect.teacher.choice import Bench, TeacherConfig
 from ddselect.teacher.torchvision_models import (
     TorchvisionNetwork,
     is_torchvision,
@@ -24,7 +24,7 @@ _IMAGENET = 1000  # classes
 
 
 @dataclass
-class PretrainedTeacher(Teacher):
+class PretrainedTeacherConfig(TeacherConfig):
     """A timm or torchvision model: pretrained on ImageNet-1K, or with weights from a file.
 
     Attributes:

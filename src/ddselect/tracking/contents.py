@@ -16,7 +16,7 @@ from ddselect.config import Experiment
 from ddselect.dataset.index import Index, read_index
 from ddselect.evaluation.confusion import read_confusion
 from ddselect.prompt.conditions import read_prompts
-from ddselect.runtime.store import Done, Stage
+from ddselect.runtime.store import Stage, StageResult
 from ddselect.scoring.table import read_scores
 from ddselect.selection.table import read_selection
 from ddselect.tracking.pictures import distilled_images, heat_maps, picked_patches
@@ -37,10 +37,10 @@ class Finished:
     """
 
     stage: Stage
-    done: Done
+    done: StageResult
     experiment: Experiment
 
-    def before(self, name: str) -> Done:
+    def before(self, name: str) -> StageResult:
         """One of the stages that it reads."""
         return next(done for done in self.stage.after if done.name == name)
 

@@ -13,7 +13,7 @@ from ddselect.composition.distilled import class_of
 from ddselect.dataset.index import Index
 from ddselect.evaluation.confusion import class_accuracies, class_counts
 from ddselect.evaluation.results import comparison
-from ddselect.runtime.store import Done, Stage
+from ddselect.runtime.store import Stage, StageResult
 
 _CHARTED = 50  # classes up to which a confusion matrix can be read
 _CONFUSED = 100  # rows of the table of confusions
@@ -107,7 +107,7 @@ def results_of(results: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def stage_table(stages: Sequence[tuple[Stage, Done]]) -> wandb.Table:
+def stage_table(stages: Sequence[tuple[Stage, StageResult]]) -> wandb.Table:
     """What each stage took when it was computed, and whether it was done before this run."""
     return table_of(
         [

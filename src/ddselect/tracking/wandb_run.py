@@ -12,7 +12,7 @@ from ddselect.runtime.environment import capture_environment
 from ddselect.runtime.errors import UserError, is_interruption, one_line
 from ddselect.runtime.files import read_json
 from ddselect.runtime.progress import listening, note
-from ddselect.runtime.store import Done, Stage
+from ddselect.runtime.store import Stage, StageResult
 from ddselect.tracking.artifacts import artifact_of
 from ddselect.tracking.contents import Finished, Row, contents
 from ddselect.tracking.login import wandb_mode
@@ -79,7 +79,7 @@ class WandbTracker(Tracker):
     def __init__(self, run: wandb.Run, experiment: Experiment) -> None:
         self._run, self._experiment = run, experiment
         self._place = ""
-        self._told: dict[str, tuple[Stage, Done]] = {}  # by fingerprint
+        self._told: dict[str, tuple[Stage, StageResult]] = {}  # by fingerprint
         self._made_from: dict[str, dict[str, str]] = {}  # by fingerprint: those of all stages before, by name
 
     def started(self, stage: Stage) -> None:
@@ -90,7 +90,7 @@ class WandbTracker(Tracker):
         place = f"{self._place}/progress/{unit}"
         self._run.log({place: done, f"{place}_per_second": rate})
 
-    def finished(self, stage: Stage, done: Done) -> None:
+    def finished(self, stage: Stage, done: StageResult) -> None:
         if done.fingerprint in self._told:
             return
         self._told[done.fingerprint] = stage, done
