@@ -22,7 +22,7 @@ BASE = (
 )  # fmt: skip
 CHOICES = {
     "crop_scale": ["boxes=scales", "boxes.per_image=1", "boxes.sizes=[0.375],[0.5],[0.75],[1.0]"],
-    "features": ["selection.crop_pick=best", "features=teacher,backbone"],
+    "features": ["selection.crop_pick=best", "embed=teacher,backbone"],
     "confidence": ["selection.confidence=0,0.5,1"],
     "ranking": ["selection.crop_pick=style,nearest,best,both,top"],
     "clusters": ["selection.crop_pick=best", "selection.clusters_per_pick=0.5,1,2,4"],

@@ -16,9 +16,9 @@ from ddselect.boxes.settings import BoxesConfig
 from ddselect.composition.compose import Composition
 from ddselect.composition.settings import CompositionConfig
 from ddselect.dataset.folders import DatasetConfig
+from ddselect.embed.settings import EmbedConfig
 from ddselect.evaluation.accuracy import EvaluationConfig
 from ddselect.evaluation.dd_ranking import NEEDED
-from ddselect.features.settings import EmbedConfig
 from ddselect.options import conf_dir as conf_dir
 from ddselect.options import options as options
 from ddselect.pilot.settings import PilotConfig
@@ -47,7 +47,7 @@ GROUPS: dict[str, type] = {
     "pilot": PilotConfig,
     "scoring": ScoringConfig,
     "boxes": BoxesConfig,
-    "features": EmbedConfig,
+    "embed": EmbedConfig,
     "selection": SelectionConfig,
     "composition": CompositionConfig,
     "teacher": TeacherConfig,
@@ -136,7 +136,7 @@ class Experiment:
     pilot: PilotConfig
     scoring: ScoringConfig
     boxes: BoxesConfig
-    features: EmbedConfig
+    embed: EmbedConfig
     arms: list[MethodConfig]
     teacher: TeacherConfig
     relabel: RelabelConfig

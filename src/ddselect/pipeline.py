@@ -184,7 +184,7 @@ class Pipeline:
         for done in ground.beneath(method):
             branch = branch.with_stage(done)
         if method.scored_by == "teacher":
-            if method.needs_features and self.experiment.features.asks_prior:
+            if method.needs_features and self.experiment.embed.asks_prior:
                 for name in ("backbone", "prompt"):
                     branch = branch.with_stage(ground.scored[name]) if name in ground.scored else branch
             branch = branch.with_stage(losses := (yield stages.losses(branch)))

@@ -59,7 +59,7 @@ def _unread(experiment: "Experiment") -> set[tuple[str, str]]:
     found = set()
     if not any(arm.selection.scored_by == "prior" for arm in experiment.arms):
         found |= {(name, before) for name in ("features", "selection") for before in ("scoring", "boxes")}
-    if not experiment.features.asks_prior:
+    if not experiment.embed.asks_prior:
         found.add(("features", "prompt"))
     return found
 

@@ -34,7 +34,7 @@ def test_every_stage_comes_after_those_that_it_needs() -> None:
         (["stages=[boxes]", "boxes=scales", "selection=rded"], {*SCORES, "boxes"}),
         (["stages=[selection]", "boxes=scales"], {*SELECTED, "boxes"}),
         (
-            ["stages=[features]", "features=backbone", "selection=herding"],
+            ["stages=[features]", "embed=backbone", "selection=herding"],
             {"index", "teacher", "losses", "prompt", "features"},
         ),
         (["stages=[pilot]"], {"index", "prompt", "pilot"}),

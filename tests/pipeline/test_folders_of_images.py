@@ -87,7 +87,7 @@ def test_coresets_need_no_scores_and_share_what_the_teacher_judged(digits: Path,
         assert 0 < entry["quality"]["coverage"] <= 1
         assert entry["localisation"] is None  # nobody knows where the digits are
         assert ("features" in entry["fingerprints"]) == (entry["selection"] != "rded")
-    again = results_of(tmp_path, [*chosen, "selection=moderate", "features.shard_size=7", "evaluation.quality=false"])
+    again = results_of(tmp_path, [*chosen, "selection=moderate", "embed.shard_size=7", "evaluation.quality=false"])
     assert again["results"][0]["quality"] is None
     assert len(list((tmp_path / "store" / "losses").iterdir())) == 1
 

@@ -106,7 +106,8 @@ def built(*overrides: str) -> Ensemble:
 
 def test_members_are_options_or_folders(folders: list[Path]) -> None:
     teacher = built(f"teacher.members=[embedded,resnet18_torchvision,{folders[0]}]", "teacher.check=false")
-    assert [type(one).__name__ for one in teacher.teachers] == ["StoredTeacherConfig", "PretrainedTeacherConfig", "StoredTeacherConfig"]
+    kinds = [type(one).__name__ for one in teacher.teachers]
+    assert kinds == ["StoredTeacherConfig", "PretrainedTeacherConfig", "StoredTeacherConfig"]
     assert [one.name for one in teacher.teachers] == ["embedded", "resnet18_torchvision", "a"]
     assert not any(one.check for one in teacher.teachers)
     assert [one["architecture"] for one in describe(teacher)["teachers"] if "architecture" in one] == [

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from ddselect.dataset.index import Index
-from ddselect.features import settings as features
-from ddselect.features.prior import PriorNetwork
-from ddselect.features.settings import BackboneEmbedConfig, EmbedConfig, TimmEmbedConfig
-from ddselect.features.stage import embed_candidates
-from ddselect.features.table import FeatureTable, feature_shards
+from ddselect.embed import settings as features
+from ddselect.embed.prior import PriorNetwork
+from ddselect.embed.settings import BackboneEmbedConfig, EmbedConfig, TimmEmbedConfig
+from ddselect.embed.stage import embed_candidates
+from ddselect.embed.table import FeatureTable, feature_shards
 from ddselect.prompt.conditions import Conditions
 from ddselect.prompt.modes import NoPromptConfig
 from ddselect.runtime.errors import UserError
@@ -57,7 +57,7 @@ def test_the_teacher_sees_what_is_composed() -> None:
 
 
 def test_a_negative_size() -> None:
-    with pytest.raises(UserError, match=r"features.size=-1"):
+    with pytest.raises(UserError, match=r"embed.size=-1"):
         TimmEmbedConfig("timm", architecture="resnet18", size=-1)
 
 
@@ -103,5 +103,5 @@ def test_the_middle_of_a_unet_is_its_middle_block_under_the_reference(animals: I
 
 @pytest.mark.parametrize(("options", "words"), [({"size": 0}, "size=0"), ({"size": 8, "level": 1.5}, "level=1.5")])
 def test_values_of_the_priors_features_out_of_range(options: dict[str, float], words: str) -> None:
-    with pytest.raises(UserError, match=f"features.{words}"):
+    with pytest.raises(UserError, match=f"embed.{words}"):
         BackboneEmbedConfig("backbone", **options)  # type: ignore[arg-type]

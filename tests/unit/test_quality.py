@@ -9,11 +9,11 @@ import torch.nn.functional as F
 
 from ddselect.composition.distilled import Distilled
 from ddselect.dataset.index import Index
+from ddselect.embed.settings import EmbedConfig
+from ddselect.embed.stage import embed_candidates
+from ddselect.embed.table import FeatureTable, feature_shards
 from ddselect.evaluation.localisation import true_boxes
 from ddselect.evaluation.quality import class_quality, found_regions, measure_quality, patches, quality_of
-from ddselect.features.settings import EmbedConfig
-from ddselect.features.stage import embed_candidates
-from ddselect.features.table import FeatureTable, feature_shards
 from ddselect.report.quality import quality_lines
 from ddselect.runtime.trainer import TrainerConfig
 from tests.helpers.models import tiny_teacher

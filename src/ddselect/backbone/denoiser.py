@@ -91,7 +91,7 @@ class Denoiser(nn.Module, ABC):
             getattr(self.network, "mid_block", None) if blocks is None else cast(Any, blocks)[(len(blocks) - 1) // 2]
         )
         if not isinstance(block, nn.Module):
-            raise UserError(f"backbone {self.title}: its network has no middle block; use features=teacher")
+            raise UserError(f"backbone {self.title}: its network has no middle block; use embed=teacher")
         return block
 
     def middle_activations(self, latents: Tensor, noise: Tensor, timesteps: Tensor, conditions: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ _asked_for = False
 
 
 def listen() -> None:
-    """From here on both raise ``KeyboardInterrupt`` once, and :func:`raise_if_interrupted` raises it again if it got lost.
+    """From here on both raise ``KeyboardInterrupt`` once; :func:`raise_if_interrupted` raises it again if it got lost.
 
     Lightning would take a scheduler's stop for the end of a training, or ignore it. What is ignored on purpose, as
     Ctrl-C is in the background of a shell, stays so.

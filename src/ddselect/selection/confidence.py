@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ddselect.dataset.index import Index
-from ddselect.features.cuts import Boxes, CutBatch, Cuts, as_batch
-from ddselect.features.stage import patch_side
-from ddselect.features.table import feature_shards, write_rows
+from ddselect.embed.cuts import Boxes, CutBatch, Cuts, as_batch
+from ddselect.embed.stage import patch_side
+from ddselect.embed.table import feature_shards, write_rows
 from ddselect.runtime.errors import NumericalError
 from ddselect.runtime.fill import Loading, MakeTrainer, fill_shards
 from ddselect.runtime.shards import ShardPlan

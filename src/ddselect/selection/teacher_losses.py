@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ddselect.dataset.index import Index
-from ddselect.features.cuts import Boxes, CutBatch, Cuts, as_batch
+from ddselect.embed.cuts import Boxes, CutBatch, Cuts, as_batch
 from ddselect.runtime.errors import NumericalError
 from ddselect.runtime.fill import Loading, MakeTrainer, fill_shards
 from ddselect.runtime.seeds import numpy_generator

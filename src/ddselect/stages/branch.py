@@ -10,10 +10,10 @@ from ddselect.composition.card import Card, write_card
 from ddselect.composition.distilled import DISTILLED, read_distilled
 from ddselect.config import MethodConfig
 from ddselect.dataset.index import Index
+from ddselect.embed.table import FeatureTable, feature_shards
 from ddselect.evaluation.branch import Trial
 from ddselect.evaluation.quality import VERSION as QUALITY_VERSION
 from ddselect.evaluation.quality import measure_quality
-from ddselect.features.table import FeatureTable, feature_shards
 from ddselect.relabel.settings import VERSION as RELABEL_VERSION
 from ddselect.runtime.logger import CurveFiles
 from ddselect.runtime.store import Stage, StageResult, describe
@@ -60,7 +60,7 @@ class BranchStages:
 
             shards = losses = None
             if features:
-                shards = feature_shards(features.folder, features.facts["images"], e.features.shard_size)
+                shards = feature_shards(features.folder, features.facts["images"], e.embed.shard_size)
             if confidence:
                 losses = confidence_shards(confidence.folder, confidence.facts["images"])
             looks = style_shards(styles.folder, styles.facts["images"]) if styles else None
@@ -104,7 +104,7 @@ class BranchStages:
 
         def build(folder: Path) -> dict[str, object]:
             index = self.inputs.images(stages["index"], "train")
-            features = FeatureTable(feature_shards(real.folder, real.facts["images"], e.features.shard_size))
+            features = FeatureTable(feature_shards(real.folder, real.facts["images"], e.embed.shard_size))
             distilled = read_distilled(stages["composition"].folder)
             return measure_quality(distilled, index, features, self.inputs.teacher(stages["teacher"]))
 

@@ -10,8 +10,8 @@ from ddselect.backbone.choice import BackboneConfig, adapted
 from ddselect.boxes.settings import VERSION as BOXES_VERSION
 from ddselect.dataset import index as indexing
 from ddselect.dataset.index import Index
-from ddselect.features.settings import VERSION as FEATURES_VERSION
-from ddselect.features.settings import EmbedConfig, Prior
+from ddselect.embed.settings import VERSION as FEATURES_VERSION
+from ddselect.embed.settings import EmbedConfig, Prior
 from ddselect.pilot.settings import VERSION as PILOT_VERSION
 from ddselect.pool.settings import VERSION as POOL_VERSION
 from ddselect.prompt.conditions import VERSION as PROMPT_VERSION
@@ -251,7 +251,7 @@ class SharedStages:
     ) -> Stage:
         """The features of every candidate, whoever scored it; ``asked`` has the stages that the prior was asked in."""
         e, of_prior = self.experiment, {}
-        if e.features.asks_prior:
+        if e.embed.asks_prior:
             of_prior = {name: asked[name] for name in ("backbone", "prompt") if name in asked}
         backbone = adapted(e.backbone, of_prior["backbone"].folder) if "backbone" in of_prior else e.backbone
 
@@ -260,17 +260,17 @@ class SharedStages:
             return denoiser, read_conditions(of_prior["prompt"].folder)
 
         def build(folder: Path) -> dict[str, object]:
-            from ddselect.features.stage import embed_candidates
+            from ddselect.embed.stage import embed_candidates
 
             table, images = read_scores(scores.folder), self.inputs.images(pool, "train")
-            network = e.features.network(partial(load_teacher, teacher.folder), load_prior)
+            network = e.embed.network(partial(load_teacher, teacher.folder), load_prior)
             make_trainer, view = e.trainer.parallel if together else self.inputs.single, e.dataset.image_size
             images, crops = scored_images(images, table), crops_of(table)
-            facts = embed_candidates(images, crops, network, e.features, view, make_trainer, folder)
+            facts = embed_candidates(images, crops, network, e.embed, view, make_trainer, folder)
             evaluations = {"network_evaluations": len(images) + len(crops.boxes)} if of_prior else {}
             return {**facts, **evaluations}
 
-        config = {"features": e.features, "view": e.dataset.image_size}
+        config = {"features": e.embed, "view": e.dataset.image_size}
         if of_prior:
             config |= self._backbone_key(backbone)
         after = [pool, *(of_prior.values() if of_prior else [teacher]), scores]
@@ -298,8 +298,8 @@ class SharedStages:
         e = self.experiment
 
         def build(folder: Path) -> dict[str, object]:
-            from ddselect.features.moments import Moments
-            from ddselect.features.stage import embed_candidates
+            from ddselect.embed.moments import Moments
+            from ddselect.embed.stage import embed_candidates
 
             table, images = read_scores(scores.folder), self.inputs.images(pool, "train")
             images, crops = scored_images(images, table), crops_of(table)
@@ -311,11 +311,11 @@ class SharedStages:
 
     def real(self, index: StageResult, teacher: StageResult) -> Stage:
         """The teacher's features of all training images, whatever candidates are embedded by, to compare sets with."""
-        e, chosen = self.experiment, self.experiment.features
+        e, chosen = self.experiment, self.experiment.embed
         settings = EmbedConfig("teacher", chosen.shard_size, chosen.batch_size, chosen.workers)
 
         def build(folder: Path) -> dict[str, object]:
-            from ddselect.features.stage import embed_candidates
+            from ddselect.embed.stage import embed_candidates
 
             images, network = self.inputs.images(index, "train"), load_teacher(teacher.folder)
             view, make_trainer = e.dataset.image_size, e.trainer.parallel

@@ -1,4 +1,4 @@
-"""The ``features`` group."""
+"""The ``embed`` group."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import ClassVar, Protocol
 from torch import Tensor
 
 from ddselect.backbone.denoiser import Denoiser
-from ddselect.features.prior import PriorNetwork
+from ddselect.embed.prior import PriorNetwork
 from ddselect.prompt.conditions import Conditions
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.store import execution
@@ -27,7 +27,7 @@ class Embedder(Protocol):
 
 @dataclass
 class EmbedConfig:
-    """How candidates are embedded: by the teacher; see ``conf/features/``.
+    """How candidates are embedded: by the teacher; see ``conf/embed/``.
 
     Attributes:
         name: What candidates are embedded by.
@@ -46,7 +46,7 @@ class EmbedConfig:
     def __post_init__(self) -> None:
         for name, least in (("shard_size", 1), ("batch_size", 1), ("workers", -1)):
             if getattr(self, name) < least:
-                raise UserError(f"features.{name}={getattr(self, name)}: at least {least} is needed")
+                raise UserError(f"embed.{name}={getattr(self, name)}: at least {least} is needed")
 
     def network(self, teacher: Callable[[], Classifier], prior: Callable[[], Prior]) -> Embedder:
         """The network whose features are taken, in evaluation mode.
@@ -80,7 +80,7 @@ class TimmEmbedConfig(EmbedConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.size < 0:
-            raise UserError(f"features.size={self.size}: at least 0 is needed")
+            raise UserError(f"embed.size={self.size}: at least 0 is needed")
 
     def network(self, teacher: Callable[[], Classifier], prior: Callable[[], Prior]) -> Embedder:
         network = build_network(self.architecture, 1000, None, pretrained=True)
@@ -115,9 +115,9 @@ class BackboneEmbedConfig(EmbedConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.size < 1:
-            raise UserError(f"features.size={self.size}: at least 1 is needed")
+            raise UserError(f"embed.size={self.size}: at least 1 is needed")
         if not 0 <= self.level <= 1:
-            raise UserError(f"features.level={self.level}: a share from 0 to 1 is needed")
+            raise UserError(f"embed.level={self.level}: a share from 0 to 1 is needed")
 
     def network(self, teacher: Callable[[], Classifier], prior: Callable[[], Prior]) -> Embedder:
         denoiser, conditions = prior()
