@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ddselect.dataset.index import Index, read_index
-from ddselect.embed.table import FeatureTable, feature_shards
+from ddselect.embed.feature_table import FeatureTable, feature_shards
 from ddselect.scoring.table import crops_of, read_scores
 from ddselect.selection.confidence import confidence_shards
 from ddselect.selection.greedy import coverage_centric_order, herding_order, k_center_order, moderate_order

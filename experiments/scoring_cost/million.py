@@ -28,7 +28,7 @@ from ddselect.backbone.denoiser import Denoiser
 from ddselect.backbone.latents import PixelSpace
 from ddselect.backbone.schedule import NoiseSchedule
 from ddselect.dataset.index import Index, read_index
-from ddselect.embed.table import feature_shards
+from ddselect.embed.feature_table import feature_shards
 from ddselect.prompt.conditions import Conditions
 from ddselect.runtime.environment import capture_environment
 from ddselect.runtime.files import folder_bytes, read_json, write_json, write_table, write_tensors

@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 
 from ddselect.dataset.index import Index
+from ddselect.embed.feature_table import feature_shards
 from ddselect.embed.moments import Moments
 from ddselect.embed.settings import EmbedConfig
 from ddselect.embed.stage import embed_candidates
-from ddselect.embed.table import feature_shards
 from ddselect.runtime.files import write_table
 from ddselect.runtime.shards import ShardPlan
 from ddselect.runtime.trainer import TrainerConfig

@@ -8,10 +8,10 @@ import torch
 
 from ddselect.dataset.index import Index
 from ddselect.embed import settings as features
+from ddselect.embed.feature_table import FeatureTable, feature_shards
 from ddselect.embed.prior import PriorNetwork
 from ddselect.embed.settings import BackboneEmbedConfig, EmbedConfig, TimmEmbedConfig
 from ddselect.embed.stage import embed_candidates
-from ddselect.embed.table import FeatureTable, feature_shards
 from ddselect.prompt.conditions import Conditions
 from ddselect.prompt.modes import NoPromptConfig
 from ddselect.runtime.errors import UserError

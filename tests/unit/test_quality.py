@@ -9,9 +9,9 @@ import torch.nn.functional as F
 
 from ddselect.composition.distilled import Distilled
 from ddselect.dataset.index import Index
+from ddselect.embed.feature_table import FeatureTable, feature_shards
 from ddselect.embed.settings import EmbedConfig
 from ddselect.embed.stage import embed_candidates
-from ddselect.embed.table import FeatureTable, feature_shards
 from ddselect.evaluation.localisation import true_boxes
 from ddselect.evaluation.quality import class_quality, found_regions, measure_quality, patches, quality_of
 from ddselect.report.quality import quality_lines

@@ -14,9 +14,9 @@ from safetensors.numpy import load_file
 
 from ddselect.dataset.images import Source, read_image
 from ddselect.dataset.index import Index
+from ddselect.embed.feature_table import FeatureTable, feature_shards
 from ddselect.embed.settings import EmbedConfig
 from ddselect.embed.stage import embed_candidates, patch_side
-from ddselect.embed.table import FeatureTable, feature_shards
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.seeds import numpy_generator
 from ddselect.runtime.trainer import TrainerConfig

@@ -9,8 +9,8 @@ from PIL import Image
 
 from ddselect.dataset.folders import ImageFolderConfig
 from ddselect.dataset.index import build_index, read_index
+from ddselect.embed.feature_table import FeatureTable
 from ddselect.embed.moments import Moments
-from ddselect.embed.table import FeatureTable
 from ddselect.scoring.table import crops_of, read_scores
 from ddselect.selection import styles
 from ddselect.selection.diffusion import DiffusionConfig

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ddselect.dataset.index import Index
 from ddselect.embed.cuts import Boxes, CutBatch, Cuts, as_batch
+from ddselect.embed.feature_table import feature_shards, write_rows
 from ddselect.embed.settings import EmbedConfig, Embedder
-from ddselect.embed.table import feature_shards, write_rows
 from ddselect.runtime.errors import NumericalError
 from ddselect.runtime.fill import Loading, MakeTrainer, fill_shards
 from ddselect.scoring.table import Crops

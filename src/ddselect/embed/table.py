@@ -1,47 +1,54 @@
-"""The features that the stage left, read class by class."""
+"""What the embedding left of every candidate, read class by class."""
 
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file
+from safetensors import safe_open
 from torch import Tensor
 
 from ddselect.runtime.files import write_tensors
 from ddselect.runtime.shards import ShardPlan
 
 KINDS = ("crop", "image")
+FIELDS = ("features", "loss", "channel_stats")
 
 
-def feature_shards(folder: Path, rows: int, size: int) -> ShardPlan:
-    """The shards of features, in the order of the score table."""
-    return ShardPlan(folder, rows, size, ".safetensors")
+def embed_shards(folder: Path, rows: int) -> ShardPlan:
+    """The shards of a finished embedding, or of one to come: one row for each image that has candidates."""
+    return ShardPlan(folder, rows, 2000, ".safetensors")
 
 
-def write_rows(path: Path, rows: list[tuple[Tensor, ...]]) -> None:
-    """Writes a shard: of each image what belongs to its crops (n, ...) and to the whole (1, ...), or to this alone."""
-    parts = list(zip(*rows, strict=True))
-    write_tensors(path, {kind: torch.cat(found) for kind, found in zip(KINDS[-len(parts) :], parts, strict=True)})
+def write_rows(path: Path, rows: list[dict[str, Tensor]]) -> None:
+    """Writes a shard.
 
-
-class FeatureTable:
-    """Features of crops and whole images, or of these alone; only what is asked for is held in memory.
-
-    What is read as features can be any numbers of the candidates, such as the teacher's losses: (M,), not (M, D).
+    Args:
+        path: Its file.
+        rows: For each image, by ``<kind>.<field>``, what belongs to its crops (n, ...) and to the whole (1, ...).
     """
+    write_tensors(path, {name: torch.cat([row[name] for row in rows]) for name in rows[0]})
+
+
+class EmbedTable:
+    """Features, teacher losses and channel statistics of candidates; only what is asked for is held in memory."""
 
     def __init__(self, plan: ShardPlan, starts: np.ndarray | None = None) -> None:
         """A table of finished shards; ``starts`` (N + 1,) says where each image's crops begin, if there are crops."""
         self.plan, self.starts = plan, starts
 
-    def read(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """By kind, float32 features (M, D) of the crops and (n, D) of the whole images of some rows (n,), rising."""
+    def read(self, rows: np.ndarray, field: str) -> dict[str, np.ndarray]:
+        """One field of the candidates of some images, float32, by kind (:data:`KINDS`; images alone without crops).
+
+        Args:
+            rows: (n,) rising rows of the images.
+            field: ``features`` (M, D), ``loss`` (M,) or ``channel_stats`` (M, 6).
+        """
         found: dict[str, list[np.ndarray]] = {kind: [] for kind in (KINDS if self.starts is not None else ("image",))}
         for shard in np.unique(rows // self.plan.size):
-            mine = rows[rows // self.plan.size == shard]
-            tensors, begin = load_file(self.plan.path(int(shard))), int(shard) * self.plan.size
-            if self.starts is not None:
-                crops = [np.arange(self.starts[row], self.starts[row + 1]) for row in mine]
-                found["crop"].append(tensors["crop"][np.concatenate(crops) - self.starts[begin]])
-            found["image"].append(tensors["image"][mine - begin])
+            mine, begin = rows[rows // self.plan.size == shard], int(shard) * self.plan.size
+            with safe_open(self.plan.path(int(shard)), "np") as file:
+                if self.starts is not None:
+                    crops = [np.arange(self.starts[row], self.starts[row + 1]) for row in mine]
+                    found["crop"].append(file.get_tensor(f"crop.{field}")[np.concatenate(crops) - self.starts[begin]])
+                found["image"].append(file.get_tensor(f"image.{field}")[mine - begin])
         return {kind: np.concatenate(parts).astype(np.float32) for kind, parts in found.items()}

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from ddselect.composition.distilled import Distilled, class_of
 from ddselect.dataset.index import Index
-from ddselect.embed.table import FeatureTable
+from ddselect.embed.feature_table import FeatureTable
 from ddselect.evaluation.localisation import coverage, true_boxes
 from ddselect.student.models import Classifier
 

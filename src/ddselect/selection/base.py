@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from ddselect.dataset.index import Index
-from ddselect.embed.table import FeatureTable
+from ddselect.embed.feature_table import FeatureTable
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.hardware import one_thread_each
 from ddselect.runtime.progress import counting

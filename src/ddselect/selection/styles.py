@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ddselect.embed.feature_table import FeatureTable, feature_shards
 from ddselect.embed.settings import EmbedConfig
-from ddselect.embed.table import FeatureTable, feature_shards
 from ddselect.runtime.seeds import numpy_generator
 from ddselect.runtime.shards import ShardPlan
 from ddselect.selection.ranking import k_means, levels

@@ -10,7 +10,7 @@ from ddselect.composition.card import Card, write_card
 from ddselect.composition.distilled import DISTILLED, read_distilled
 from ddselect.config import MethodConfig
 from ddselect.dataset.index import Index
-from ddselect.embed.table import FeatureTable, feature_shards
+from ddselect.embed.feature_table import FeatureTable, feature_shards
 from ddselect.evaluation.branch import Trial
 from ddselect.evaluation.quality import VERSION as QUALITY_VERSION
 from ddselect.evaluation.quality import measure_quality
