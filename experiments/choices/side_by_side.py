@@ -3,6 +3,7 @@
     python experiments/choices/side_by_side.py prepare    # on processors: scores and selections, to sets.npz
     python experiments/choices/side_by_side.py train      # on a GPU, students of sets.npz side by side
 
+`prepare` tries ways to select that were not kept: it runs with the code of 03d3e45, which has them.
 Trains the default student by the default protocol, 192 at once as one network of grouped convolutions.
 Writes side_by_side.json beside this file: by IPC and variant the accuracy of every seed.
 
@@ -27,11 +28,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ddselect.dataset.index import Index, read_index
-from ddselect.embed.feature_table import FeatureTable, feature_shards
 from ddselect.scoring.table import crops_of, read_scores
-from ddselect.selection.confidence import confidence_shards
 from ddselect.selection.greedy import coverage_centric_order, herding_order, k_center_order, moderate_order
-from ddselect.selection.ranking import agreed, embedding, nested_order
 from ddselect.student.models import Classifier, build_network
 from ddselect.teacher.card import load_teacher
 
@@ -83,6 +81,9 @@ class Pool:
 
 def read_pool(pool: int) -> Pool:
     """Runs the command of a pool and reads what it made."""
+    from ddselect.embed.feature_table import FeatureTable, feature_shards
+    from ddselect.selection.confidence import confidence_shards
+
     line = [sys.executable, *command(pool)]
     done = subprocess.run(line, cwd=HERE.parents[1], stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()
     found = [(name, HERE.parents[1] / folder) for name, _, folder in (text.partition(": ") for text in done)]
@@ -115,6 +116,8 @@ def orders(of: Kind, seed: int, depth: int) -> dict[str, Order]:
     ``top`` is by score, ``low`` by teacher loss, ``mix`` by the places in both; ``best`` and ``near`` are the best
     or nearest of each cluster, ``kc`` k-center, ``herd`` herding; a number is the share that stays, by what ranks.
     """
+    from ddselect.selection.ranking import agreed, embedding, nested_order
+
     random, easy, mix = np.random.default_rng(seed), -of.losses, agreed(of.scores, of.losses, 0.5)
 
     def kept(worth: np.ndarray, share: float) -> np.ndarray:

@@ -25,7 +25,7 @@ from tests.helpers.models import write_teacher
 SENTENCE = ("dataset=imagenet1k", "student=resnet101")
 SMALLER = (
     *("dataset.image_size=16", "backbone=sd15", "backbone.image_size=32", "backbone.dtype=fp32", "trainer=cpu"),
-    *("scoring.draws=2", "scoring.box=0.25", "scoring.boxes=4"),
+    *("scoring.draws=2", "boxes.sizes=[0.25]", "boxes.per_image=4"),
     *("teacher=embedded", "teacher.check=false", "protocol.epochs=0", "protocol.steps=2", "protocol.evaluations=1"),
 )
 

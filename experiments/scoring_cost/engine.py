@@ -87,7 +87,7 @@ def growth(root: Path) -> dict[str, float]:
     )
     index = read_index(root / "index").split("train")
     denoiser = ClassUNetConfig("embedded", "embedded", 32).load(CPU)
-    settings = ScoringConfig(draws=2, antithetic=False, cross=0.0)
+    settings = ScoringConfig(draws=2, antithetic=False, cross_draw_weight=0.0)
 
     def seconds(images: Index, positive: list[int], name: str) -> float:
         start = time.process_time()

@@ -2,7 +2,7 @@
 
     python experiments/scoring_cost/levers.py [images] [reference draws]
 
-Two references of 100 independent draws are the yardstick; writes levers.json beside this file.
+Two references of 100 unpaired draws are the yardstick; writes levers.json beside this file.
 """
 
 import json
@@ -16,11 +16,13 @@ import pyarrow as pa
 import torch
 
 from ddselect.backbone.choice import ClassUNetConfig
+from ddselect.boxes.search import search_boxes
+from ddselect.boxes.settings import BoxesConfig
 from ddselect.dataset.folders import ClutteredDigitsConfig
 from ddselect.dataset.index import Index, build_index, read_index
 from ddselect.evaluation.localisation import measure_localisation
 from ddselect.pilot.fidelity import agreement
-from ddselect.pilot.stage import mean_agreement
+from ddselect.pilot.trial import mean_agreement
 from ddselect.prompt.modes import LabelPromptConfig
 from ddselect.runtime.environment import capture_environment
 from ddselect.runtime.files import write_table
@@ -30,40 +32,37 @@ from ddselect.scoring.settings import ScoringConfig
 from ddselect.scoring.table import MERGED, read_scores
 
 CPU, VIEW = torch.device("cpu"), 32
-PLAIN = ScoringConfig(draws=100, antithetic=False, stratified=False, band=[0.1, 0.7], cross=0.0, change=0.0)
+PLAIN = ScoringConfig(draws=100, antithetic=False, band=[0.1, 0.7], cross_draw_weight=0.0)
 DEFAULT = ScoringConfig()
-INDEPENDENT = replace(DEFAULT, draws=3, antithetic=False, cross=0.0)
-BEST = replace(PLAIN, draws=12, stratified=True, antithetic=True)
+UNPAIRED = replace(DEFAULT, draws=3, antithetic=False, cross_draw_weight=0.0)
+BEST = replace(PLAIN, draws=12, antithetic=True)
+HALF = replace(BEST, cross_draw_weight=0.5)
+SHIFT = BoxesConfig().prediction_shift_weight  # what boxes are placed by beside the difference; 0 for this alone
 LEVERS = {
-    "12 independent draws": replace(PLAIN, draws=12),
-    "+ stratified": replace(PLAIN, draws=12, stratified=True),
-    "+ antithetic": BEST,
-    "+ placed by the change too": replace(BEST, change=DEFAULT.change),
-    "+ weights 1 to 2 to 1 over the band": replace(BEST, change=DEFAULT.change, weights=[1.0, 2.0, 2.0, 1.0]),
-    f"+ band {DEFAULT.band}": replace(BEST, change=DEFAULT.change, band=DEFAULT.band),
-    "24 draws": replace(BEST, draws=24, change=DEFAULT.change),
-    "24 draws, not placed by the change": replace(BEST, draws=24),
-    "12 independent draws, stratified, half cross terms, not placed by the change": replace(
-        PLAIN, draws=12, stratified=True, cross=0.5
-    ),
-    "12 draws, half cross terms, not placed by the change": replace(BEST, cross=0.5),
-    "12 draws, half cross terms": replace(BEST, cross=0.5, change=DEFAULT.change),
-    "16 draws, half cross terms, not placed by the change": replace(BEST, draws=16, cross=0.5),
-    "20 draws, half cross terms, not placed by the change": replace(BEST, draws=20, cross=0.5),
-    "24 draws, a third cross terms, not placed by the change": replace(BEST, draws=24, cross=1 / 3),
-    "24 draws, half cross terms, not placed by the change": replace(BEST, draws=24, cross=0.5),
-    "8 draws, half cross terms, not placed by the change": replace(BEST, draws=8, cross=0.5),
-    "8 draws": replace(BEST, draws=8, change=DEFAULT.change),
-    "4 draws": replace(BEST, draws=4, change=DEFAULT.change),
-    "4 draws, half cross terms": replace(BEST, draws=4, cross=0.5, change=DEFAULT.change),
-    "4 draws, band of the default, half cross terms: the default": DEFAULT,
-    "4 draws, band of the default": replace(DEFAULT, cross=0.0),
-    "4 draws, band of the default, shared noise": replace(DEFAULT, cross=0.0, noise="shared"),
-    "3 draws, not antithetic, band of the default": INDEPENDENT,
-    "3 draws, not antithetic, band of the default, half cross terms": replace(INDEPENDENT, cross=0.5),
-    "3 draws, not antithetic, band of the default, not placed by the change": replace(INDEPENDENT, change=0.0),
-    "2 draws, not antithetic, band of the default": replace(INDEPENDENT, draws=2),
-    "2 draws, antithetic, band of the default": replace(INDEPENDENT, draws=2, antithetic=True),
+    "12 draws, stratified": (replace(PLAIN, draws=12), 0.0),
+    "+ antithetic": (BEST, 0.0),
+    "+ placed by the prediction shift too": (BEST, SHIFT),
+    f"+ band {DEFAULT.band}": (replace(BEST, band=DEFAULT.band), SHIFT),
+    "24 draws": (replace(BEST, draws=24), SHIFT),
+    "24 draws, not placed by the shift": (replace(BEST, draws=24), 0.0),
+    "12 draws, not antithetic, half cross terms, not placed by the shift": (replace(HALF, antithetic=False), 0.0),
+    "12 draws, half cross terms, not placed by the shift": (HALF, 0.0),
+    "12 draws, half cross terms": (HALF, SHIFT),
+    "16 draws, half cross terms, not placed by the shift": (replace(HALF, draws=16), 0.0),
+    "20 draws, half cross terms, not placed by the shift": (replace(HALF, draws=20), 0.0),
+    "24 draws, a third cross terms, not placed by the shift": (replace(BEST, draws=24, cross_draw_weight=1 / 3), 0.0),
+    "24 draws, half cross terms, not placed by the shift": (replace(HALF, draws=24), 0.0),
+    "8 draws, half cross terms, not placed by the shift": (replace(HALF, draws=8), 0.0),
+    "8 draws": (replace(BEST, draws=8), SHIFT),
+    "4 draws": (replace(BEST, draws=4), SHIFT),
+    "4 draws, half cross terms": (replace(HALF, draws=4), SHIFT),
+    "4 draws, band of the default, half cross terms: the default": (DEFAULT, SHIFT),
+    "4 draws, band of the default": (replace(DEFAULT, cross_draw_weight=0.0), SHIFT),
+    "3 draws, not antithetic, band of the default": (UNPAIRED, SHIFT),
+    "3 draws, not antithetic, band of the default, half cross terms": (replace(UNPAIRED, cross_draw_weight=0.5), SHIFT),
+    "3 draws, not antithetic, band of the default, not placed by the shift": (UNPAIRED, 0.0),
+    "2 draws, not antithetic, band of the default": (replace(UNPAIRED, draws=2), SHIFT),
+    "2 draws, antithetic, band of the default": (replace(UNPAIRED, draws=2, antithetic=True), SHIFT),
 }
 FIRST, MORE, KEPT = 4, 16, 0.5  # successive halving: draws for all, further draws, for which share of a class
 REPEATS = 3  # of it, and of plain scoring at its cost
@@ -108,38 +107,40 @@ def main(images: int, draws: int) -> None:
         denoiser = backbone.load(CPU)
         conditions = backbone.conditions(LabelPromptConfig(), index.class_names, index.class_folders, CPU)
 
-        def score(settings: ScoringConfig, place: Path) -> Path:
+        def score(settings: ScoringConfig, shift: float, place: Path) -> Path:
             print(place.name, flush=True)
             score_images(index, denoiser, conditions, settings, VIEW, TrainerConfig().parallel, place)
+            search_boxes(index, place, BoxesConfig(prediction_shift_weight=shift), place)
             return place
 
-        references = [score(replace(PLAIN, draws=draws, seed=seed), root / f"reference {seed}") for seed in (1, 2)]
+        references = [score(replace(PLAIN, draws=draws, seed=seed), 0.0, root / f"reference {seed}") for seed in (1, 2)]
         ceiling = agreement(*references)
-        places = {title: (settings.draws, score(settings, root / title)) for title, settings in LEVERS.items()}
+        places = {title: (lever[0].draws, score(*lever, root / title)) for title, lever in LEVERS.items()}
         equal = round(FIRST + KEPT * MORE)
         for seed in range(10, 10 + REPEATS):
-            plain = replace(BEST, change=DEFAULT.change, seed=seed)
-            begin = score(replace(plain, draws=FIRST), root / f"first {seed}")
-            more = score(replace(plain, draws=MORE, seed=seed + 10), root / f"more {seed}")
+            plain = replace(BEST, seed=seed)
+            begin = score(replace(plain, draws=FIRST), SHIFT, root / f"first {seed}")
+            more = score(replace(plain, draws=MORE, seed=seed + 10), SHIFT, root / f"more {seed}")
             title = f"halving, seed {seed}: {FIRST} draws for all, {MORE} more for {KEPT:.0%}"
             halved(index, begin, more, root / title)
             places[title] = (equal, root / title)
             title = f"plain, seed {seed}: {equal} draws for all"
-            places[title] = (equal, score(replace(plain, draws=equal), root / title))
+            places[title] = (equal, score(replace(plain, draws=equal), SHIFT, root / title))
         rows = []
         for title, (count, place) in places.items():
             found = mean_agreement([agreement(reference, place) for reference in references]).relative_to(ceiling)
             row = {"scoring": title, "evaluations": 2 * count, "share_of_reference": round(count / draws, 4)}
             row.update({name: round(value, 3) for name, value in vars(found).items()})
             if not title.startswith("halving"):
-                row["localisation"] = measure_localisation(index, place, VIEW)
+                shift = LEVERS[title][1] if title in LEVERS else SHIFT
+                row["localisation"] = measure_localisation(index, place, place, shift, VIEW)
             rows.append(row)
             print(row, flush=True)
         result = {
             "images": images,
             "reference_draws": draws,
             "ceiling": {name: round(value, 4) for name, value in vars(ceiling).items()},
-            "reference_localisation": measure_localisation(index, references[0], VIEW),
+            "reference_localisation": measure_localisation(index, *references[:1] * 2, 0.0, VIEW),
             "rows": rows,
             "environment": capture_environment(),
         }

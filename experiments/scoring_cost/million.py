@@ -2,9 +2,9 @@
 
     python experiments/scoring_cost/million.py [folder]
 
-The index is synthetic, the prior is a stand-in that costs next to nothing, features, styles and the teacher's losses
-are random: what is measured is what the product adds around the networks. Every step is a process of its own, so that
-its peak memory is its own.
+The index is synthetic, the prior is a stand-in that costs next to nothing, features, channel statistics and the
+teacher's losses are random: what is measured is what the product adds around the networks. Every step is a process of
+its own, so that its peak memory is its own.
 Writes million.json beside this file; needs about 10 GB in the folder (a temporary one by default) and an hour. With
 a folder of its own it goes on where it was interrupted, step by step.
 """
@@ -27,25 +27,24 @@ from torch import Tensor, nn
 from ddselect.backbone.denoiser import Denoiser
 from ddselect.backbone.latents import PixelSpace
 from ddselect.backbone.schedule import NoiseSchedule
+from ddselect.boxes.search import search_boxes
+from ddselect.boxes.settings import BoxesConfig
 from ddselect.dataset.index import Index, read_index
-from ddselect.embed.feature_table import feature_shards
+from ddselect.embed.table import KINDS, embed_shards
 from ddselect.prompt.conditions import Conditions
 from ddselect.runtime.environment import capture_environment
 from ddselect.runtime.files import folder_bytes, read_json, write_json, write_table, write_tensors
-from ddselect.runtime.shards import ShardPlan
 from ddselect.runtime.trainer import TrainerConfig
 from ddselect.scoring.candidates import candidates
+from ddselect.scoring.maps import map_shards
 from ddselect.scoring.module import score_images
 from ddselect.scoring.settings import ScoringConfig
-from ddselect.scoring.table import score_shards
 from ddselect.selection.base import SelectionInputs
-from ddselect.selection.confidence import confidence_shards
+from ddselect.selection.ddselect import DDSelectConfig
 from ddselect.selection.diffusion import DiffusionConfig
-from ddselect.selection.styles import style_shards
 from ddselect.selection.table import write_selection
 
 ROWS, CLASSES, DIMENSIONS, VIEW = 1_300_000, 1000, 768, 256
-FEATURE_SHARD = 10_000
 
 
 class BlankIndex(Index):
@@ -110,55 +109,49 @@ def plan(root: Path) -> None:
     """Reads the index, chooses candidates at most 300 a class, and divides all images into shards."""
     index = blank(root / "index")
     candidates(index, 300, 0)
-    score_shards(root / "scores", len(index), 500).missing()
+    map_shards(root / "scores", len(index), 500).missing()
 
 
 def score(root: Path) -> None:
-    """Scores, shards and merges: 1 draw, maps of 32 x 32."""
-    index, settings = blank(root / "index"), ScoringConfig(draws=1, antithetic=False, cross=0.0)
+    """Scores and finds boxes: 1 draw, maps of 32 x 32."""
+    index, settings = blank(root / "index"), ScoringConfig(draws=1, antithetic=False, cross_draw_weight=0.0)
     conditions = Conditions([k % 2 for k in range(len(index.class_names))], 2)
     trainer = TrainerConfig().parallel
     score_images(index, FreeDenoiser(), conditions, settings, VIEW // 8, trainer, root / "scores")
+    search_boxes(index, root / "scores", BoxesConfig(), root / "scores")
 
 
 def embed(root: Path) -> None:
-    """Random features, styles and losses of every crop and whole image, as their stages would leave them."""
-    rows, random = len(blank(root / "index")), np.random.default_rng(0)
-    tables: list[tuple[ShardPlan, tuple[int, ...], type]] = [
-        (feature_shards(root / "features", rows, FEATURE_SHARD), (DIMENSIONS,), np.float16),
-        (style_shards(root / "styles", rows), (6,), np.float16),
-        (confidence_shards(root / "confidence", rows), (), np.float32),
-    ]
-    for shards, shape, kept in tables:
-        for shard in shards.missing():
-            size = (len(shards.range(shard)), *shape)
-            parts = {kind: random.standard_normal(size, dtype=np.float32) for kind in ("crop", "image")}
-            write_tensors(shards.path(shard), {kind: torch.from_numpy(p.astype(kept)) for kind, p in parts.items()})
+    """Random features, channel statistics and losses of every crop and whole image, as the stage would leave them."""
+    plan, random = embed_shards(root / "embedding", len(blank(root / "index"))), np.random.default_rng(0)
+    fields: dict[str, tuple[tuple[int, ...], type]] = {
+        "features": ((DIMENSIONS,), np.float16),
+        "loss": ((), np.float32),
+        "channel_stats": ((6,), np.float16),
+    }
+    for shard in plan.missing():
+        count, made = len(plan.range(shard)), {}
+        for field, (shape, kept) in fields.items():
+            for kind in KINDS:
+                values = random.standard_normal((count, *shape), dtype=np.float32).astype(kept)
+                made[f"{kind}.{field}"] = torch.from_numpy(values)
+        write_tensors(plan.path(shard), made)
 
 
-def material(root: Path) -> SelectionInputs:
+def inputs(root: Path) -> SelectionInputs:
     """What the stages left, for the selection."""
     index = blank(root / "index")
-    return SelectionInputs(
-        index,
-        VIEW,
-        0,
-        root / "scores",
-        feature_shards(root / "features", len(index), FEATURE_SHARD),
-        confidence_shards(root / "confidence", len(index)),
-        style_shards(root / "styles", len(index)),
-    )
+    return SelectionInputs(index, VIEW, 0, root / "scores", embed_shards(root / "embedding", len(index)))
 
 
 def select(root: Path) -> None:
     """Ranks all crops and whole images of all classes by the default."""
-    write_selection(root / "selection", DiffusionConfig("diffusion", 0.5).rank(material(root)))
+    write_selection(root / "selection", DDSelectConfig("ddselect").rank(inputs(root)))
 
 
 def cluster(root: Path) -> None:
     """Ranks them by clusters of their features."""
-    method = DiffusionConfig("clusters", 0.5, keep=0.8, crop_pick="best", image_pick="best")
-    write_selection(root / "clustered", method.rank(material(root)))
+    write_selection(root / "clustered", DiffusionConfig("diffusion").rank(inputs(root)))
 
 
 STEPS: dict[str, Callable[[Path], None]] = {

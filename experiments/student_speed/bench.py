@@ -26,7 +26,7 @@ from torch.profiler import ProfilerActivity, profile
 from ddselect.composition.distilled import read_distilled
 from ddselect.config import build_experiment, conf_dir
 from ddselect.dataset.index import read_index
-from ddselect.evaluation.accuracy import Accuracy, EvaluationConfig, TestSet, measure
+from ddselect.evaluation.settings import EvaluationConfig
 from ddselect.pipeline import Pipeline
 from ddselect.protocol.recipe import ProtocolConfig
 from ddselect.relabel.live import LiveTeacher
@@ -35,6 +35,7 @@ from ddselect.runtime.hardware import computes_in_bf16
 from ddselect.runtime.seeds import key64
 from ddselect.runtime.store import Store
 from ddselect.runtime.trainer import TrainerConfig
+from ddselect.student.accuracy import Accuracy, TestSet, measure
 from ddselect.student.models import Classifier, build_network
 from ddselect.student.settings import StudentConfig
 from ddselect.student.train import student_views, train_student

@@ -13,16 +13,19 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 from ddselect.protocol.recipe import ProtocolConfig
+from ddselect.student.convnet import ConvNet
+from ddselect.student.optimizer import BETAS
 
 
 class Plain(nn.Module):
-    """A network as torch runs it: none of what the package does to its layers."""
+    """A network as it is usually written: whole batches, torch's own pooling."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
-        if isinstance(body := getattr(network, "body", None), nn.Sequential):
-            network.body = nn.Sequential(*(nn.Sequential(*b) if isinstance(b, nn.Sequential) else b for b in body))
+        if isinstance(network, ConvNet):
+            blocks = (nn.Sequential(*block[:-1], nn.AvgPool2d(2)) for block in network.body)
+            network.body = nn.Sequential(*blocks)
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images (N, 3, S, S) to logits (N, K)."""
@@ -80,7 +83,7 @@ def train(
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": protocol.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    optimizer = torch.optim.AdamW(groups, lr=protocol.learning_rate, betas=tuple(protocol.betas))
+    optimizer = torch.optim.AdamW(groups, lr=protocol.learning_rate, betas=BETAS)
     total = protocol.epochs * len(batches)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda e: protocol.rate(e * len(batches), total, len(batches))

@@ -1,39 +1,56 @@
-"""The story of a run: every stage in order, each skipped if it is done. The file to read first."""
+"""The story of a run: its stages, its trials, and the walk through both. The file to read first."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
-from typing import cast
 
-from ddselect.backbone.choice import adapted
+from ddselect.backbone.stage import BACKBONE
+from ddselect.boxes.stage import BOXES
 from ddselect.composition.distilled import DISTILLED
-from ddselect.config import Experiment, MethodConfig
-from ddselect.dataset.index import read_index
-from ddselect.evaluation.branch import Trial
-from ddselect.evaluation.localisation import measure_localisation
-from ddselect.evaluation.results import write_results
+from ddselect.composition.stage import COMPOSITION
+from ddselect.config import Experiment
+from ddselect.dataset.stage import INDEX
+from ddselect.embed.stage import EMBED
+from ddselect.evaluation.stage import QUALITY, TEACHER_CHECK
 from ddselect.evaluation.twins import protocols_for
-from ddselect.prompt.conditions import read_prompts
-from ddselect.protocol.recipe import ProtocolConfig
-from ddselect.report.html import write_report
-from ddselect.report.table import print_pilot, print_table
-from ddselect.runtime.logger import CurveFiles
+from ddselect.pilot.stage import PILOT
+from ddselect.pool.stage import POOL
+from ddselect.prompt.stage import PROMPT
+from ddselect.relabel.stage import RELABEL
+from ddselect.report.stage import REPORT
+from ddselect.report.table import print_pilot
 from ddselect.runtime.progress import note
 from ddselect.runtime.ranks import rank, run_name
-from ddselect.runtime.store import Stage, StageResult, Store
-from ddselect.stages.branch import BranchStages
-from ddselect.stages.inputs import Inputs
-from ddselect.stages.shared import Ground, SharedStages
-from ddselect.student.settings import StudentConfig
-from ddselect.tracking.tracker import Tracker, tracking
-from ddselect.wanted import wanted_stages
+from ddselect.runtime.stage import Trial
+from ddselect.runtime.store import Store
+from ddselect.scoring.stage import LATENTS, SCORING
+from ddselect.selection.stage import SELECTION, TEACHER_CROPS
+from ddselect.stages.graph import Graph
+from ddselect.teacher.stage import TEACHER
+from ddselect.tracking.tracker import tracking
+from ddselect.training.stage import STUDENT
 from ddselect.workers import Named, train_in_processes
 
-Training = tuple[MethodConfig, int, ProtocolConfig, StudentConfig]
-
-Way = Generator[
-    Stage, StageResult, Trial
-]  # stages in order, each made in view of those finished; at its end all of them
+STAGES = (
+    INDEX,  # every readable image of the dataset
+    TEACHER,  # the network that labels
+    TEACHER_CHECK,  # its accuracy on real images, before anything expensive
+    BACKBONE,  # the prior adapted to the dataset
+    PROMPT,  # what the prior is told about each class
+    POOL,  # images that the prior makes
+    LATENTS,  # the prior's latents, kept for every later scoring
+    PILOT,  # how many draws the prior needs here
+    SCORING,  # difference maps: the only stage in which the prior sees the images
+    BOXES,  # candidate crops, from the maps
+    TEACHER_CROPS,  # random crops judged by the teacher, for RDED and the coresets
+    EMBED,  # features, teacher losses and channel statistics of every candidate
+    SELECTION,  # the order of every class's crops and whole images
+    COMPOSITION,  # distilled images
+    QUALITY,  # how they lie among the real ones
+    RELABEL,  # the teacher's labels on every view, if they are stored
+    STUDENT,  # a student of the distilled set, tested on real images
+    REPORT,  # results.json and report.html in the run folder
+)
 
 
 def run(experiment: Experiment, folder: Path) -> list[tuple[str, Path]]:
@@ -46,240 +63,80 @@ def run(experiment: Experiment, folder: Path) -> list[tuple[str, Path]]:
     Raises:
         UserError: Something is missing or wrong that the user can mend.
     """
+    graph, trials = graph_of(experiment, folder)
     with tracking(experiment, folder) as tracker:
-        return _run(experiment, folder, tracker)
+        store = Store(experiment.store, run_name(folder), tracker)
+        graph.walk(trials, store.run, lambda stage: stage.scope == "run")
+        if rank() > 0 and not (experiment.trainer.together and "student" in graph.order):
+            return []
+        _go_at_the_same_time(experiment, graph, trials, store, folder)
+        graph.walk(trials, store.run)
+        if rank() > 0:
+            return []
+        if "report" in graph.order:
+            from ddselect.report.run import write
 
-
-def _run(experiment: Experiment, folder: Path, tracker: Tracker) -> list[tuple[str, Path]]:
-    pipeline = Pipeline(experiment, Store(experiment.store, run_name(folder), tracker))
-    ground = pipeline.prepare()
-    if rank() > 0 and not (experiment.trainer.together and "student" in pipeline.wanted):
-        return []
-    trained = pipeline.branches(ground, folder) if pipeline.wanted & {"losses", "selection"} else []
-    if rank() > 0:
-        return []
-    if "report" in pipeline.wanted:
-        tracker.reported(results := pipeline.report(trained, ground, folder))
-        return [("results", results)]
-    asked_for = [done for done in pipeline.made.values() if done.name in experiment.stages]
-    for done in asked_for:
+            results = write(trials, folder)
+            tracker.reported(results)
+            note(f"report:    {folder / 'report.html'}")
+            first = next(trial for trial in trials if "composition" in trial.stages)
+            note(
+                f"distilled: {first.stages['composition'].folder / DISTILLED} ({first.distilled}; each one's folder is "
+                "in the results, `ddselect export` copies one)"
+            )
+            return [("results", results)]
+    asked_for = (trial.stages[name] for name in graph.order for trial in trials if name in trial.stages)
+    made = {done.folder: done for done in asked_for if done.name in experiment.stages}
+    for done in made.values():
         if done.name == "pilot":
             print_pilot(done.facts)
-    return [(done.name, done.folder) for done in asked_for]
+    return [(done.name, place) for place, done in made.items()]
 
 
-def run_branches(experiment: Experiment, branches: Sequence[Named], folder: Path) -> None:
-    """What a worker does: the same way down to some students of some selections, seeds and protocols."""
-    pipeline = Pipeline(experiment, Store(experiment.store, run_name=run_name(folder)))
-    ground = pipeline.prepare()
-    named = {(arm.selection.name, seed, p.name, s.name): (arm, seed, p, s) for arm, seed, p, s in pipeline.trainings()}
-    curves = experiment.logger.curves(folder)
-    for branch in branches:
-        arm, seed, protocol, student = named[branch]
-        pipeline.train(pipeline.distil(arm, seed, ground).training_by(protocol, student), curves)
+def run_trials(experiment: Experiment, names: Sequence[Named], folder: Path) -> None:
+    """What a worker does: all the stages of some trials."""
+    graph, trials = graph_of(experiment, folder)
+    graph.walk([trial for trial in trials if trial.names in names], Store(experiment.store, run_name(folder)).run)
 
 
-class Pipeline:
-    """The way through the stages of an experiment."""
+def graph_of(experiment: Experiment, folder: Path | None) -> tuple[Graph, list[Trial]]:
+    """The stages that an experiment asks for and its trials: every selection, seed, protocol and student.
 
-    def __init__(self, experiment: Experiment, store: Store) -> None:
-        self.experiment, self.store, inputs = experiment, store, Inputs(experiment)
-        self.shared, self.of_branch = SharedStages(inputs), BranchStages(inputs)
-        self.wanted = wanted_stages(experiment)
-        self.made: dict[str, StageResult] = {}  # by fingerprint
+    Raises:
+        UserError: There is no such stage, or a student or prior will not do; told before any work.
+    """
+    e = experiment
+    trials = [
+        Trial(e, method, seed, protocol, student, folder)
+        for method, seed in product(e.methods, e.seeds)
+        for protocol, student in product(protocols_for(e, method), e.students)
+    ]
+    graph = Graph(STAGES, e.stages, trials)
+    if "student" in graph.order:
+        for student in e.students:
+            student.check(e.dataset.image_size)
+            if e.trainer.together:
+                student.check_ranks(e.dataset.image_size, e.trainer.accelerator)
+    if {"backbone", "prompt", "latents"} & {*graph.order}:
+        folders = e.dataset.class_folders()
+        e.backbone.check(e.prompt, e.dataset.class_names(folders), folders)
+    return graph, trials
 
-    def make(self, stage: Stage) -> StageResult:
-        """Runs a stage, or skips it if it is finished."""
-        done = self.made[stage.fingerprint()] = self.store.run(stage)
-        return done
 
-    def prepare(self) -> Ground:
-        """Index, teacher and scores: once for every selection, IPC, factor, protocol and student."""
-        e, make, wanted = self.experiment, self.make, self.wanted
-        self._check()
-        index = make(self.shared.index())
-        teacher = make(self.shared.teacher(index)) if "teacher" in wanted else None
-        scored = self.ask_prior(index) if wanted & {"backbone", "prompt", "latents"} else {}
-        features = confidence = styles = real = None
-        pool, scores = scored.get("pool", index), scored.get("boxes") or scored.get("scoring")
-        if "features" in wanted and any(
-            a.selection.scored_by == "prior" and a.selection.needs_features for a in e.arms
-        ):
-            assert teacher
-            assert scores
-            features = make(self.shared.features(pool, teacher, scores, scored, together=True))
-        if "confidence" in wanted:
-            assert teacher
-            assert scores
-            confidence = make(self.shared.confidence(pool, teacher, scores))
-        if "styles" in wanted:
-            assert scores
-            styles = make(self.shared.styles(pool, scores))
-        if "real" in wanted:
-            assert teacher
-            real = make(self.shared.real(index, teacher))
-        return Ground(index, teacher, scored, features, confidence, styles, real)
+def _go_at_the_same_time(e: Experiment, graph: Graph, trials: list[Trial], store: Store, folder: Path) -> None:
+    """Distils and trains what is missing in processes of their own, where there is room for more than one.
 
-    def _check(self) -> None:
-        """Refuses what will not do, before any work."""
-        e = self.experiment
-        if "student" in self.wanted:
-            for student in e.students:
-                student.check(e.dataset.image_size)
-                if e.trainer.together:
-                    student.check_ranks(e.dataset.image_size, e.trainer.accelerator)
-        if self.wanted & {"backbone", "prompt", "latents"}:
-            folders = e.dataset.class_folders()
-            e.backbone.check(e.prompt, e.dataset.class_names(folders), folders)
-
-    def _is_compared(self, arm: MethodConfig) -> bool:
-        """Whether an arm's distilled sets are compared with the real images; all images are not."""
-        return self.experiment.evaluation.quality and arm.selection.limit
-
-    def ask_prior(self, index: StageResult) -> dict[str, StageResult]:
-        """What the prior is asked for: conditions, the images it makes for the pool, latents, and the scores of all."""
-        make, backbone = self.make, self.experiment.backbone
-        before: dict[str, StageResult] = {}
-        if "backbone" in self.wanted:
-            before["backbone"] = make(self.shared.backbone(index))
-            backbone = adapted(backbone, before["backbone"].folder)
-        adaptation = dict(before)
-        if "prompt" in self.wanted:
-            before["prompt"] = make(self.shared.prompt(index, backbone, before))
-        done, pool = dict(before), index
-        if "pool" in self.wanted:
-            done["pool"] = pool = make(self.shared.pool(index, backbone, before))
-        if "latents" in self.wanted:
-            done["latents"] = before["latents"] = make(self.shared.latents(pool, backbone, adaptation))
-        if "pilot" in self.wanted:
-            make(self.shared.pilot(pool, backbone, before))
-        if "scoring" in self.wanted:
-            done["scoring"] = make(self.shared.scores(pool, backbone, before))
-        if "boxes" in self.wanted:
-            done["boxes"] = make(self.shared.boxes(pool, done["scoring"]))
-        return done
-
-    def branches(self, ground: Ground, folder: Path) -> list[Trial]:
-        """Everything from selection on, for every arm, seed, protocol and student."""
-        e, trained, curves = self.experiment, [], self.experiment.logger.curves(folder)
-        self.go_at_the_same_time(ground, folder)
-        for arm, seed in product(e.arms, e.seeds):
-            distilled = self.distil(arm, seed, ground)
-            ways = product(protocols_for(e, arm), e.students)
-            trained += [self.train(distilled.training_by(*way), curves) for way in ways]
-        return trained
-
-    def distil(self, arm: MethodConfig, seed: int, ground: Ground) -> Trial:
-        """Selection and composition of one arm and seed, for the chosen protocol and student."""
-        e = self.experiment
-        return self._go(self._to_distilled(Trial(arm, seed, e.protocol, e.student, {}), ground))
-
-    def train(self, branch: Trial, curves: CurveFiles | None = None) -> Trial:
-        """The labels of a distilled set, if they are stored, and its student."""
-        return self._go(self._to_student(branch, curves))
-
-    def _to_distilled(self, branch: Trial, ground: Ground) -> Way:
-        """The stages from what all selections share to a distilled set."""
-        method, stages = branch.arm.selection, self.of_branch
-        for done in ground.beneath(method):
-            branch = branch.with_stage(done)
-        if method.scored_by == "teacher":
-            if method.needs_features and self.experiment.embed.asks_prior:
-                for name in ("backbone", "prompt"):
-                    branch = branch.with_stage(ground.scored[name]) if name in ground.scored else branch
-            branch = branch.with_stage(losses := (yield stages.losses(branch)))
-            if method.needs_features and "features" in self.wanted:
-                embedding = self.shared.features(
-                    branch.pool, branch.stages["teacher"], losses, ground.scored, together=False
-                )
-                branch = branch.with_stage((yield embedding))
-        if "selection" not in self.wanted:
-            return branch
-        branch = branch.with_stage((yield stages.selection(branch)))
-        if "composition" in self.wanted:
-            branch = branch.with_stage((yield stages.composition(branch)))
-        if "quality" in self.wanted and ground.real and self._is_compared(branch.arm):
-            branch = branch.with_stage((yield stages.quality(branch, ground.real)))
-        return branch
-
-    def _to_student(self, branch: Trial, curves: CurveFiles | None = None) -> Way:
-        """The stages from a distilled set to its student."""
-        if "relabel" in self.wanted and branch.protocol.labels == "soft":
-            branch = branch.with_stage((yield self.of_branch.labels(branch)))
-        if "student" in self.wanted:
-            branch = branch.with_stage((yield self.of_branch.student(branch, curves)))
-        return branch
-
-    def _go(self, way: Way) -> Trial:
-        """Runs the stages of a way, or skips those that are finished."""
-        try:
-            stage = next(way)
-            while True:
-                stage = way.send(self.make(stage))
-        except StopIteration as end:
-            return cast(Trial, end.value)
-
-    def trainings(self) -> list[Training]:
-        """Every student that is trained, as arm, seed, protocol and student."""
-        e = self.experiment
-        return [way for arm in e.arms for way in product([arm], e.seeds, protocols_for(e, arm), e.students)]
-
-    def go_at_the_same_time(self, ground: Ground, folder: Path) -> None:
-        """Distils and trains what is missing in processes of their own, where there is room for more than one.
-
-        Students whose distilled set or labels are still to be made wait for the first of them to make these.
-        """
-        e = self.experiment
-        if e.trainer.together:
+    Trials that lack the same stage wait for the first of them to make it.
+    """
+    waiting = [] if e.trainer.together else trials
+    while True:
+        missing = [(trial, task) for trial in waiting if (task := graph.first_missing(trial, store))]
+        first = {task.fingerprint(): trial for trial, task in reversed(missing)}
+        now = [trial for trial, task in missing if first[task.fingerprint()] is trial]
+        if e.trainer.students_at_once(len(missing)) < 2:
             return
-        everything = self.trainings()
-        while e.trainer.students_at_once(len(missing := self._missing(everything, ground))) > 1:
-            first = {fingerprint: branch for branch, fingerprint in reversed(missing)}
-            now = [branch for branch, fingerprint in missing if first[fingerprint] is branch]
-            at_once = e.trainer.students_at_once(len(now))
-            what = "selections with their students" if "student" in self.wanted else "selections"
-            note(f"{len(now)} {what}, {at_once} at a time ...")
-            names = [(arm.selection.name, seed, p.name, s.name) for arm, seed, p, s in now]
-            train_in_processes(e, names, folder, at_once)
-            everything = [branch for branch, _ in missing if branch not in now]
-
-    def _missing(self, branches: list[Training], ground: Ground) -> list[tuple[Training, str]]:
-        """What is not trained yet, with the fingerprint of the first stage that it lacks."""
-        found = [(branch, self._first_missing(*branch, ground)) for branch in branches]
-        return [(branch, stage.fingerprint()) for branch, stage in found if stage]
-
-    def _first_missing(
-        self, arm: MethodConfig, seed: int, protocol: ProtocolConfig, student: StudentConfig, ground: Ground
-    ) -> Stage | None:
-        def whole() -> Way:
-            distilled = yield from self._to_distilled(Trial(arm, seed, protocol, student, {}), ground)
-            return (yield from self._to_student(distilled))
-
-        way = whole()
-        try:
-            stage = next(way)
-            while done := self.store.find(stage):
-                stage = way.send(done)
-        except StopIteration:
-            return None
-        return stage
-
-    def report(self, trained: list[Trial], ground: Ground, folder: Path) -> Path:
-        """``results.json``, ``report.html`` and the table on the terminal."""
-        e = self.experiment
-        assert ground.teacher
-        images, scores, maps = read_index(ground.pool.folder).split("train"), ground.scores, ground.maps
-        found = None
-        if scores and maps:
-            found = measure_localisation(images, scores.folder, e.dataset.image_size, maps.folder)
-        path = folder / "results.json"
-        results = write_results(e, trained, ground.teacher.facts, found, path)
-        prompts = read_prompts(ground.scored["prompt"].folder) if scores else []
-        write_report(e.report, results, trained, images, scores, folder / "report.html", prompts, maps)
-        print_table(results)
-        note(f"report:    {folder / 'report.html'}")
-        note(
-            f"distilled: {trained[0].stages['composition'].folder / DISTILLED} ({trained[0].arm.selection.name}, seed "
-            f"{trained[0].seed}; each one's folder is in the results, `ddselect export` copies one)"
-        )
-        return path
+        at_once = e.trainer.students_at_once(len(now))
+        what = "selections with their students" if "student" in graph.order else "selections"
+        note(f"{len(now)} {what}, {at_once} at a time ...")
+        train_in_processes(e, [trial.names for trial in now], folder, at_once)
+        waiting = [trial for trial, _ in missing if trial not in now]

@@ -1,144 +1,80 @@
-"""A dry run: which stages a run would make, which are there, and what the others cost, as far as that is known."""
+"""A dry run: prints which stages a run would make, which are there, and what the others cost, as far as it is known."""
 
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from ddselect.config import Experiment
-from ddselect.costs import Experience
-from ddselect.evaluation.branch import Trial
-from ddselect.evaluation.twins import protocols_for
-from ddselect.forecast import forecast
-from ddselect.pipeline import Pipeline
+from ddselect.pipeline import graph_of
 from ddselect.report.units import duration, size
 from ddselect.runtime.ranks import rank
-from ddselect.runtime.store import Stage, StageResult, Store
-from ddselect.wanted import STAGES
-
-_AT_ONCE = ("losses", "selection", "composition", "quality", "relabel", "student")  # made for several at a time
+from ddselect.runtime.stage import Trial
+from ddselect.runtime.store import StageResult
+from ddselect.stages.dry_run import CostModel, DryRunStore, is_finished
+from ddselect.stages.graph import Graph
 
 _SHOWN = 12  # kinds of students that are named
 
 
-class Outlook(Store):
-    """A store in which nothing is computed: an unfinished stage is taken as if it were finished.
-
-    Attributes:
-        stages: The stages of a run, in order, by name and fingerprint.
-    """
-
-    def __init__(self, experiment: Experiment) -> None:
-        super().__init__(experiment.store)
-        self.experiment = experiment
-        self.stages: dict[tuple[str, str], StageResult] = {}
-        self._index: StageResult | None = None
-
-    def run(self, stage: Stage) -> StageResult:
-        """A stage that is finished, or what can be told of one that is not."""
-        key = stage.name, stage.fingerprint()
-        if key not in self.stages:
-            facts = {"facts": forecast(self.experiment, stage, self._index)}
-            manifest = {**stage.identity(), **facts}
-            self.stages[key] = self.find(stage) or StageResult(*key, self._folder(stage), manifest, reused=False)
-        if stage.name == "index":
-            self._index = self.stages[key]
-        return self.stages[key]
-
-
-@dataclass(frozen=True)
-class Row:
-    """The stages of one name.
-
-    Attributes:
-        missing: Those to make.
-        done: How many are there.
-        begun: How many of the missing ones were interrupted.
-        seconds: Time of the missing ones, one after another; None if it is not known.
-        bytes: What they add to the store; None if it is not known.
-    """
-
-    name: str
-    missing: Sequence[StageResult]
-    done: int
-    begun: int
-    seconds: float | None
-    bytes: float | None
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a run would do.
-
-    Attributes:
-        rows: Its stages by name, in order.
-        students: Students to train, as the name of the selection (and protocol and student where there are several) and
-            the seed.
-        at_once: How many students, with what is made for each alone, would be made at the same time.
-    """
-
-    rows: Sequence[Row]
-    students: Sequence[tuple[str, int]]
-    at_once: int
-
-    @property
-    def seconds(self) -> float:
-        """Wall time, of those stages of which it is known."""
-        return sum((row.seconds or 0) / (self.at_once if row.name in _AT_ONCE else 1) for row in self.rows)
-
-    @property
-    def bytes(self) -> float:
-        """Bytes that are added to the store, by those stages of which it is known."""
-        return sum(row.bytes or 0 for row in self.rows)
-
-
-def make_plan(experiment: Experiment) -> Plan:
-    """Walks through all stages of an experiment without making any.
+def print_plan(experiment: Experiment) -> None:
+    """Prints what a run would do on standard output: a line for each kind of stage, then what all of it comes to.
 
     Raises:
         UserError: What the run itself would refuse before it starts.
     """
-    outlook = Outlook(experiment)
-    pipeline = Pipeline(experiment, outlook)
-    ground = pipeline.prepare()
-    students = []
-    for arm, seed, protocol, student in pipeline.trainings() if pipeline.wanted & {"losses", "selection"} else []:
-        branch = pipeline.train(pipeline.distil(arm, seed, ground).training_by(protocol, student))
-        if "student" in branch.stages and not _is_finished(branch.training):
-            students.append((_name(experiment, branch), seed))
-    missing = [done for done in outlook.stages.values() if not _is_finished(done)]
-    experience = Experience([*outlook.finished(), *missing], experiment.trainer.accelerator)
-    rows = []
-    for name in STAGES:
-        mine = [done for done in outlook.stages.values() if done.name == name]
-        todo = [done for done in missing if done.name == name]
-        if mine:
-            costs = [experience.cost(done) for done in todo]
-            seconds = _sum(experience.seconds(cost) if cost else None for cost in costs)
-            written = _sum(experience.bytes(cost) if cost else None for cost in costs)
-            if written is None and name == "relabel":
-                written = _sum(done.facts.get("label_bytes") for done in todo)
-            begun = sum(done.folder.exists() for done in todo)
-            rows.append(Row(name, todo, len(mine) - len(todo), begun, seconds, written))
-    last = "student" if "student" in pipeline.wanted else "selection"
-    waiting = sum(len(row.missing) for row in rows if row.name == last)
-    at_once = experiment.trainer.students_at_once(waiting)
-    return Plan(rows, students, max(1, at_once))
+    if rank() > 0:
+        return
+    graph, trials = graph_of(experiment, None)
+    store = DryRunStore(experiment.store)
+    graph.walk(trials, store.run)
+    missing = [done for done in store.stages.values() if not is_finished(done)]
+    costs = CostModel(graph.stages, [*store.finished(), *missing], experiment.trainer.accelerator)
+    at_once = max(1, experiment.trainer.students_at_once(_waiting(graph, missing)))
+    table = Table(title="dry run: nothing is computed", title_justify="left", header_style="bold")
+    for column in ("stage", "done", "to run", "work", "time", "disk"):
+        table.add_column(column, justify="left" if column in ("stage", "work") else "right", no_wrap=column != "work")
+    seconds, written = dict[str, float | None](), dict[str, float | None]()
+    for name in graph.order:
+        if not (mine := [done for done in store.stages.values() if done.name == name]):
+            continue
+        todo = [done for done in mine if not is_finished(done)]
+        cells = [name, str(len(mine) - len(todo) or ""), str(len(todo) or "")]
+        if todo:
+            works = [costs.work(done) for done in todo]
+            time = _sum(costs.seconds(work) if work else None for work in works)
+            seconds[name] = time and time / (at_once if graph.stages[name].scope != "run" else 1)
+            written[name] = _sum(costs.bytes(work) if work else None for work in works)
+            if written[name] is None:
+                written[name] = _sum(done.facts.get("label_bytes") for done in todo)
+            cells += [_work(graph, name, todo), _known(time, duration), _known(written[name], _size)]
+        table.add_row(*cells)
+    console = Console(highlight=False)
+    console.print(table)
+    if not seconds:
+        console.print("everything is done before")
+        return
+    together = f", {at_once} students at a time" if at_once > 1 else ""
+    for line in (
+        *([_evaluations(experiment, done) for done in missing if done.name == "scoring"]),
+        *([f"students: {students}"] if (students := _students(experiment, trials)) else []),
+        _total("time", seconds, duration) + together,
+        f"{_total('disk', written, _size)}; {_free(experiment.store)}",
+        "both are scaled from stages of the same kind that are finished in this store",
+        *(
+            ["the images are not indexed yet: what was made of equal ones does not count as done"]
+            * ("index" in seconds)
+        ),
+    ):
+        console.print(line, soft_wrap=True)
 
 
-def _name(experiment: Experiment, branch: Trial) -> str:
-    protocols = {protocol.name for arm in experiment.arms for protocol in protocols_for(experiment, arm)}
-    names = [branch.arm.selection.name]
-    names += [branch.protocol.name] if len(protocols) > 1 else []
-    return " ".join([*names, *([branch.student.name] if len(experiment.students) > 1 else [])])
-
-
-def _is_finished(done: StageResult) -> bool:
-    return "finished" in done.manifest
+def _waiting(graph: Graph, missing: list[StageResult]) -> int:
+    """How many trials wait for the last of their stages."""
+    last = next((name for name in reversed(graph.order) if graph.stages[name].scope in ("method", "student")), "")
+    return sum(done.name == last for done in missing)
 
 
 def _sum(values: Iterable[float | None]) -> float | None:
@@ -147,48 +83,17 @@ def _sum(values: Iterable[float | None]) -> float | None:
     return None if None in known else sum(value for value in known if value is not None)
 
 
-def print_plan(experiment: Experiment) -> None:
-    """Prints what a run would do on standard output: a line for each kind of stage, then what all of it comes to.
+def _work(graph: Graph, name: str, todo: list[StageResult]) -> str:
+    """What the missing stages of a name have to do."""
+    unit, begun = graph.stages[name].unit, sum(done.folder.exists() for done in todo)
+    counts = [done.facts.get(unit) for done in todo]
+    text = "unknown" if None in counts else f"{sum(map(_count, counts)):,} {unit}"
+    return "; ".join([*([text] if unit else []), *([f"{begun} begun"] if begun else [])])
 
-    Raises:
-        UserError: As :func:`make_plan`.
-    """
-    if rank() > 0:
-        return
-    plan = make_plan(experiment)
-    console = Console(highlight=False)
-    table = Table(title="dry run: nothing is computed", title_justify="left", header_style="bold")
-    for column in ("stage", "done", "to run"):
-        table.add_column(column, justify="left" if column == "stage" else "right", no_wrap=True)
-    table.add_column("work")
-    table.add_column("time", justify="right", no_wrap=True)
-    table.add_column("disk", justify="right", no_wrap=True)
-    for row in plan.rows:
-        cells = [row.name, str(row.done or ""), str(len(row.missing) or "")]
-        if row.missing:
-            cells += [_work(row), _known(row.seconds, duration), _known(row.bytes, _size)]
-        table.add_row(*cells)
-    console.print(table)
-    todo = [row for row in plan.rows if row.missing]
-    if not todo:
-        console.print("everything is done before")
-        return
-    for row in todo:
-        if row.name == "scoring":
-            console.print(f"prior: {_evaluations(row, experiment)}", soft_wrap=True)
-    if plan.students:
-        console.print(f"students: {_grouped(plan.students)}", soft_wrap=True)
-    no_time, no_size = ([r.name for r in todo if getattr(r, key) is None] for key in ("seconds", "bytes"))
-    together = f", {plan.at_once} students at a time" if plan.at_once > 1 else ""
-    console.print(_total("time", f"{duration(plan.seconds)}{together}", no_time, len(todo)), soft_wrap=True)
-    console.print(
-        _total("disk", _size(plan.bytes), no_size, len(todo)) + f"; {_free(experiment.store)}", soft_wrap=True
-    )
-    console.print("both are scaled from stages of the same kind that are finished in this store", soft_wrap=True)
-    if any(row.name == "index" for row in todo):
-        console.print(
-            "the images are not indexed yet: what was made of equal ones is not counted as done", soft_wrap=True
-        )
+
+def _count(fact: object) -> int:
+    """A count, or that of all splits."""
+    return sum(fact.values()) if isinstance(fact, dict) else int(str(fact))
 
 
 def _known(amount: float | None, words: Callable[[float], str]) -> str:
@@ -199,9 +104,11 @@ def _size(count: float) -> str:
     return size(round(count))
 
 
-def _total(what: str, amount: str, unknown: list[str], rows: int) -> str:
-    if len(unknown) == rows:
+def _total(what: str, amounts: dict[str, float | None], words: Callable[[float], str]) -> str:
+    unknown = [name for name, amount in amounts.items() if amount is None]
+    if len(unknown) == len(amounts):
         return f"{what}: unknown; nothing like it was measured in this store"
+    amount = words(sum(amount or 0 for amount in amounts.values()))
     return f"{what}: {f'at least {amount}, unknown: ' + ', '.join(unknown) if unknown else f'about {amount}'}"
 
 
@@ -210,45 +117,25 @@ def _free(store: Path) -> str:
     return f"{_size(shutil.disk_usage(place).free)} are free"
 
 
-def _work(row: Row) -> str:
-    """What the missing stages of a name have to do."""
-    facts = [done.facts for done in row.missing]
-    try:
-        text = _amount(row.name, facts)
-    except KeyError:
-        text = "unknown"
-    begun = f"{row.begun} begun" if row.begun else ""
-    return "; ".join(part for part in (text, begun) if part)
-
-
-def _evaluations(row: Row, experiment: Experiment) -> str:
+def _evaluations(experiment: Experiment, scoring: StageResult) -> str:
     """Network evaluations of the scoring to do, and what makes them so many."""
     draws, conditions = experiment.scoring.draws, experiment.prompt.conditions
-    each, facts = experiment.scoring.evaluations(conditions), row.missing[0].facts
-    terms = (
-        f"{draws} draws x {conditions} condition{'s' * (conditions > 1)}" if draws * conditions == each else str(each)
-    )
-    if "images" not in facts:
-        return f"unknown number of images x {terms}; stages=[index] counts the images"
-    return f"{facts['images']:,} images x {terms} = {facts['images'] * each:,} network evaluations"
+    terms = f"{draws} draws x {conditions} condition{'s' * (conditions > 1)}"
+    if "images" not in scoring.facts:
+        return f"prior: unknown number of images x {terms}; stages=[index] counts the images"
+    images, each = scoring.facts["images"], experiment.scoring.evaluations(conditions)
+    return f"prior: {images:,} images x {terms} = {images * each:,} network evaluations"
 
 
-def _grouped(students: Sequence[tuple[str, int]]) -> str:
+def _students(experiment: Experiment, trials: list[Trial]) -> str:
+    """The students to train with their seeds, named by what tells them apart."""
+    several = [len({trial.names[place] for trial in trials}) > 1 for place in range(4)]
     seeds: dict[str, list[int]] = {}
-    for name, seed in students:
-        seeds.setdefault(name, []).append(seed)
+    for trial in trials:
+        if "student" in trial.stages and not is_finished(trial.stages["student"]):
+            selection, _, protocol, student = trial.names
+            name = " ".join([selection, *[protocol] * several[2], *[student] * several[3]])
+            seeds.setdefault(name, []).append(trial.seed)
     words = [f"{name} (seed{'s' * (len(of) > 1)} {', '.join(map(str, of))})" for name, of in seeds.items()]
     more = len(words) - _SHOWN
     return ", ".join(words[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
-
-
-def _amount(name: str, facts: Sequence[Mapping[str, Any]]) -> str:
-    if name == "index":
-        return f"{sum(facts[0]['images'].values()):,} images"
-    if name == "scoring":
-        return f"{facts[0]['images'] * facts[0]['network_evaluations_per_image']:,} evaluations"
-    if name == "student":
-        return f"{sum(each['steps'] for each in facts):,} steps"
-    if name in ("latents", "losses", "features", "confidence", "styles", "real", "composition"):
-        return f"{sum(each['images'] for each in facts):,} images"
-    return ""

@@ -53,7 +53,7 @@ def test_training_is_as_published(name: str) -> None:
     e = experiment(name)
     assert e.ipc == 10
     assert len(e.seeds) == 3
-    assert [arm.selection.name for arm in e.arms] == ["diffusion"]
+    assert [arm.selection.name for arm in e.arms] == ["ddselect"]
     protocol = resolve(e, classes)
     assert {key: getattr(protocol, key) for key in figures} == figures
     assert protocol.batch(10, classes, images=10 * classes) == min(batch, 10 * classes)
@@ -66,7 +66,6 @@ def test_imagenet(name: str) -> None:
     assert (e.teacher.name, e.backbone.name, e.scoring.draws) == ("resnet18", "dit_xl_2_256", 8)
     assert e.relabel.keep == ("logits" if name == "imagenet1k_fkd" else "nothing")
     assert e.arms[0].composition == Composition(2, 0.0)
-    assert e.trainer.accelerator == "gpu"
 
 
 def test_batches_of_rded_grow_with_the_ipc() -> None:
@@ -135,7 +134,6 @@ def test_classes_share_stitched_images_where_labels_are_soft(overrides: list[str
         (["dataset=imagewoof", "ipc=50"], 0.0),
         (["dataset=tinyimagenet", "ipc=50"], 0.0),
         (["dataset=tinyimagenet", "ipc=50", "composition=auto"], 1.0),
-        (["dataset=textured_shapes", "ipc=50"], 1.0),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -23,6 +23,7 @@ WITHOUT_PACKAGE = {"trainer", "logger", "experiment", "hydra"}
 WITHOUT_GROUP = {"export", "runtime", "stages", "sweep", "tracking"}
 OPTIONS = [(group, option) for group in GROUPS for option in options(group)]
 NESTED = {"backbone/adapt": AdaptConfig}  # groups below a group, and what their part of it is built as
+PRESETS = "experiment/preset"  # named by the datasets that they go with
 INNER = [(group, option) for group in NESTED for option in options(group)]
 
 
@@ -49,7 +50,7 @@ def test_option_composes_and_is_built(group: str, option: str) -> None:
 
 
 def test_all_groups_below_groups_are_known_here() -> None:
-    assert {folder.relative_to(CONF).as_posix() for folder in CONF.glob("*/*/")} == {*NESTED, "hydra/help"}
+    assert {folder.relative_to(CONF).as_posix() for folder in CONF.glob("*/*/")} == {*NESTED, PRESETS, "hydra/help"}
 
 
 @pytest.mark.parametrize(("group", "option"), INNER)
@@ -62,14 +63,12 @@ def test_option_of_a_group_below_a_group_composes_and_is_built(group: str, optio
 
 
 def test_ways_to_adapt_a_backbone() -> None:
-    assert options("backbone/adapt") == [*sorted(AdaptConfig.modes), "transfer"]
+    assert options("backbone/adapt") == sorted(AdaptConfig.modes)
     ways = {option: build(composed(f"backbone/adapt={option}"), "backbone").adapt for option in AdaptConfig.modes}
     assert all(adapt.mode == option for option, adapt in ways.items())
     assert ways["none"] == AdaptConfig()  # the file and the class say the same
     assert build(composed(), "backbone").adapt == ways["none"]
     assert ways["lora"] == AdaptConfig(mode="lora", batch_size=16)
-    transfer = build(composed("backbone/adapt=transfer"), "backbone").adapt
-    assert transfer == replace(ways["scratch"], start="embedded", steps=1500)
 
 
 @pytest.mark.parametrize("option", options("backbone"))
@@ -82,11 +81,47 @@ def test_every_backbone_can_be_told_to_adapt(option: str) -> None:
     assert build(composed(*reversed(chosen)), "backbone") == built  # whatever the order
 
 
+def test_every_dataset_has_a_preset_and_chooses_nothing_itself() -> None:
+    assert options(PRESETS) == options("dataset")
+    assert not [file for file in FILES if "@_global_." in file.read_text()]
+
+
 @pytest.mark.parametrize("option", options("dataset"))
-def test_what_a_dataset_chooses_makes_an_experiment(option: str) -> None:
+def test_what_goes_with_a_dataset_makes_an_experiment(option: str) -> None:
     experiment = build_experiment(composed(f"dataset={option}"))
     assert experiment.dataset.name == option
-    assert [arm.selection.name for arm in experiment.arms] == ["diffusion", *experiment.dataset.compare]
+    rivals = {"imagefolder": 3, "shards": 3, "cluttered_digits": 5}.get(option, 0)
+    names = ["ddselect", "diffusion", "rded", "random_crop", "random_image", "all"]
+    if rivals == 3:
+        names.remove("diffusion")
+    assert [method.selection.name for method in experiment.methods] == names[: 1 + rivals]
+
+
+# prior, how it is adapted, draws, composition's factor, teacher, student, protocol
+IMAGENET = ("dit_xl_2_256", "none", 8, 2, "resnet18")
+CIFAR = ("class_unet", "scratch", 4, 1, "trained", "resnet18", "rded")
+DIGITS = ("embedded", "none", 4, 2, "embedded", "small_resnet16", "digits")
+BROUGHT = {
+    "imagenet1k": (*IMAGENET, "resnet18", "rded"),
+    "imagenet100": (*IMAGENET, "resnet18", "rded"),
+    "imagenette": (*IMAGENET, "resnetap10", "hard"),
+    "imagewoof": (*IMAGENET, "resnetap10", "hard"),
+    "imageidc": (*IMAGENET, "resnetap10", "hard"),
+    "tinyimagenet": ("sd15", "none", 8, 2, "trained", "resnet18", "rded"),
+    "cifar10": CIFAR,
+    "cifar100": CIFAR,
+    "cluttered_digits": DIGITS,
+    "imagefolder": DIGITS,
+    "shards": DIGITS,
+}
+
+
+@pytest.mark.parametrize("option", options("dataset"))
+def test_what_goes_with_a_dataset(option: str) -> None:
+    e = build_experiment(composed(f"dataset={option}"))
+    prior, drawn = (e.backbone.name, e.backbone.adapt.mode), (e.scoring.draws, e.methods[0].composition.factor)
+    assert (*prior, *drawn, e.teacher.name, e.student.name, e.protocol.name) == BROUGHT[option]
+    assert composed(f"dataset={option}").trainer == composed("trainer=auto").trainer
 
 
 @pytest.mark.parametrize("option", options("selection"))
@@ -113,15 +148,15 @@ def test_protocols_beside_the_chosen_one_come_as_they_stand() -> None:
 
 def test_digits_with_class_labels() -> None:
     soft, hard = (build(composed(f"protocol={name}"), "protocol") for name in ("digits", "digits_hard"))
-    assert replace(soft, name="digits_hard", labels="hard") == hard
+    assert replace(soft, name="digits_hard", labels="hard", normalisation="half") == hard
 
 
 def test_dd_ranking_brings_what_it_is_set_against() -> None:
     experiment = build_experiment(composed("evaluation.dd_ranking=true", "compare=[rded,all]"))
-    assert [arm.selection.name for arm in experiment.arms] == ["diffusion", "rded", "all", "random_image"]
+    assert [arm.selection.name for arm in experiment.arms] == ["ddselect", "rded", "all", "random_image"]
     trained = {arm.selection.name: [p.name for p in protocols_for(experiment, arm)] for arm in experiment.arms}
     hard, plain = "digits+class_labels", "digits+no_augmentation"
-    assert trained["diffusion"] == trained["rded"] == ["digits", hard, plain]
+    assert trained["ddselect"] == trained["rded"] == ["digits", hard, plain]
     assert (trained["all"], trained["random_image"]) == (["digits", hard], ["digits", plain])
     without = build_experiment(composed("compare=[]"))
     assert [p.name for p in protocols_for(without, without.arms[0])] == ["digits"]
@@ -146,14 +181,22 @@ def test_imagenet_takes_fitting_options() -> None:
     assert (experiment.backbone.image_size, experiment.dataset.image_size) == (256, 224)
     assert (experiment.protocol.name, experiment.protocol.epochs) == ("rded", 300)
     assert (experiment.teacher.name, experiment.student.name) == ("resnet18", "resnet101")
-    assert experiment.trainer.accelerator == "gpu"
 
 
 def test_the_command_line_has_the_last_word() -> None:
-    chosen = ["trainer=cpu", "scoring=default", "protocol=digits", "compare=[rded]"]
-    experiment = build_experiment(composed(*chosen, "dataset=imagenet1k"))
-    assert (experiment.trainer.accelerator, experiment.scoring.batch_size) == ("cpu", 64)
-    assert (experiment.protocol.name, len(experiment.arms)) == ("digits", 2)
+    chosen = ["backbone=sd15", "backbone/adapt=lora", "scoring=default", "protocol=digits", "compare=[rded]"]
+    for words in (["dataset=imagenet1k", *chosen], [*chosen, "dataset=imagenet1k"]):
+        experiment = build_experiment(composed(*words))
+        assert (experiment.backbone.name, experiment.backbone.adapt.mode) == ("sd15", "lora")
+        assert (experiment.scoring.batch_size, experiment.protocol.name, len(experiment.arms)) == (64, "digits", 2)
+
+
+def test_a_gpu_is_taken_where_torch_sees_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    for there, found in ((True, ("gpu", 8)), (False, ("cpu", 1))):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
+        settings: TrainerConfig = build(composed(), "trainer")
+        assert (settings.accelerator, settings.student_threads) == found
+    assert build(composed("trainer=cpu"), "trainer") == settings
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(CONF).as_posix())

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ddselect.cli import one_line_errors
 from ddselect.dataset.index import read_index
-from ddselect.evaluation.accuracy import EvaluationConfig, TestSet, measure
+from ddselect.evaluation.settings import EvaluationConfig
+from ddselect.exits import one_line_errors
 from ddselect.protocol.recipe import ProtocolConfig
 from ddselect.relabel.live import LiveTeacher
 from ddselect.relabel.stored import StoredLabels, store_labels
 from ddselect.runtime.trainer import TrainerConfig
+from ddselect.student.accuracy import TestSet, measure
 from ddselect.student.settings import StudentConfig
 from ddselect.student.train import student_views, train_student
 from ddselect.student.views import TrainingSet
@@ -23,7 +24,7 @@ STUDENT = StudentConfig("convnet3", "convnet3", 0.02, "fp32")
 CLASSES, SIDE = 3, 8
 # Batches of 5, 5 and 1 of 11 images: parts of 3 and 2, and a batch too small to be shared. No Adam: biases before a
 # norm have no gradient but rounding, of which it makes any step.
-SOFT = ProtocolConfig("p", epochs=4, batch_size=5, drop_last=False, optimizer="sgd", temperature=2.0, evaluations=2)
+SOFT = ProtocolConfig("p", epochs=4, batch_size=5, optimizer="sgd", temperature=2.0, evaluations=2)
 
 
 @dataclass(frozen=True)

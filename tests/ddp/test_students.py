@@ -13,8 +13,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ddselect.evaluation.accuracy import EvaluationConfig, measure
+from ddselect.evaluation.settings import EvaluationConfig
 from ddselect.runtime.trainer import TrainerConfig
+from ddselect.student.accuracy import measure
 from tests.ddp.students import CASES, CLASSES, SIDE, STUDENT, some_tests, train
 from tests.fault.runs import SMALL, only, run_here
 from tests.helpers.data import folder_index, write_folder

@@ -11,7 +11,7 @@ from datasets import load_dataset
 
 from ddselect.composition.card import Card
 from ddselect.export.finding import Found
-from ddselect.export.tars import write_tars
+from ddselect.export.writing import write_tars
 from tests.export.test_loading import example, lines, run_example
 from tests.fault.runs import run_here
 
@@ -138,7 +138,7 @@ def test_an_export_that_fails_leaves_what_was_there(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device", "labels.json")
 
-    monkeypatch.setattr("ddselect.export.folder.copy_labels", full)
+    monkeypatch.setattr("ddselect.export.writing._write_rest", full)
     command = ("export", str(work / "run"), "--selection", "random_crop", "--to", "set", "--overwrite")
     assert "no space left on the disk for labels.json" in run_here(tmp_path, *command).assert_one_line(2)
     assert {path.name for path in tmp_path.iterdir()} == {"set"}

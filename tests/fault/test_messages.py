@@ -41,7 +41,7 @@ FOLDER = ("dataset=imagefolder", "dataset.root=data", "selection=random_image", 
         (["+scoring.drawz=4"], "unknown key 'scoring.drawz'; did you mean draws? choose from draws, antithetic"),
         (
             ["teacher=trained", "teacher.recipe.stepz=4"],
-            "unknown key 'teacher.recipe.stepz'; did you mean steps? choose from name",
+            "unknown key 'teacher.recipe.stepz'; did you mean steps? choose from epochs",
         ),
         (["experiment=nope"], "no option 'nope' in group 'experiment'; choose from cifar100_rded"),
         (["stages=scoring"], "stages=scoring: a list is needed, stages=[scoring]"),
@@ -401,6 +401,6 @@ def test_interruptions(longer: tuple[str, ...], undisturbed: Path, tmp_path: Pat
         assert line.startswith("ddselect: interrupted; finished stages and shards are kept")
         assert not list(tmp_path.rglob("*.tmp"))
     assert run_here(tmp_path, *longer).code == 0
-    for stage, name in (("scoring", "scores.parquet"), ("student", "metrics.jsonl")):
+    for stage, name in (("boxes", "scores.parquet"), ("student", "metrics.jsonl")):
         mine, other = (only(folder / "store" / stage) for folder in (tmp_path, undisturbed))
         assert (mine / name).read_bytes() == (other / name).read_bytes()

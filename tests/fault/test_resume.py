@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import torch
 
-from ddselect.scoring.table import read_maps, read_scores
+from ddselect.scoring.maps import read_image_scores, read_maps
 from tests.fault.runs import Ended, Started, only, run_here
 
 pytestmark = pytest.mark.slow
 
-SHARED = {"index", "teacher", "prompt", "scoring", "confidence", "styles", "real"}
+SHARED = {"index", "teacher", "prompt", "scoring", "boxes", "confidence", "styles", "real"}
 STAGES = {*SHARED, "selection", "composition", "quality", "student"}
 
 
@@ -65,8 +65,8 @@ def test_the_last_attempt_finishes(resumed: Resumed) -> None:
 def test_scores_equal_those_of_an_undisturbed_run(resumed: Resumed, undisturbed: Path) -> None:
     mine, other = (only(folder / "store" / "scoring") for folder in (resumed.folder, undisturbed))
     assert mine.name == other.name
-    assert read_scores(mine).equals(read_scores(other))
-    maps, others = read_maps(mine), read_maps(other)
+    assert read_image_scores(mine).equals(read_image_scores(other))
+    maps, others = (read_maps(place, None, 0.75) for place in (mine, other))
     assert maps.keys() == others.keys()
     assert all((maps[name] == others[name]).all() for name in maps)
 

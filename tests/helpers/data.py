@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from PIL import Image
 
 from ddselect.dataset.folders import ClutteredDigitsConfig, ImageFolderConfig
 from ddselect.dataset.index import Index, build_index, read_index
+from ddselect.runtime.files import write_table
+from ddselect.scoring import maps, table
 
 CLASSES = ("ant", "bee", "cow")
 
@@ -63,3 +66,12 @@ def scene_index(work: Path, train: int = 60, val: int = 10, test: int = 20) -> I
     """The whole index of a small embedded dataset."""
     build_index(ClutteredDigitsConfig("digits", 32, sizes={"train": train, "val": val, "test": test}), work)
     return read_index(work)
+
+
+def write_scored(folder: Path, rows: list[dict[str, object]]) -> tuple[Path, Path]:
+    """Folders of finished boxes and of a finished scoring, with rows that have the columns of both."""
+    write_table(folder / "boxes" / table.MERGED, pa.Table.from_pylist(rows, schema=table.SCHEMA))
+    plan = maps.map_shards(folder / "scoring", len(rows), 5)
+    for shard in range(len(plan)):
+        maps.write_rows(plan.path(shard), [rows[row] for row in plan.range(shard)])
+    return folder / "boxes", folder / "scoring"

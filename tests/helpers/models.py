@@ -23,7 +23,7 @@ def write_class_unet(
     folder: Path, classes: Sequence[str] = ("ant", "bee", "cow"), image_size: int = 16, patch: int = 2
 ) -> Path:
     """A random class-conditional UNet, its weights in fp16 as an adaptation leaves them."""
-    blueprint.write_class_unet(folder, classes, blueprint.Shape(image_size, [8, 16], patch, 0, None))
+    blueprint.write_class_unet(folder, classes, blueprint.Shape(image_size, [8, 16], patch, 0))
     unet: UNet2DModel = UNet2DModel.from_pretrained(folder / "unet")
     unet.half().save_pretrained(folder / "unet", safe_serialization=True)
     return folder

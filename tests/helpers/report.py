@@ -17,17 +17,17 @@ from ddselect.config import MethodConfig
 from ddselect.dataset.images import square_box
 from ddselect.dataset.index import Index
 from ddselect.dataset.rendering import BOXES
-from ddselect.evaluation.branch import Trial
-from ddselect.evaluation.confusion import write_confusion
 from ddselect.protocol.recipe import ProtocolConfig
 from ddselect.report.html import write_report
 from ddselect.report.settings import ReportConfig
 from ddselect.runtime.files import write_table
+from ddselect.runtime.stage import Trial
 from ddselect.runtime.store import StageResult
-from ddselect.scoring.table import merge, score_shards, write_rows
 from ddselect.selection.diffusion import DiffusionConfig
 from ddselect.selection.uninformed import AllImagesConfig, RandomConfig
+from ddselect.student.confusion import write_confusion
 from ddselect.student.settings import StudentConfig
+from tests.helpers.data import write_scored
 
 NAMES = ["ant", "<b>x", "cow"]
 IPC = 2
@@ -188,7 +188,7 @@ class Run:
             "environment": {**environment, "threads": 1, "gpus": []},
             "config": {
                 "ipc": IPC,
-                "scoring": {"change": 0.75},
+                "boxes": {"prediction_shift_weight": 0.75},
                 "dataset": {"image_size": 16},
                 "note": "</pre><script>alert(1)</script>",
             },
@@ -196,7 +196,7 @@ class Run:
 
     def page(
         self,
-        scores: StageResult | None = None,
+        scores: tuple[Path, Path] | None = None,
         settings: ReportConfig | None = None,
         prompts: Sequence[Mapping[str, str]] = (),
         **results: Any,
@@ -208,25 +208,21 @@ class Run:
         return Page(path.read_text())
 
 
-def write_scores(run: Run, truth: bool = True) -> StageResult:
-    """Scores that rise with the row; the map of row r is r + 1 in its upper left quarter, else -(r + 1)."""
-    scores = done("scoring", run.root / "scoring", "5c0re")
-    plan, rows = score_shards(scores.folder, len(run.index), 5), []
+def write_scores(run: Run, truth: bool = True) -> tuple[Path, Path]:
+    """Folders of boxes and of a scoring; the map of row r is r + 1 in its upper left quarter, else -(r + 1)."""
+    rows = []
     for row, (image, label) in enumerate(zip(run.index.ids, run.index.labels, strict=True)):
         plane = np.full((4, 4), -(row + 1), dtype=np.float16)
         plane[:2, :2] = row + 1
         x0, y0, x1, y1 = square_box(*run.index.sizes_at(row))
         box = [x0, y0, (x0 + x1) // 2, (y0 + y1) // 2]
         common = {"id": image, "label": int(label), "image_score": float(row), "boxes": box}
-        common |= {"scores": [1.0], "losses": [1.0]}
-        rows.append({**common, "map": plane.tobytes(), "map_side": 4})
-    for shard in range(len(plan)):
-        write_rows(plan.path(shard), [rows[i] for i in plan.range(shard)])
-    merge(plan)
+        maps = dict.fromkeys(("difference", "prediction_shift"), plane.tobytes())
+        rows.append({**common, "scores": [1.0], **maps})
     if truth:
         sides = {c: [v] * len(rows) for c, v in {"x0": 4, "y0": 4, "x1": 12, "y1": 20}.items()}
         write_table(run.index.root / BOXES, pa.table({"path": run.index.ids, **sides}))
-    return scores
+    return write_scored(run.root, rows)
 
 
 def with_classes(run: Run, count: int) -> Run:

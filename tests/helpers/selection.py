@@ -1,4 +1,4 @@
-"""What selections look at, made of a small index and an untrained teacher."""
+"""What selections look at: a small index, scores and an embedding made of random numbers, an untrained teacher."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -6,25 +6,21 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import torch
 
 from ddselect.dataset.index import Index
-from ddselect.embed.feature_table import feature_shards
-from ddselect.embed.moments import Moments
-from ddselect.embed.settings import EmbedConfig
-from ddselect.embed.stage import embed_candidates
-from ddselect.runtime.files import write_table
+from ddselect.embed.table import FIELDS, embed_shards
+from ddselect.runtime.files import write_table, write_tensors
 from ddselect.runtime.shards import ShardPlan
 from ddselect.runtime.trainer import TrainerConfig
 from ddselect.scoring.table import MERGED, crops_of, read_scores
 from ddselect.selection.base import SelectionConfig, SelectionInputs
-from ddselect.selection.confidence import ask_teacher, confidence_shards
 from ddselect.selection.rded import TeacherScoredConfig
-from ddselect.selection.styles import READING, style_shards
-from ddselect.selection.teacher_losses import judge_crops
+from ddselect.selection.teacher_crops import judge_crops
 from tests.helpers.models import tiny_teacher
 
 VIEW = 16
-SHARD = 25  # cuts through classes
+SHAPES = {"features": (12,), "loss": (), "channel_stats": (6,)}
 
 
 @dataclass
@@ -55,31 +51,23 @@ class Bench:
         judge_crops(self.index, tiny_teacher(3), method, VIEW, seed, TrainerConfig().parallel, folder)
         return folder
 
-    def features(self, scores: Path) -> ShardPlan:
-        """Features of the candidates of a score table."""
-        folder, settings = self.root / f"features-{scores.name}", EmbedConfig("teacher", shard_size=SHARD, batch_size=8)
-        crops = crops_of(read_scores(scores))
-        embed_candidates(self.index, crops, tiny_teacher(3), settings, VIEW, TrainerConfig().parallel, folder)
-        return feature_shards(folder, len(self.index), SHARD)
+    def embedding(self, scores: Path, **seeds: int) -> ShardPlan:
+        """An embedding of the candidates of a score table; another seed of a field gives other values of it alone."""
+        counts = {"crop": len(crops_of(read_scores(scores)).boxes), "image": len(self.index)}
+        made = {}
+        for number, field in enumerate(FIELDS):
+            random = np.random.default_rng([number, seeds.get(field, 0)])
+            for kind, count in counts.items():
+                values = torch.from_numpy(random.random((count, *SHAPES[field]), dtype=np.float32))
+                made[f"{kind}.{field}"] = values if field == "loss" else values.half()
+        plan = embed_shards(self.root / f"embedding-{scores.name}-{seeds}", len(self.index))
+        write_tensors(plan.path(0), made)
+        return plan
 
-    def confidence(self) -> ShardPlan:
-        """The teacher's losses on the candidates of the score table."""
-        folder, crops = self.root / "confidence", crops_of(read_scores(self.scores))
-        ask_teacher(self.index, crops, tiny_teacher(3), VIEW, TrainerConfig().parallel, folder)
-        return confidence_shards(folder, len(self.index))
-
-    def styles(self) -> ShardPlan:
-        """The styles of the candidates of the score table."""
-        folder, crops = self.root / "styles", crops_of(read_scores(self.scores))
-        embed_candidates(self.index, crops, Moments(), READING, VIEW, TrainerConfig().parallel, folder)
-        return style_shards(folder, len(self.index))
-
-    def material(self, method: SelectionConfig, seed: int = 0) -> SelectionInputs:
-        """What a method asks for."""
+    def inputs(self, method: SelectionConfig, seed: int = 0, **seeds: int) -> SelectionInputs:
+        """What a method asks for; ``seeds`` are those of the fields of its embedding."""
         scores = None
         if method.scored_by:
             scores = self.losses(method, seed) if isinstance(method, TeacherScoredConfig) else self.scores
-        features = self.features(scores) if scores and method.needs_features else None
-        confidence = self.confidence() if method.needs_confidence else None
-        styles = self.styles() if method.needs_styles else None
-        return SelectionInputs(self.index, VIEW, seed, scores, features, confidence, styles)
+        embedding = self.embedding(scores, **seeds) if scores and method.embeds else None
+        return SelectionInputs(self.index, VIEW, seed, scores, embedding)

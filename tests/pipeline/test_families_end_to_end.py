@@ -14,7 +14,7 @@ from ddselect.dataset.index import Index
 from ddselect.pipeline import run
 from ddselect.prompt.conditions import PROMPTS, read_prompts
 from ddselect.runtime.errors import UserError
-from ddselect.scoring.table import read_maps, read_scores
+from ddselect.scoring.maps import read_image_scores, read_maps
 from tests.helpers.data import write_folder
 from tests.helpers.families import CLASSES, TEXT, UNCONDITIONAL, write_sd15
 from tests.helpers.models import write_class_unet
@@ -52,16 +52,11 @@ def scores_of(images: Path, store: Path, *overrides: str) -> Path:
 
 
 def assert_scores(folder: Path, side: int) -> None:
-    """Every image has finite scores and a map, and they are not all the same."""
-    table = read_scores(folder)
+    """Every image has a finite map, and they are not all the same."""
+    table = read_image_scores(folder)
     assert sorted(label for label in table["label"].to_pylist()) == [0] * 5 + [1] * 5 + [2] * 5
-    for name in ("scores", "losses"):
-        values = np.array(table[name].to_pylist())
-        assert values.shape == (15, 1)
-        assert np.isfinite(values).all()
-        assert np.unique(values).size == 15
-    assert (np.array(table["losses"].to_pylist()) > 0).all()
-    maps = read_maps(folder)
+    maps = read_maps(folder, None, 0.75)
+    assert np.unique([float(np.abs(plane).sum()) for plane in maps.values()]).size == 15
     assert {values.shape for values in maps.values()} == {(side, side)}
     assert len(maps) == 15
     assert all(np.isfinite(values).all() and values.any() for values in maps.values())
@@ -113,11 +108,10 @@ def test_kept_latents_serve_every_prompt(
     images: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen = ["backbone=sd15", f"backbone.path={write_sd15(tmp_path / 'prior')}", "backbone.image_size=16"]
-    direct = read_scores(scores_of(images, store, *chosen, "prompt=label"))
-    kept = read_scores(scores_of(images, store, *chosen, "prompt=label", "scoring.keep_latents=true"))
+    direct = read_image_scores(scores_of(images, store, *chosen, "prompt=label"))
+    kept = read_image_scores(scores_of(images, store, *chosen, "prompt=label", "scoring.keep_latents=true"))
     assert kept["id"] == direct["id"]
-    for name in ("scores", "losses"):
-        np.testing.assert_allclose(kept[name].to_pylist(), direct[name].to_pylist(), rtol=0.02, atol=2e-4)
+    np.testing.assert_allclose(kept["image_score"], direct["image_score"], rtol=0.02, atol=2e-4)
 
     def unread(*_: object) -> None:
         raise AssertionError("an image was read")
@@ -195,6 +189,4 @@ def test_a_prior_from_the_hubs_cache(images: Path, store: Path, tmp_path: Path) 
     folder = tmp_path / done.stdout.removeprefix("scoring: ").strip()
     assert_scores(folder, 8)
     wanted = scores_of(images, store, *chosen[:1], f"backbone.path={local}", *chosen[2:])
-    np.testing.assert_allclose(
-        np.array(read_scores(folder)["scores"].to_pylist()), np.array(read_scores(wanted)["scores"].to_pylist())
-    )
+    np.testing.assert_allclose(read_image_scores(folder)["image_score"], read_image_scores(wanted)["image_score"])

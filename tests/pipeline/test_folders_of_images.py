@@ -16,7 +16,7 @@ from ddselect.prompt.conditions import read_conditions
 from ddselect.runtime.errors import UserError
 from tests.helpers.models import write_dit
 
-TEACHER = ["teacher=trained", "teacher.recipe.steps=60", "teacher.recipe.batch_size=16", "teacher.recipe.evaluations=1"]
+TEACHER = ["teacher=trained", "teacher.recipe.steps=60", "teacher.recipe.batch_size=16"]
 FAST = ["protocol.steps=4", "protocol.evaluations=2", "compare=[]", "ipc=1", "scoring.draws=2", "backbone.dtype=fp32"]
 
 
@@ -62,7 +62,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_embedded_prior_on_a_folder(digits: Path, tmp_path: Path) -> None:
-    found = results_of(tmp_path, ["dataset=imagefolder", f"dataset.root={digits}", "scoring.boxes=2"])
+    found = results_of(tmp_path, ["dataset=imagefolder", f"dataset.root={digits}", "boxes.per_image=2"])
     assert found["results"][0]["dataset"] == "imagefolder"
     assert found["results"][0]["test_images"] == 40
     assert found["localisation"] is None
@@ -87,7 +87,7 @@ def test_coresets_need_no_scores_and_share_what_the_teacher_judged(digits: Path,
         assert 0 < entry["quality"]["coverage"] <= 1
         assert entry["localisation"] is None  # nobody knows where the digits are
         assert ("features" in entry["fingerprints"]) == (entry["selection"] != "rded")
-    again = results_of(tmp_path, [*chosen, "selection=moderate", "embed.shard_size=7", "evaluation.quality=false"])
+    again = results_of(tmp_path, [*chosen, "selection=moderate", "evaluation.quality=false"])
     assert again["results"][0]["quality"] is None
     assert len(list((tmp_path / "store" / "losses").iterdir())) == 1
 

@@ -19,7 +19,6 @@ PILOT = (
     "pilot.reference=12",
     "pilot.bands=[[0.3,0.65]]",
     "pilot.draws=[2,6]",
-    "pilot.fidelity=0.2",
 )
 
 

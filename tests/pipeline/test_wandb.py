@@ -78,14 +78,14 @@ def test_every_stage_is_there_under_its_name(folder: Path, first: WandbFile) -> 
 def test_scores_as_they_come_and_as_they_are(first: WandbFile) -> None:
     assert first.values("scoring/progress/images")[-1] == 40
     assert first.values("scoring/progress/images_per_second")[-1] > 0
-    (histogram,) = first.values("scoring/image_scores")
+    (histogram,) = first.values("boxes/image_scores")
     assert (histogram["_type"], sum(histogram["values"])) == ("histogram", 40)
-    (boxes,) = first.values("scoring/boxes")
+    (boxes,) = first.values("boxes/boxes")
     assert boxes["count"] == 30  # the highest, the median and the lowest of each class
     assert all((first.files / name).exists() for name in boxes["filenames"])
     drawn = json.loads((first.files / boxes["all_boxes"][0]["true_box"]["path"]).read_text())
     assert 0 <= drawn["box_data"][0]["position"]["minX"] < drawn["box_data"][0]["position"]["maxX"] <= 1
-    assert first.values("scoring/heat_maps")[0]["count"] == 30
+    assert first.values("boxes/heat_maps")[0]["count"] == 30
 
 
 def test_a_distilled_set_with_where_it_comes_from(first: WandbFile) -> None:

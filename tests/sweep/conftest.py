@@ -8,8 +8,8 @@ import pytest
 # A job that fails, is killed, or has an accuracy that rises with the share of whole images and with the IPC.
 STAND_IN = """
 import json, os, sys
-if "ddselect.sweep.child" in sys.orig_argv:
-    given = dict(word.split("=", 1) for word in sys.orig_argv[sys.orig_argv.index("ddselect.sweep.child") + 1 :])
+if "ddselect.sweep.process" in sys.orig_argv:
+    given = dict(word.split("=", 1) for word in sys.orig_argv[sys.orig_argv.index("ddselect.sweep.process") + 1 :])
     folder, ipc, whole = given["hydra.run.dir"], int(given["ipc"]), float(given.get("selection.whole", 0.5))
     if ipc == 66:
         open(os.path.join(folder, "error.txt"), "w").write("student: out of luck")

@@ -11,7 +11,7 @@ import pytest
 from filelock import FileLock
 
 from ddselect.runtime.locks import BUILDER, LOCK
-from ddselect.runtime.store import MANIFEST, Stage, Store
+from ddselect.runtime.store import MANIFEST, Store, Task
 
 _FORK = multiprocessing.get_context("fork")
 PARTS = 6
@@ -29,8 +29,8 @@ def build(folder: Path) -> dict[str, object]:
     return {"parts": PARTS}
 
 
-def stage(work: Callable[[Path], dict[str, object]] = build) -> Stage:
-    return Stage("scoring", 1, {}, [], work)
+def stage(work: Callable[[Path], dict[str, object]] = build) -> Task:
+    return Task("scoring", 1, {}, [], work)
 
 
 def run(root: Path, together: "multiprocessing.synchronize.Barrier", name: str) -> None:  # type: ignore[name-defined]

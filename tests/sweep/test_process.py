@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from ddselect.cli import Leaving
+from ddselect import cli
+from ddselect.exits import Leaving
 from ddselect.runtime.hardware import processors
-from ddselect.sweep import callback, child, process
+from ddselect.sweep import callback, process
 from ddselect.sweep.callback import INTERRUPTED
 
 SLOW = """#!/bin/sh
@@ -53,16 +54,19 @@ def test_a_job_leaves_word(error: BaseException, word: str, tmp_path: Path, monk
     def fail() -> None:
         raise error
 
-    monkeypatch.setattr(child, "main", fail)
-    monkeypatch.setattr(child, "_end_with_parent", lambda: None)
+    monkeypatch.setattr(cli, "main", fail)
+    monkeypatch.setattr(process.processes, "end_with_parent", lambda: None)
     monkeypatch.setattr(sys, "argv", ["ddselect", "ipc=0", f"hydra.run.dir={tmp_path}"])
     with pytest.raises(type(error)):
-        child.run()
+        process.main()
     assert (tmp_path / "error.txt").read_text() == word
 
 
 def test_a_job_ends_with_who_started_it(tmp_path: Path) -> None:
-    program = "import time; from ddselect.sweep import child; child.main = lambda: time.sleep(60); child.run()"
+    program = (
+        "import time; from ddselect import cli; from ddselect.sweep import process; cli.main = lambda: time.sleep(60)"
+    )
+    program += "; process.main()"
     command = [sys.executable, "-c", program, f"hydra.run.dir={tmp_path}"]
     job = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
     assert job.stdin is not None

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from ddselect.dataset.index import Index
 from ddselect.evaluation import accuracy
-from ddselect.evaluation.accuracy import EvaluationConfig, central_box, count_hits, measure
-from ddselect.evaluation.confusion import class_accuracies
+from ddselect.evaluation.settings import EvaluationConfig
 from ddselect.runtime.errors import UserError
+from ddselect.student.accuracy import central_box, count_hits, measure
+from ddselect.student.confusion import class_accuracies
 from tests.helpers.data import folder_index
 from tests.helpers.models import CPU
 

@@ -146,6 +146,27 @@ def test_instance_norm_looks_at_each_image_alone(name: str) -> None:
     assert not torch.allclose(together[0], together[1], atol=1e-4)
 
 
+@pytest.mark.parametrize(("bf16", "tolerance"), [(False, 1e-4), (True, 0.05)])
+@pytest.mark.parametrize("size", [16, 21])
+def test_a_convnet_that_takes_a_few_images_at_a_time_is_its_plain_layers(
+    size: int, bf16: bool, tolerance: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ddselect.student.convnet._CACHED", 2 * 128 * size**2)
+    torch.manual_seed(0)
+    network = Classifier(build_network("convnet3", 3, size), HALF, HALF).network
+    plain = nn.Sequential(*(nn.Sequential(*block[:-1], nn.AvgPool2d(2)) for block in network.body))  # type: ignore[union-attr]
+    weights = [w for name, w in plain.named_parameters() if not name.endswith("0.bias")]  # no norm lets these through
+    images, slope = torch.rand(5, 3, size, size), torch.randn(5, 128, size // 8, size // 8)
+    found = []
+    for body in (network.body, plain):
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            out = body(images).float()  # type: ignore[operator]
+        # in bf16 the gradients of both are far from those in fp32
+        found.append([out.detach(), *(() if bf16 else torch.autograd.grad(out, weights, slope))])
+    for ours, theirs in zip(*found, strict=True):
+        assert (ours - theirs).abs().max() <= tolerance * theirs.abs().max()
+
+
 def test_batch_norm_looks_at_the_batch() -> None:
     model = Classifier(build_network("convnet3_bn", 3, 16), HALF, HALF).train()
     images = torch.rand(3, 3, 16, 16)

@@ -1,28 +1,33 @@
-"""Boxes of several sizes from kept maps."""
+"""Boxes from kept maps."""
 
+import re
+from dataclasses import fields
+from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 import torch
+from torch import Tensor
 
 from ddselect.backbone.denoiser import Denoiser
+from ddselect.boxes.search import best_boxes, image_boxes, search_boxes, window
 from ddselect.boxes.settings import BoxesConfig
-from ddselect.boxes.stage import search_boxes
 from ddselect.dataset.images import square_box
 from ddselect.dataset.index import Index
 from ddselect.pilot.fidelity import intersection_over_union
 from ddselect.prompt.conditions import Conditions
 from ddselect.runtime.errors import UserError
-from ddselect.runtime.files import write_table
 from ddselect.runtime.trainer import TrainerConfig
+from ddselect.scoring.maps import map_shards, packed, read_maps, read_shards, write_rows
 from ddselect.scoring.module import score_images
-from ddselect.scoring.scorer import best_boxes, window
+from ddselect.scoring.scorer import difference_maps
 from ddselect.scoring.settings import ScoringConfig
-from ddselect.scoring.table import crops_of, merge, packed, read_planes, read_scores, score_shards, write_rows
+from ddselect.scoring.table import crops_of, read_scores
 
 SIDE = 8  # positions of the planes made here
+SETTINGS = ScoringConfig(draws=1, antithetic=False, cross_draw_weight=0.0, shard_size=40, batch_size=30)
 
 
 def brute_boxes(place: np.ndarray, windows: list[np.ndarray], count: int, overlap: float) -> list[tuple[int, ...]]:
@@ -42,6 +47,18 @@ def brute_boxes(place: np.ndarray, windows: list[np.ndarray], count: int, overla
     return found
 
 
+@pytest.mark.parametrize("sigma", [None, 0.7, 3.0])
+def test_window_weights(sigma: float | None) -> None:
+    weights = window(4, sigma)
+    assert weights.sum().item() == pytest.approx(1, abs=1e-6)
+    assert torch.equal(weights, weights.T)
+    assert torch.allclose(weights, weights.flip(0))
+    if sigma:
+        assert (weights[1, 1] / weights[0, 1]).item() == pytest.approx(np.exp((1.5**2 - 0.5**2) / (2 * sigma**2)))
+    else:
+        assert (weights == 1 / 16).all()
+
+
 @pytest.mark.parametrize("overlap", [0.0, 0.2, 0.6])
 def test_several_sizes_against_brute_force(overlap: float) -> None:
     random = np.random.default_rng(0)
@@ -58,96 +75,133 @@ def test_several_sizes_against_brute_force(overlap: float) -> None:
     assert len(set(found.side[found.exists].tolist())) > 1
 
 
+def test_no_room_for_a_second_box() -> None:
+    plane = torch.rand(2, 5, 5)
+    found = best_boxes(plane, [window(5, None)], 3)
+    assert found.exists.tolist() == [[True, False, False]] * 2
+    assert found.corner[:, 0].tolist() == [[0, 0]] * 2
+
+
+def test_negative_positions_do_not_push_a_box_off_its_object() -> None:
+    plane = torch.zeros(1, 6, 6)
+    plane[0, 2:4, 2:4] = 1
+    plane[0, 1, :] = -10  # clamped for the place, not for the score
+    found = best_boxes(plane, [window(4, 1.0)], 1)
+    assert found.corner[0, 0].tolist() == [1, 1]
+    assert found.mean(plane).item() == pytest.approx((4 - 40) / 16)
+
+
 @pytest.fixture(scope="module")
 def scored(animals: Index, unet: Denoiser, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished scoring: two boxes of half the view's side for each image."""
+    """A finished scoring."""
     folder = tmp_path_factory.mktemp("scored")
-    settings = ScoringConfig(draws=1, antithetic=False, cross=0.0, shard_size=40, batch_size=30, boxes=2)
-    score_images(animals, unet, Conditions([0, 1, 2], 3), settings, 16, TrainerConfig().parallel, folder)
+    score_images(animals, unet, Conditions([0, 1, 2], 3), SETTINGS, 16, TrainerConfig().parallel, folder)
     return folder
 
 
-def test_one_size_gives_the_boxes_of_scoring(animals: Index, scored: Path, tmp_path: Path) -> None:
-    """But for the rounding of what is kept."""
-    search_boxes(animals, scored, BoxesConfig("one", [0.5], per_image=2, exponent=1.0), tmp_path)
-    mine, own = read_scores(tmp_path), read_scores(scored)
-    assert mine["id"] == own["id"]
-    assert mine["image_score"] == own["image_score"]
-    pairs = list(zip(mine.to_pylist(), own.to_pylist(), strict=True))
-    same = [(one, other) for one, other in pairs if one["boxes"] == other["boxes"]]
-    assert len(same) > 0.9 * len(pairs)
-    for one, other in same:
-        assert one["scores"] == pytest.approx(other["scores"], abs=1e-3)
+def write_maps(folder: Path, images: Index, difference: Tensor, shift: Tensor) -> Path:
+    """A finished scoring with some maps (n, h, w)."""
+    planes = {"difference": packed(difference), "prediction_shift": packed(shift)}
+    rows = [
+        {"id": image, "label": 0, "image_score": 0.0, **{name: kept[row].tobytes() for name, kept in planes.items()}}
+        for row, image in enumerate(images.ids)
+    ]
+    write_rows(map_shards(folder, len(rows), len(rows)).path(0), rows)
+    return folder
 
 
-def test_several_sizes_of_an_image_lie_inside_it_and_hardly_overlap(
-    animals: Index, scored: Path, tmp_path: Path
+CHOICES: list[dict[str, Any]] = [
+    {},
+    {"sizes": [0.25]},
+    {"sizes": [0.25, 0.5, 0.75], "per_image": 3},
+    {"sizes": [0.25, 0.5, 0.75], "per_image": 3, "overlap": 0.4},
+    {"sizes": [0.25, 0.5], "exponent": 0.75},
+    {"sigma": 0.0},
+    {"prediction_shift_weight": 0.0},
+]
+
+
+def test_every_choice_is_made_from_a_finished_scoring_without_the_network(
+    animals: Index, unet: Denoiser, scored: Path, tmp_path: Path
 ) -> None:
-    facts = search_boxes(animals, scored, BoxesConfig("scales", [0.25, 0.5, 0.75], per_image=3, overlap=0.3), tmp_path)
-    crops = crops_of(read_scores(tmp_path))
-    assert facts == {"images": 90, "boxes": len(crops.boxes)}
-    assert (np.diff(crops.starts) > 1).all()
-    sides = set()
-    planes = np.concatenate([difference for _, difference in read_planes(scored)])
-    for row in range(len(animals)):
-        x0, y0, x1, y1 = square_box(*animals.sizes_at(row))
-        mine = crops.boxes[crops.starts[row] : crops.starts[row + 1]]
-        assert (mine[:, :2] >= (x0, y0)).all()
-        assert (mine[:, 2:] <= (x1, y1)).all()
-        in_map = np.rint((mine - [x0, y0, x0, y0]) * 8 / (x1 - x0)).astype(int)
-        for k, (left, top, right, bottom) in enumerate(in_map.tolist()):
-            mean = planes[row, top:bottom, left:right].mean()
-            score = crops.scores[crops.starts[row] + k]
-            assert score == pytest.approx(mean * (right - left) / 8, abs=1e-4)  # exponent 0.5
-            others = intersection_over_union(in_map[:k].astype(float), in_map[[k]].astype(float))
-            assert (others <= 0.3).all()
-            sides.add(right - left)
-    assert len(sides) > 1
+    """Each as from the unrounded maps, in nearly all images."""
+    assert {name for choice in CHOICES for name in choice} == {field.name for field in fields(BoxesConfig)}
+    hashes, labels = animals.table["hash"].to_pylist(), torch.from_numpy(animals.labels)
+    latents = unet.encode(animals.read_all(16))
+    maps = difference_maps(unet, latents, hashes, labels, 3, SETTINGS.make_draws())
+    found = []
+    for number, choice in enumerate(CHOICES):
+        settings, folder = BoxesConfig(**choice), tmp_path / str(number)
+        facts = search_boxes(animals, scored, settings, folder)
+        table = read_scores(folder)
+        crops = crops_of(table)
+        assert facts == {"images": 90, "boxes": len(crops.boxes)}
+        assert table["id"].to_pylist() == animals.ids
+        assert table["image_score"].to_pylist() == pytest.approx(maps.difference.mean((1, 2)).tolist(), abs=1e-6)
+        boxes, scores = image_boxes(maps, settings)
+        same = 0
+        for row in range(90):
+            exists, (x0, y0, x1, _) = boxes.exists[row], square_box(*animals.sizes_at(row))
+            mine = slice(crops.starts[row], crops.starts[row + 1])
+            wanted = torch.cat([boxes.corner[row], boxes.side[row, :, None]], 1)[exists].tolist()
+            in_map = np.rint((crops.boxes[mine, :3] - [x0, y0, x0]) * 8 / (x1 - x0)).astype(int)
+            if [[x, y, end - x] for x, y, end in in_map.tolist()] == wanted:
+                assert crops.scores[mine] == pytest.approx(scores[row][exists].numpy(), abs=1e-3)
+                same += 1
+        assert same >= 85
+        found.append(crops.boxes.tolist())
+    assert all(one != other for one, other in combinations(found, 2))
+
+
+def test_without_a_reference_the_best_box_scores_the_image(animals: Index, unet: Denoiser, tmp_path: Path) -> None:
+    few, alone = animals.take(np.arange(25, 35)), Conditions([3, 3, 3], None)
+    score_images(few, unet, alone, SETTINGS, 16, TrainerConfig().parallel, tmp_path)
+    search_boxes(animals, tmp_path, BoxesConfig(), tmp_path)
+    for row in read_scores(tmp_path).to_pylist():
+        assert row["image_score"] == row["scores"][0] != 0
 
 
 @pytest.mark.parametrize(("exponent", "wins"), [(0.0, 6), (0.5, 4), (1.0, 2)])
 def test_the_exponent_says_which_size_wins(animals: Index, tmp_path: Path, exponent: float, wins: int) -> None:
     """Of a bright square of 4 x 4 positions with a brighter core, in a faint frame."""
-    plane = np.full((8, 8), 0.5, np.float16)
-    plane[2:6, 2:6], plane[3:5, 3:5] = 3.0, 4.0
+    plane = torch.full((1, 8, 8), 0.5)
+    plane[:, 2:6, 2:6], plane[:, 3:5, 3:5] = 3.0, 4.0
     image = animals.take(np.array([0]))
-    row = {"id": image.ids[0], "label": 0, "image_score": 0.0, "boxes": [0, 0, 1, 1], "scores": [0.0], "losses": [0.0]}
-    plan = score_shards(tmp_path / "scored", 1, 5)
-    write_rows(plan.path(0), [{**row, "map": plane.tobytes(), "map_side": 8, "difference": plane.tobytes()}])
-    merge(plan)
-    search = BoxesConfig("scales", [0.25, 0.5, 0.75], exponent=exponent, sigma=0.0)
-    search_boxes(image, tmp_path / "scored", search, tmp_path / "boxes")
-    x0, _, x1, _ = read_scores(tmp_path / "boxes")["boxes"][0].as_py()
-    assert (x1 - x0) * 8 / min(image.sizes_at(0)) == wins
+    write_maps(tmp_path, image, plane, plane)
+    search_boxes(image, tmp_path, BoxesConfig([0.25, 0.5, 0.75], exponent=exponent, sigma=0.0), tmp_path)
+    (row,) = read_scores(tmp_path).to_pylist()
+    assert (row["boxes"][2] - row["boxes"][0]) * 8 / min(image.sizes_at(0)) == wins
+    start = (8 - wins) // 2
+    mean = float(plane[0, start : start + wins, start : start + wins].mean())
+    assert row["scores"] == [pytest.approx(mean * (wins / 6) ** (2 - 2 * exponent))]
+
+
+@pytest.mark.parametrize(("side", "kept"), [(8, 8), (24, 24), (32, 32), (64, 32)])
+def test_maps_are_kept_in_at_most_32_positions_a_side(side: int, kept: int, animals: Index, tmp_path: Path) -> None:
+    difference, shift = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0)).half().float()
+    write_maps(tmp_path, few := animals.take(np.array([3, 1, 2])), difference, shift)
+    ((ids, maps),) = read_shards(tmp_path)
+    assert ids == few.ids
+    assert maps.difference.shape == maps.prediction_shift.shape == (3, kept, kept)
+    place = 0.25 * difference + 0.75 * shift
+    wanted = place.view(3, kept, side // kept, kept, side // kept).mean((2, 4))
+    found = read_maps(tmp_path, few.ids[1:], 0.75)
+    assert list(found) == few.ids[1:]
+    np.testing.assert_allclose(np.stack(list(found.values())), wanted[1:].numpy(), atol=2e-3)
 
 
 @pytest.mark.parametrize(
-    ("side", "placed", "scored"), [(8, 8, 8), (16, 16, 16), (32, 32, 16), (64, 32, 16), (24, 24, 12)]
+    ("bad", "words"),
+    [
+        ({"sizes": []}, "sizes=[]"),
+        ({"sizes": [0.5, 1.5]}, "sizes=[0.5, 1.5]"),
+        ({"per_image": 0}, "per_image=0"),
+        ({"overlap": 1.0}, "overlap=1.0"),
+        ({"exponent": -0.1}, "exponent=-0.1"),
+        ({"sigma": -1.0}, "sigma=-1.0"),
+        ({"prediction_shift_weight": 2.0}, "prediction_shift_weight=2.0"),
+    ],
 )
-def test_maps_are_kept_as_finely_as_they_are_needed(side: int, placed: int, scored: int, tmp_path: Path) -> None:
-    """The map that boxes are placed by in up to 32 x 32 positions, the one they are scored by in up to 16 x 16."""
-    place, difference = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0)).half().float()
-    kept, coarse = packed(place, difference)
-    assert (kept.shape, coarse.shape) == ((3, placed, placed), (3, scored, scored))
-    assert kept[0].nbytes + coarse[0].nbytes <= 2560
-    row = {"id": "a", "label": 0, "image_score": 0.0, "boxes": [0, 0, 1, 1], "scores": [0.0], "losses": [0.0]}
-    plan = score_shards(tmp_path, 3, 5)
-    maps = [{"map": kept[i].tobytes(), "map_side": placed, "difference": coarse[i].tobytes()} for i in range(3)]
-    write_rows(plan.path(0), [{**row, **mine} for mine in maps])
-    ((found, of_boxes),) = read_planes(tmp_path)
-    assert found.shape == of_boxes.shape == (3, placed, placed)
-    if side <= placed:
-        np.testing.assert_array_equal(found, place.numpy())
-    whole, half = slice(None), slice(0, placed // 2)  # boxes that begin and end where coarse positions do
-    for rows, columns in ((whole, whole), (half, whole), (half, half)):
-        box = (slice(None), rows, columns)
-        in_full = tuple(slice(0, side // 2) if part == half else part for part in box)
-        np.testing.assert_allclose(of_boxes[box].mean((1, 2)), difference.numpy()[in_full].mean((1, 2)), atol=2e-3)
-
-
-def test_a_scoring_without_difference_maps_is_told(animals: Index, scored: Path, tmp_path: Path) -> None:
-    for file in scored.iterdir():
-        table = pq.read_table(file)
-        write_table(tmp_path / file.name, table.drop(["difference"]) if "difference" in table.column_names else table)
-    with pytest.raises(UserError, match=r"holds no difference maps; remove .* to score its images again"):
-        search_boxes(animals, tmp_path, BoxesConfig("scales", [0.5]), tmp_path / "boxes")
+def test_settings_refuse_what_makes_no_sense(bad: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError, match=re.escape(f"boxes.{words}: ")):
+        BoxesConfig(**bad)

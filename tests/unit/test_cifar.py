@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from ddselect.dataset import cifar
-from ddselect.dataset.cifar import CifarConfig
-from ddselect.dataset.cifar_archives import FORMS
+from ddselect.dataset.cifar import FORMS, CifarConfig
 from ddselect.dataset.classes import class_list
 from ddselect.dataset.index import Index, build_index, read_index
 from ddselect.runtime.errors import UserError

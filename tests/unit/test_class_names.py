@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ddselect.dataset.classes import class_names, imagenet_classes, imagenet_descriptions
+from ddselect.dataset.classes import better_names, class_names, imagenet_classes, imagenet_descriptions
 from ddselect.dataset.folders import ImageFolderConfig
-from ddselect.dataset.imagenet_names import NAMES
 from ddselect.runtime.errors import UserError
 
 # classes that WordNet's first lemma does not tell apart, or hardly
@@ -72,11 +71,11 @@ def test_short_name(wnid: str, name: str) -> None:
 
 
 def test_the_table_names_real_classes_and_changes_every_one_of_them() -> None:
-    assert 40 <= len(NAMES) <= 120
-    assert set(NAMES) <= set(wnids())
+    assert 40 <= len(better_names()) <= 120
+    assert set(better_names()) <= set(wnids())
     first = {wnid: long.split(",")[0] for wnid, long in names("imagenet_long").items()}
-    assert not [wnid for wnid, name in NAMES.items() if name == first[wnid]]
-    kept = {wnid: name for wnid, name in names("imagenet").items() if wnid not in NAMES}
+    assert not [wnid for wnid, name in better_names().items() if name == first[wnid]]
+    kept = {wnid: name for wnid, name in names("imagenet").items() if wnid not in better_names()}
     assert kept == {wnid: first[wnid] for wnid in kept}
 
 
@@ -85,7 +84,7 @@ def test_no_short_name_of_the_table_is_another_class_by_its_other_names() -> Non
     for wnid, long in names("imagenet_long").items():
         for lemma in long.lower().split(", "):
             owners.setdefault(lemma, set()).add(wnid)
-    assert not {wnid: name for wnid, name in NAMES.items() if owners.get(name.lower(), {wnid}) != {wnid}}
+    assert not {wnid: name for wnid, name in better_names().items() if owners.get(name.lower(), {wnid}) != {wnid}}
 
 
 def test_long_names_are_all_lemmas_in_wordnet_s_order() -> None:

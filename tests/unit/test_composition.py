@@ -14,7 +14,6 @@ from PIL import Image
 
 from ddselect.composition.compose import Composition, compose, mixed
 from ddselect.composition.distilled import Distilled, class_of, read_distilled
-from ddselect.composition.settings import AutoCompositionConfig
 from ddselect.dataset.index import Index
 from ddselect.runtime.errors import UserError
 from ddselect.selection.base import SelectionInputs
@@ -193,10 +192,8 @@ def test_classes_are_mixed_as_far_as_there_are_as_many() -> None:
 
 
 def test_the_ranks_are_nested_across_a_change_of_the_share(animals: Index, table: pa.Table, tmp_path: Path) -> None:
-    auto = AutoCompositionConfig(2, None, whole_by_ipc=[[1, 0.0], [4, 0.5]])
     ranks: dict[int, dict[str, list[int]]] = {}
-    for ipc in (2, 4, 6):
-        whole = auto.resolve(ipc, 32, soft=True).whole
+    for ipc, whole in ((2, 0.0), (4, 0.5), (6, 0.5)):
         metadata = make(animals, table, tmp_path / str(ipc), whole, ipc).metadata
         patches = [patch for entry in metadata if entry["label"] == 0 for patch in entry["patches"]]
         ranks[ipc] = {kind: sorted(p["rank"] for p in patches if p["kind"] == kind) for kind in ("crop", "image")}

@@ -18,7 +18,7 @@ def test_values_out_of_range(factor: int, whole: float, words: str) -> None:
 @pytest.mark.parametrize(
     ("ipc", "whole"), [(1, 0.0), (9, 0.0), (49, 0.0), (50, 1.0), (200, 1.0)], ids=lambda value: str(value)
 )
-def test_auto_takes_the_share_of_the_last_pair(ipc: int, whole: float) -> None:
+def test_auto_takes_whole_images_from_ipc_50_on(ipc: int, whole: float) -> None:
     assert AutoCompositionConfig(2, None).resolve(ipc, 32, soft=True) == Composition(2, whole)
 
 
@@ -47,11 +47,3 @@ def test_classes_are_mixed_where_labels_are_soft_and_there_are_stitched_images()
 )
 def test_auto_takes_whole_images_where_crops_would_be_whole_or_tiny(factor: int, view: int, whole: float) -> None:
     assert AutoCompositionConfig(factor, None).resolve(1, view, soft=False) == Composition(factor, whole)
-
-
-@pytest.mark.parametrize(
-    "pairs", [[], [[2, 0.5]], [[1, 0.5], [1, 0.6]], [[1, 1.5]], [[1]], [[1, 0.0], [50, 1.0], [10, 0.5]]]
-)
-def test_pairs_that_are_none(pairs: list[list[float]]) -> None:
-    with pytest.raises(UserError, match=r"composition.whole_by_ipc="):
-        AutoCompositionConfig(2, None, whole_by_ipc=pairs)

@@ -76,7 +76,7 @@ def test_evaluation_mode_never_drops_the_label(denoiser: Denoiser) -> None:
 
 
 def test_scores_need_no_pixels(denoiser: Denoiser, images: torch.Tensor) -> None:
-    draws = Draws(2, True, True, (0.1, 0.7), False, 0)
+    draws = Draws(2, True, (0.1, 0.7), 0)
     both = difference_maps(denoiser, denoiser.encode(images), ["a", "b"], torch.tensor([1, 2]), 1000, draws)
     one = difference_maps(denoiser, denoiser.encode(images[1:]), ["b"], torch.tensor([2]), 1000, draws)
     assert both.difference.shape == (2, 4, 4)

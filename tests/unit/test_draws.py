@@ -11,8 +11,8 @@ HASHES = [f"{i:016x}" for i in range(50)]
 SHAPE = (4, 8, 8)
 
 
-def draws(count: int = 8, antithetic: bool = True, shared: bool = False, seed: int = 0) -> Draws:
-    return Draws(count, antithetic, True, (0.2, 0.8), shared, seed)
+def draws(count: int = 8, antithetic: bool = True, seed: int = 0) -> Draws:
+    return Draws(count, antithetic, (0.2, 0.8), seed)
 
 
 @pytest.mark.parametrize(("antithetic", "strata"), [(False, 8), (True, 4)])
@@ -30,17 +30,6 @@ def test_offsets_fill_the_stratum() -> None:
     first = draws(8, antithetic=False).timesteps([str(i) for i in range(2000)], 1000)[0]
     assert set(first.tolist()) == set(range(200, 275))
     assert first.float().mean().item() == pytest.approx(237, abs=2)
-
-
-def test_other_timesteps_are_independent_and_uniform_over_the_band() -> None:
-    many = [f"{i:x}" for i in range(3000)]
-    timesteps = Draws(2, False, False, (0.2, 0.8), False, 0).timesteps(many, 1000)
-    assert timesteps.shape == (2, 3000)
-    counts = torch.histc(timesteps.float(), 6, 200, 800)
-    assert counts.sum() == 6000
-    assert (counts - 1000).abs().max() < 120  # four standard deviations
-    assert abs(float(torch.corrcoef(timesteps.double())[0, 1])) < 0.07
-    assert torch.equal(timesteps[:, :5], Draws(2, False, False, (0.2, 0.8), False, 0).timesteps(many[:5], 1000))
 
 
 def test_antithetic_pairs_share_the_timestep_and_negate_the_noise() -> None:
@@ -79,16 +68,6 @@ def test_noise_is_standard_normal() -> None:
     assert noise.pow(4).mean().item() == pytest.approx(3, abs=0.05)
 
 
-def test_shared_draws_are_the_same_for_all_images() -> None:
-    d = draws(shared=True)
-    noise, timesteps = d.noise(HASHES, 2, SHAPE), d.timesteps(HASHES, 1000)
-    assert noise.shape == (50, *SHAPE)
-    assert (noise == noise[:1]).all()
-    assert (timesteps == timesteps[:, :1]).all()
-    assert torch.equal(d.noise(HASHES, 3, SHAPE), -noise)
-    assert not torch.equal(d.noise(HASHES, 4, SHAPE), noise)
-
-
 def test_golden_draw() -> None:
     d = draws()
     assert d.timesteps(["00", "ff"], 1000)[::2].tolist() == [[324, 344], [474, 494], [624, 644], [774, 794]]
@@ -96,15 +75,15 @@ def test_golden_draw() -> None:
 
 
 def test_settings_make_the_draws_they_describe() -> None:
-    settings = ScoringConfig(draws=4, antithetic=False, band=[0.1, 0.7], noise="shared", seed=3)
-    assert settings.make_draws() == Draws(4, False, True, (0.1, 0.7), True, 3)
+    settings = ScoringConfig(draws=4, antithetic=False, band=[0.1, 0.7], seed=3)
+    assert settings.make_draws() == Draws(4, False, (0.1, 0.7), 3)
 
 
 @pytest.mark.parametrize(
     "bad",
     [{"draws": 0}, {"draws": 3, "antithetic": True}, {"band": [0.5, 0.5]}, {"band": [0.2]}, {"band": [0.2, 1.1]},
-     {"noise": "none"}, {"box": 0.0}, {"box": 1.5}, {"sigma": -1.0}, {"boxes": 0}, {"cap": -1}, {"batch_size": 0},
-     {"shard_size": 0}, {"cross": 1.5}, {"cross": 0.5, "draws": 1, "antithetic": False}],
+     {"cap": -1}, {"batch_size": 0}, {"shard_size": 0}, {"cross_draw_weight": 1.5},
+     {"cross_draw_weight": 0.5, "draws": 1, "antithetic": False}],
 )  # fmt: skip
 def test_settings_refuse_what_makes_no_sense(bad: dict[str, object]) -> None:
     with pytest.raises(UserError, match=f"scoring.{next(iter(bad))}="):

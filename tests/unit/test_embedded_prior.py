@@ -12,16 +12,19 @@ from torch import Tensor
 
 from ddselect.backbone.choice import ClassUNetConfig
 from ddselect.backbone.denoiser import Denoiser
+from ddselect.boxes.search import image_boxes, window
+from ddselect.boxes.settings import BoxesConfig
 from ddselect.dataset.index import Index
 from ddselect.dataset.scenes import CLASS_NAMES
 from ddselect.prompt.modes import LabelPromptConfig
 from ddselect.scoring.draws import Draws
-from ddselect.scoring.scorer import Maps, best_boxes, difference_maps, window
+from ddselect.scoring.maps import Maps
+from ddselect.scoring.scorer import difference_maps
 from ddselect.scoring.settings import ScoringConfig
 from tests.helpers.models import CPU
 from tests.unit.test_scorer import plain_maps
 
-DRAWS = Draws(2, True, True, (0.2, 0.8), False, 0)
+DRAWS = Draws(2, True, (0.2, 0.8), 0)
 
 
 def embedded(dtype: str) -> ClassUNetConfig:
@@ -56,28 +59,25 @@ def test_maps_are_the_formula_whatever_the_batch(prior: Denoiser, scenes: Index)
         )
         torch.testing.assert_close(alone.difference[0], together.difference[i], atol=1e-6, rtol=0)
     folder = Path(str(files("ddselect.backbone") / "embedded"))
-    difference, change, loss = plain_maps(folder, images[:2], hashes[:2], positive[:2].tolist(), 10, DRAWS)
+    difference, shift = plain_maps(folder, images[:2], hashes[:2], positive[:2].tolist(), 10, DRAWS)
     np.testing.assert_allclose(together.difference[:2].numpy(), difference, atol=1e-5)
-    np.testing.assert_allclose(together.change[:2].numpy(), change, atol=1e-5)
-    np.testing.assert_allclose(together.loss[:2].numpy(), loss, atol=1e-5)
+    np.testing.assert_allclose(together.prediction_shift[:2].numpy(), shift, atol=1e-5)
 
 
 @pytest.mark.slow
 def test_bf16_ranks_patches_as_fp32_does(prior: Denoiser, scenes: Index) -> None:
     """With the default draws and window: the best box of each of 60 scenes, and every window of every scene."""
-    index, settings = scenes.split("train"), ScoringConfig()
+    index, settings = scenes.split("train"), BoxesConfig()
     images, labels = index.read_all(32), torch.tensor(index.labels)
     hashes = index.table["hash"].to_pylist()
 
     def patches(denoiser: Denoiser) -> tuple[Maps, Tensor, Tensor]:
         """Maps, score of the best box (N,) and of every window (N, places)."""
-        maps = difference_maps(denoiser, denoiser.encode(images), hashes, labels, 10, settings.make_draws())
-        side = round(settings.box * maps.difference.shape[-1])
-        sigma = settings.sigma * side
-        weights = window(side, sigma)
-        place = maps.place(settings.change)
-        windows = F.conv2d(place.clamp(min=0)[:, None], weights[None, None]).flatten(1)
-        return maps, best_boxes(place, [weights], 1).mean(maps.difference)[:, 0], windows
+        maps = difference_maps(denoiser, denoiser.encode(images), hashes, labels, 10, ScoringConfig().make_draws())
+        side = round(settings.sizes[0] * maps.difference.shape[-1])
+        placement = maps.placement(settings.prediction_shift_weight).clamp(min=0)
+        windows = F.conv2d(placement[:, None], window(side, settings.sigma * side)[None, None]).flatten(1)
+        return maps, image_boxes(maps, settings)[1][:, 0], windows
 
     exact_maps, exact_boxes, exact = patches(prior)
     rough_maps, rough_boxes, rough = patches(embedded("bf16").load(CPU))

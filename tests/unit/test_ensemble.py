@@ -9,14 +9,13 @@ from hydra import compose, initialize_config_dir
 
 from ddselect.config import build_experiment, conf_dir
 from ddselect.dataset.index import Index
-from ddselect.evaluation.accuracy import Accuracy
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.store import describe
+from ddselect.student.accuracy import Accuracy
 from ddselect.student.models import Classifier, build_network, last_layer
-from ddselect.teacher.card import Card, load_teacher, write_teacher
+from ddselect.teacher.card import Card, JointTeacher, load_teacher, write_teacher
 from ddselect.teacher.choice import Bench, StoredTeacherConfig, build_teacher
 from ddselect.teacher.ensemble import Ensemble, EnsembleConfig
-from ddselect.teacher.joint import JointTeacher
 
 ANIMALS = ["ant", "bee", "cow"]
 

@@ -34,7 +34,7 @@ ALL = {**TEXT, **CLASSES, **UNCONDITIONAL}
 NAMES, FOLDERS = ["ant", "bee", "cow"], ["n02219486", "n02206856", "n01667114"]
 IMAGENET = [310, 309, 35]  # what these WordNet IDs are for a DiT; the last is a turtle
 HASHES = ["0a", "1b", "2c"]
-DRAWS = Draws(4, True, True, (0.2, 0.8), False, 0)
+DRAWS = Draws(4, True, (0.2, 0.8), 0)
 Condition = list[str] | int | None  # texts averaged in embedding space, a class, or nothing
 Network = Callable[[Tensor, int, Condition], Tensor]
 

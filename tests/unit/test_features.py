@@ -1,23 +1,29 @@
-"""Candidates embedded by another network than the teacher."""
+"""What an embedding leaves of candidates, by the teacher and by other networks."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from safetensors.numpy import load_file
 
 from ddselect.dataset.index import Index
+from ddselect.embed import run
 from ddselect.embed import settings as features
-from ddselect.embed.feature_table import FeatureTable, feature_shards
+from ddselect.embed.moments import channel_stats
 from ddselect.embed.prior import PriorNetwork
+from ddselect.embed.run import embed_images, patch_side
 from ddselect.embed.settings import BackboneEmbedConfig, EmbedConfig, TimmEmbedConfig
-from ddselect.embed.stage import embed_candidates
+from ddselect.embed.table import EmbedTable, embed_shards
 from ddselect.prompt.conditions import Conditions
 from ddselect.prompt.modes import NoPromptConfig
-from ddselect.runtime.errors import UserError
+from ddselect.runtime.errors import NumericalError, UserError
+from ddselect.runtime.files import write_bytes
+from ddselect.runtime.shards import ShardPlan
 from ddselect.runtime.trainer import TrainerConfig
 from ddselect.scoring.table import Crops
-from ddselect.student.models import build_network
+from ddselect.student.models import Classifier, build_network
 from tests.helpers.families import CLASSES, TEXT, UNCONDITIONAL, Family
 from tests.helpers.models import CPU, conditions_of, tiny_teacher
 
@@ -35,7 +41,7 @@ def test_a_timm_model_sees_crops_and_images_at_its_size(
         return build_network(name, outputs, side)
 
     monkeypatch.setattr(features, "build_network", without_weights)
-    settings = TimmEmbedConfig("timm", shard_size=4, batch_size=4, architecture="resnet10t.c3_in1k", size=size)
+    settings = TimmEmbedConfig("timm", batch_size=4, architecture="resnet10t.c3_in1k", size=size)
     network = settings.network(nothing, nothing)  # type: ignore[arg-type]
     assert network.mean.flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])  # those that timm names
     assert not network.training
@@ -43,11 +49,116 @@ def test_a_timm_model_sees_crops_and_images_at_its_size(
     boxes = index.square_boxes()
     boxes[:, 2:] = boxes[:, :2] + (boxes[:, 2:] - boxes[:, :2]) // 2
     crops = Crops(np.arange(7), np.arange(6), boxes, np.zeros(6, np.float32))
-    embed_candidates(index, crops, network, settings, 16, TrainerConfig().parallel, tmp_path)
-    found = FeatureTable(feature_shards(tmp_path, 6, 4), crops.starts).read(np.array([5]))
+    teacher = tiny_teacher(3)
+    embed_images(index, crops, network, teacher, settings, 16, TrainerConfig().parallel, tmp_path)
+    table, rows = EmbedTable(embed_shards(tmp_path, 6), crops.starts), np.array([5])
+    found, losses, stats = (table.read(rows, field) for field in ("features", "loss", "channel_stats"))
+    label = torch.tensor([index.labels[5]])
     for kind, box, side in zip(("crop", "image"), (boxes[5], index.square_boxes()[5]), shown, strict=True):
         image = index.read(5, side, tuple(box.tolist()))[None] / 255
         np.testing.assert_allclose(found[kind], network.features(image).numpy(), rtol=1e-2, atol=2e-2)
+        composed = index.read(5, {"crop": 8, "image": 16}[kind], tuple(box.tolist()))[None] / 255
+        assert losses[kind] == pytest.approx(F.cross_entropy(teacher(composed), label).item(), abs=1e-4)
+        np.testing.assert_allclose(stats[kind], channel_stats(composed).numpy(), atol=1e-6)
+
+
+def two_crops(index: Index) -> Crops:
+    """The middle 12 pixels of every image and, of all but the first, its upper left ones."""
+    corners = (index.sizes() - 12) // 2
+    middle = np.concatenate([corners, corners + 12], 1).astype(np.int32)
+    boxes = [box for row, own in enumerate(middle) for box in ([own, np.array([0, 0, 12, 12])] if row else [own])]
+    starts = np.concatenate([[0], np.arange(1, 2 * len(index), 2)])
+    return Crops(starts, np.repeat(np.arange(len(index)), np.diff(starts)), np.stack(boxes), np.zeros(len(boxes)))
+
+
+def counted(monkeypatch: pytest.MonkeyPatch, teacher: Classifier) -> tuple[list[int], list[int]]:
+    """Rows that are decoded and sizes of the batches that the teacher sees, from now on."""
+    decode, forward = Index.decode, teacher.network.forward_features
+    decoded, seen = [], []
+    monkeypatch.setattr(Index, "decode", lambda self, row: decoded.append(row) or decode(self, row))
+    monkeypatch.setattr(teacher.network, "forward_features", lambda x: seen.append(len(x)) or forward(x))
+    return decoded, seen
+
+
+def test_one_decode_for_each_image_and_one_forward_pass_for_each_candidate(
+    animals: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crops, teacher, settings = two_crops(animals), tiny_teacher(3), EmbedConfig("teacher", batch_size=25)
+    decoded, seen = counted(monkeypatch, teacher)
+    facts = embed_images(animals, crops, teacher, teacher, settings, 16, TrainerConfig().parallel, tmp_path)
+    assert facts == {"images": 90, "crops": 179}
+    assert decoded == list(range(90))
+    assert sum(seen) == 179 + 90
+    table, rows, side = EmbedTable(embed_shards(tmp_path, 90), crops.starts), np.array([0, 40]), 7
+    assert patch_side(crops, animals, 16) == side
+    views = {
+        "crop": [(0, crops.boxes[0], side), (40, crops.boxes[79], side), (40, crops.boxes[80], side)],
+        "image": [(row, animals.square_boxes()[row], 16) for row in rows],
+    }
+    for kind, wanted in views.items():
+        images = torch.stack([animals.read(row, size, tuple(box.tolist())) for row, box, size in wanted]) / 255
+        labels, features = torch.from_numpy(animals.labels[[row for row, *_ in wanted]]), teacher.features(images)
+        losses = F.cross_entropy(teacher.head(features), labels, reduction="none")
+        np.testing.assert_allclose(table.read(rows, "features")[kind], features.numpy(), atol=2e-3)
+        np.testing.assert_allclose(table.read(rows, "loss")[kind], losses.numpy(), atol=1e-4)
+        np.testing.assert_allclose(table.read(rows, "channel_stats")[kind], channel_stats(images).numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize("fields", [("features",), ("loss",), ()])
+def test_what_is_not_asked_for_is_not_there(animals: Index, tmp_path: Path, fields: tuple[str, ...]) -> None:
+    """And images without crops are among the others."""
+    few, teacher, trainer = animals.take(np.arange(6)), tiny_teacher(3), TrainerConfig().parallel
+    network, judge = (teacher if name in fields else None for name in ("features", "loss"))
+    settings = EmbedConfig("teacher", batch_size=2)
+    embed_images(few, None, network, judge, settings, 16, trainer, tmp_path / "alone")
+    wanted = sorted(["channel_stats", *fields])
+    assert sorted(load_file(embed_shards(tmp_path / "alone", 6).path(0))) == [f"image.{name}" for name in wanted]
+    boxes = few.square_boxes()[4:5]
+    crops = Crops(np.array([0, 0, 0, 0, 0, 1, 1]), np.array([4]), boxes, np.zeros(1, np.float32))
+    embed_images(few, crops, network, judge, settings, 16, trainer, tmp_path / "one")
+    table = EmbedTable(embed_shards(tmp_path / "one", 6), crops.starts)
+    for name in wanted:
+        found = table.read(np.array([0, 4]), name)
+        np.testing.assert_allclose(found["crop"], found["image"][1:], atol=1e-3)
+
+
+def test_only_missing_shards_are_embedded_and_batches_change_nothing(
+    animals: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "embed_shards", lambda folder, rows: ShardPlan(folder, rows, 40, ".safetensors"))
+    crops, teacher, trainer = two_crops(animals), tiny_teacher(3), TrainerConfig().parallel
+    for name, batch_size in (("whole", 40), ("rest", 15)):
+        for shard in (tmp_path / "whole").glob("shard-00000*"):
+            write_bytes(tmp_path / "rest" / shard.name, shard.read_bytes())
+            decoded, _ = counted(monkeypatch, teacher)
+        settings = EmbedConfig("teacher", batch_size=batch_size)
+        embed_images(animals, crops, teacher, teacher, settings, 16, trainer, tmp_path / name)
+    assert decoded == list(range(40, 90))
+    for shard in (tmp_path / "whole").glob("shard-*"):
+        one, other = load_file(shard), load_file(tmp_path / "rest" / shard.name)
+        assert list(one) == list(other)
+        for field, values in one.items():
+            np.testing.assert_allclose(other[field], values, atol=2e-3)
+
+
+@pytest.mark.parametrize(("part", "field"), [("features", "features"), ("head", "loss")])
+def test_a_value_that_is_not_finite_names_its_image(
+    animals: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str, field: str
+) -> None:
+    crops, teacher, settings = two_crops(animals), tiny_teacher(3), EmbedConfig("teacher", batch_size=10)
+    plain, seen = getattr(teacher, part), list[int]()
+
+    def poisoned(values: torch.Tensor) -> torch.Tensor:
+        out = plain(values).clone()
+        if sum(seen) == 19 + 10:  # the crops of the second batch: of images 10, 10, 11, ...
+            out[2] = torch.inf
+        seen.append(len(out))
+        return out
+
+    monkeypatch.setattr(teacher, part, poisoned)
+    with pytest.raises(NumericalError, match=f"image {animals.ids[11]}: the {field} of its crop is not finite"):
+        embed_images(animals, crops, teacher, teacher, settings, 16, TrainerConfig().parallel, tmp_path)
+    assert not list(tmp_path.glob("shard-*"))
 
 
 def test_the_teacher_sees_what_is_composed() -> None:

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from ddselect.dataset.images import (
     BrokenImageError,
-    Facts,
     Source,
     cut_image,
     decode_image,
@@ -47,7 +46,7 @@ def turned(path: Path, orientation: int, size: tuple[int, int] = (40, 24)) -> Im
 def test_exif_orientation_is_undone_everywhere(tmp_path: Path, orientation: int, suffix: str) -> None:
     path = tmp_path / f"image{suffix}"
     upright = turned(path, orientation)
-    assert inspect_image(path.read_bytes()) == Facts(40, 24, orientation)
+    assert inspect_image(path.read_bytes()) == (40, 24, orientation)
     assert np.abs(pixels(path) - np.array(upright).astype(int)).mean() < 6
     box = (3, 2, 19, 18)  # in upright pixels, for views and for cutting alike
     cut = np.array(upright.crop(box)).astype(int)
@@ -61,7 +60,7 @@ def test_orientation_that_makes_no_sense_is_none(tmp_path: Path) -> None:
     picture(8, 6).save(tmp_path / "a.jpg", exif=exif)
     picture(8, 6).save(tmp_path / "b.jpg", exif=b"Exif\0\0II*\0damaged")
     for name in ("a.jpg", "b.jpg"):
-        assert inspect_image((tmp_path / name).read_bytes()) == Facts(8, 6, 1)
+        assert inspect_image((tmp_path / name).read_bytes()) == (8, 6, 1)
         assert decode_image(Source(tmp_path / name)).size == (8, 6)
 
 

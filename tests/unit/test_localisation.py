@@ -8,7 +8,7 @@ import pytest
 
 from ddselect.dataset.index import Index
 from ddselect.evaluation.localisation import coverage, measure_localisation, pointing_game, smooth3, true_boxes
-from ddselect.scoring.table import merge, score_shards, write_rows
+from tests.helpers.data import write_scored
 
 
 def test_smoothing_averages_what_is_there() -> None:
@@ -51,13 +51,9 @@ def test_a_perfect_and_a_blind_map(scenes: Index, tmp_path: Path) -> None:
             plane[max(0, int(y) // 2 - 1) : int(y) // 2 + 2, max(0, int(x) // 2 - 1) : int(x) // 2 + 2] += 0.5
             corner = np.clip(np.array([x, y]) - 8, 0, 16).astype(int).tolist()
             rows.append({"id": image, "label": int(test.labels[row]), "image_score": 0.0, "scores": [1.0],
-                         "boxes": [*corner, corner[0] + 16, corner[1] + 16], "losses": [0.0],
-                         "map": plane.tobytes(), "map_side": 16})  # fmt: skip
-        plan = score_shards(tmp_path / name, len(rows), 7)
-        for shard in range(len(plan)):
-            write_rows(plan.path(shard), [rows[row] for row in plan.range(shard)])
-        merge(plan)
-        return measure_localisation(test, tmp_path / name, 32)
+                         "boxes": [*corner, corner[0] + 16, corner[1] + 16],
+                         "difference": plane.tobytes(), "prediction_shift": plane.tobytes()})  # fmt: skip
+        return measure_localisation(test, *write_scored(tmp_path / name, rows), 0.75, 32)
 
     centres = (truth[:, :2] + truth[:, 2:]) / 2
     perfect, blind = score("perfect", centres), score("blind", (centres + 16) % 32)
@@ -74,7 +70,7 @@ def test_a_perfect_and_a_blind_map(scenes: Index, tmp_path: Path) -> None:
 
 def test_no_true_boxes_no_measure(animals: Index, tmp_path: Path) -> None:
     assert true_boxes(animals) is None
-    assert measure_localisation(animals, tmp_path, 16) is None
+    assert measure_localisation(animals, tmp_path, tmp_path, 0.75, 16) is None
 
 
 def test_true_boxes_follow_the_images(scenes: Index) -> None:

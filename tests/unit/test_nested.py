@@ -24,7 +24,7 @@ def bench(animals: Index, tmp_path_factory: pytest.TempPathFactory) -> Bench:
 def test_a_larger_ipc_extends_a_smaller_one(option: str, bench: Bench, tmp_path: Path) -> None:
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         method = build(compose_config("config", [f"selection={option}"]), "selection")
-    table = pa.concat_tables(method.rank(bench.material(method)))
+    table = pa.concat_tables(method.rank(bench.inputs(method)))
 
     def make(ipc: int, whole: float) -> Distilled:
         folder = tmp_path / f"{ipc}-{whole}"

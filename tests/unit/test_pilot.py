@@ -8,9 +8,10 @@ import pyarrow as pa
 import pytest
 
 from ddselect.dataset.index import Index
+from ddselect.pilot import trial
 from ddselect.pilot.fidelity import Agreement, agreement, intersection_over_union
 from ddselect.pilot.settings import PilotConfig
-from ddselect.pilot.stage import pilot_images, run_pilot
+from ddselect.pilot.trial import pilot_images, run_pilot
 from ddselect.report.table import print_pilot
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import write_table
@@ -75,7 +76,7 @@ def test_scores_of_other_images_are_not_compared(tmp_path: Path) -> None:
         agreement(one, other)
 
 
-PILOT = PilotConfig(classes=2, images=20, bands=[[0.1, 0.7], [0.3, 0.65]], draws=[8, 2], fidelity=0.9)
+PILOT = PilotConfig(classes=2, images=20, bands=[[0.1, 0.7], [0.3, 0.65]], draws=[8, 2])
 
 
 class Noisy:
@@ -94,9 +95,10 @@ class Noisy:
 
 
 def test_the_cheapest_budget_that_is_good_enough_is_advised(
-    animals: Index, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    animals: Index, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     score = Noisy()
+    monkeypatch.setattr(trial, "FIDELITY", 0.9)
     facts = run_pilot(animals, PILOT, ScoringConfig(draws=4, antithetic=True, cap=3, seed=7), score, tmp_path)
     assert facts["images"] == 40
     assert [(row["draws"], row["band"], row["good"]) for row in facts["rows"]] == [
@@ -120,22 +122,22 @@ def test_the_cheapest_budget_that_is_good_enough_is_advised(
 
 def test_all_budgets_see_the_same_images_and_references_their_own_noise(animals: Index, tmp_path: Path) -> None:
     score = Noisy()
-    run_pilot(animals, PILOT, ScoringConfig(draws=4, cap=3, seed=7, box=0.25, antithetic=True), score, tmp_path)
+    run_pilot(animals, PILOT, ScoringConfig(draws=4, cap=3, seed=7, antithetic=True), score, tmp_path)
     assert len({tuple(ids) for ids, _ in score.seen}) == 1
     settings = [s for _, s in score.seen]
     first, second = settings[:2]
     assert len({first.seed, second.seed, settings[2].seed}) == 3
     assert replace(first, seed=0) == replace(second, seed=0)
-    assert (first.draws, first.antithetic, first.stratified, first.band) == (100, False, False, [0.1, 0.7])
-    assert {(s.box, s.cap) for s in settings} == {(0.25, 0)}
+    assert (first.draws, first.antithetic, first.band) == (100, False, [0.1, 0.7])
+    assert {s.cap for s in settings} == {0}
 
 
 def test_cross_terms_are_tried_where_there_are_pairs_and_no_part_of_the_references(
     animals: Index, tmp_path: Path
 ) -> None:
     score = Noisy()
-    run_pilot(animals, replace(PILOT, draws=[1, 8], bands=[[0.1, 0.7]]), ScoringConfig(cross=0.5), score, tmp_path)
-    assert [(s.draws, s.cross) for _, s in score.seen] == [(100, 0.0), (100, 0.0), (1, 0.0), (8, 0.5)]
+    run_pilot(animals, replace(PILOT, draws=[1, 8], bands=[[0.1, 0.7]]), ScoringConfig(), score, tmp_path)
+    assert [(s.draws, s.cross_draw_weight) for _, s in score.seen] == [(100, 0.0), (100, 0.0), (1, 0.0), (8, 0.5)]
 
 
 def test_few_images_of_few_classes_are_tried(animals: Index) -> None:
@@ -149,8 +151,8 @@ def test_few_images_of_few_classes_are_tried(animals: Index) -> None:
 
 @pytest.mark.parametrize(
     "bad",
-    [{"classes": 0}, {"images": 4}, {"reference": 0}, {"fidelity": 0.0}, {"fidelity": 1.1}, {"bands": []},
-     {"draws": [0]}, {"draws": []}, {"bands": [[0.5, 0.4]]}, {"reference_band": [0.1]}],
+    [{"classes": 0}, {"images": 4}, {"reference": 0}, {"bands": []},
+     {"draws": [0]}, {"draws": []}, {"bands": [[0.5, 0.4]]}],
 )  # fmt: skip
 def test_settings_refuse_what_makes_no_sense(bad: dict[str, object]) -> None:
     with pytest.raises(UserError, match="pilot"):

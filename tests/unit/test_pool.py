@@ -10,6 +10,7 @@ from PIL import Image
 
 from ddselect.backbone.denoiser import Denoiser
 from ddselect.dataset.index import Index
+from ddselect.pool import generation
 from ddselect.pool.generation import Prototypes, generate
 from ddselect.pool.settings import PoolConfig
 from ddselect.prompt.conditions import Conditions
@@ -22,7 +23,7 @@ CONDITIONS = Conditions([0, 1, 2], 3)
 
 
 def make(index: Index, denoiser: Denoiser, folder: Path, **options: object) -> dict[str, np.ndarray]:
-    settings = {"kind": "generated", "per_class": 4, "steps": 2, "shard_size": 5, **options}
+    settings = {"kind": "generated", "per_class": 4, "steps": 2, **options}
     pool = PoolConfig("test", **settings)  # type: ignore[arg-type]
     root = generate(pool, index, denoiser, CONDITIONS, 16, TrainerConfig().parallel, folder)
     return {path.relative_to(root).as_posix(): np.array(Image.open(path)) for path in sorted(root.rglob("*.png"))}
@@ -33,7 +34,7 @@ def test_an_image_depends_on_seed_class_and_number_alone(animals: Index, unet: D
     assert list(four) == [f"{name}/{number:05d}.png" for name in ("ant", "bee", "cow") for number in range(4)]
     assert all(image.shape == (16, 16, 3) for image in four.values())
     assert len({image.tobytes() for image in four.values()}) == 12
-    two = make(animals, unet, tmp_path / "two", per_class=2, batch_size=1, shard_size=100)
+    two = make(animals, unet, tmp_path / "two", per_class=2, batch_size=1)
     for name, image in two.items():
         assert np.abs(image.astype(int) - four[name].astype(int)).max() <= 1  # rounding of another batch
     other = make(animals, unet, tmp_path / "other", per_class=2, seed=1)
@@ -43,6 +44,7 @@ def test_an_image_depends_on_seed_class_and_number_alone(animals: Index, unet: D
 def test_an_interrupted_generation_goes_on(
     animals: Index, unet: Denoiser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(generation, "SHARD", 5)
     whole = make(animals, unet, tmp_path / "whole")
     make(animals, unet, tmp_path / "cut")
     shards = sorted((tmp_path / "cut").glob("shard-*"))
@@ -58,9 +60,8 @@ def test_an_interrupted_generation_goes_on(
 def test_prototypes_are_centroids_of_the_class_larger_clusters_first(
     animals: Index, unet: Denoiser, tmp_path: Path
 ) -> None:
-    settings = ScoringConfig(shard_size=100)
-    keep_latents(animals, unet, settings, 16, TrainerConfig().parallel, tmp_path)
-    kept = KeptLatents(animals, latent_shards(tmp_path, len(animals), settings))
+    keep_latents(animals, unet, ScoringConfig(), 16, TrainerConfig().parallel, tmp_path)
+    kept = KeptLatents(animals, latent_shards(tmp_path, len(animals)))
     rows = np.flatnonzero(animals.labels == 1)
     latents = torch.stack([kept.of(animals)[int(row)][0].float() for row in rows])
     one = Prototypes(animals, kept, 1, 0).of(1)

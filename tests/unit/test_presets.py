@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from ddselect.config import options
-from ddselect.evaluation.accuracy import Accuracy
 from ddselect.protocol.recipe import ProtocolConfig
 from ddselect.relabel.live import LiveTeacher
 from ddselect.runtime.trainer import TrainerConfig
 from ddselect.student import module as training
 from ddselect.student import views as seeing
+from ddselect.student.accuracy import Accuracy
 from ddselect.student.module import StudentModule
 from ddselect.student.settings import StudentConfig
 from ddselect.student.train import student_views, train_student

@@ -28,7 +28,7 @@ def test_zeta_1_ends_near_zero_and_zeta_2_at_half() -> None:
 
 
 def test_rate_per_epoch_is_constant_within_one() -> None:
-    protocol = ProtocolConfig("p", epochs=10, zeta=2.0, per_epoch=True)
+    protocol = ProtocolConfig("p", epochs=10, zeta=2.0)
     rates = [protocol.rate(step, 40, 4) for step in range(40)]
     for epoch in range(10):
         expected = 0.5 * (1 + cos(pi * epoch / (2 * 10)))  # METHOD: 0.5 (1 + cos(pi e / 2 E))
@@ -66,12 +66,12 @@ def test_by_steps_a_batch_above_the_set_shows_images_again(images: int, shown: i
 
 def test_total_steps() -> None:
     assert ProtocolConfig("p", epochs=300).total_steps(100, 50) == 600
-    assert ProtocolConfig("p", epochs=300).total_steps(149, 50) == 600  # the smaller batch is left out
     assert ProtocolConfig("p", steps=77).total_steps(100, 50) == 77
 
 
-def test_the_smaller_batch_can_be_kept() -> None:
-    protocol = ProtocolConfig("p", epochs=300, drop_last=False)
+def test_the_smaller_batch_is_kept_by_epochs_and_left_out_by_steps() -> None:
+    assert ProtocolConfig("p", steps=5, batch_size=50).steps_per_epoch(149, 50) == 2
+    protocol = ProtocolConfig("p", epochs=300)
     assert [protocol.steps_per_epoch(images, 50) for images in (50, 51, 100, 149)] == [1, 2, 2, 3]
     assert protocol.total_steps(149, 50) == 900
 
@@ -79,10 +79,8 @@ def test_the_smaller_batch_can_be_kept() -> None:
 def test_steps_multiply_the_rate_at_fractions_of_the_training() -> None:
     by_step = ProtocolConfig("p", steps=12, schedule="steps", milestones=[0.333333, 0.75], gamma=0.5)
     assert [by_step.rate(step, 12, 4) for step in range(12)] == [1] * 4 + [0.5] * 5 + [0.25] * 3
-    by_epoch = ProtocolConfig(
-        "p", steps=14, schedule="steps", milestones=[0.5], per_epoch=True
-    )  # 3.5 epochs of 4 steps
-    assert [by_epoch.rate(step, 14, 4) for step in range(14)] == [1] * 4 + [0.2] * 10
+    by_epoch = ProtocolConfig("p", epochs=3, schedule="steps", milestones=[0.5])
+    assert [by_epoch.rate(step, 12, 4) for step in range(12)] == [1] * 4 + [0.2] * 8
 
 
 @pytest.mark.parametrize("size", [1, 6, 7, 13, 20, 27, 32, 48, 64, 128, 224, 256])
@@ -93,13 +91,12 @@ def test_a_test_image_is_never_smaller_than_its_crop(size: int) -> None:
 
 
 def test_a_settled_protocol_needs_no_rules_and_stays_as_it_is() -> None:
-    protocol = ProtocolConfig(
-        "p", epochs_by_ipc=[[1, 8], [10, 4]], zeta=0.0, many_learning_rate=0.5, many_weight_decay=0.3
-    )
+    counts = {"batch_size": 512.0, "learning_rate": 0.5, "weight_decay": 0.3}
+    protocol = ProtocolConfig("p", epochs_by_ipc=[[1, 8], [10, 4]], zeta=0.0, many_classes=counts)
     few = protocol.resolve("resnet18", 0.125, 9, 10)
-    assert (few.epochs, few.zeta, few.learning_rate, few.weight_decay) == (8, 1.0, 0.125, 0.01)
+    assert (few.epochs, few.zeta, few.batch_size, few.learning_rate, few.weight_decay) == (8, 1.0, 10, 0.125, 0.01)
     many = protocol.resolve("resnet101", 0.125, None, 101)
-    assert (many.epochs, many.zeta, many.learning_rate, many.weight_decay) == (4, 2.0, 0.5, 0.3)
+    assert (many.epochs, many.zeta, many.batch_size, many.learning_rate, many.weight_decay) == (4, 2.0, 512, 0.5, 0.3)
     assert many.resolve("resnet18", 9.0, 1, 5) == many
     assert protocol.resolve("resnet18.tv_in1k", 0.125, 1, 100).epochs == 5  # below a hundred nothing is floored
 
@@ -130,10 +127,9 @@ def test_what_differs_from_the_preset_is_written_as_on_the_command_line() -> Non
         ("hard", "steps=9", "steps=9 (hard: 2000 epochs at IPC 10)"),
         ("rded", "batch_size=9", "batch_size=9 (rded: 50 at IPC 10)"),
         ("rded", "learning_rate=9", "learning_rate=9.0 (rded: 0.5 for net)"),
-        ("rded", "many_learning_rate=9", "many_learning_rate=9.0 (rded: learning_rate's)"),
         ("rd3", "zeta=9", "zeta=9.0 (rd3: 2.0 for net)"),
         ("rded", "test_margin=1", "test_margin=1.0 (rded: 1.14286 for 224 pixels)"),
-        ("hard", "many_batch_size=0", "many_batch_size=0 (hard: 128)"),
+        ("hard", "normalisation=teacher", "normalisation=teacher (hard: imagenet)"),
     ],
 )
 def test_where_a_rule_stands_in_the_preset_its_result_is_named(name: str, change: str, text: str) -> None:
@@ -219,12 +215,18 @@ def test_values_out_of_range(bad: dict[str, object], words: str) -> None:
 
 @pytest.mark.parametrize(
     "bad",
-    [{"area": [1.0]}, {"ratio": [1.0, 1.0, 1.0]}, {"betas": [0.9]}, {"alpha": 0.0}, {"test_margin": 0.5},
+    [{"area": [1.0]}, {"ratio": [1.0, 1.0, 1.0]}, {"alpha": 0.0}, {"test_margin": 0.5},
      {"weight_decay": -1.0}, {"warmup": -1}, {"momentum": 1.0}, {"gamma": 0.0}, {"milestones": [0.9, 0.5]},
      {"milestones": [1.0]}, {"epochs_by_ipc": [[1]]}, {"epochs_by_ipc": [[1, 0]]}, {"epochs_by_ipc": [[1, 9], [1, 5]]},
-     {"epochs_by_ipc": [[]]}, {"jitter": -0.1}, {"lighting": -1.0}, {"many_batch_size": -1},
-     {"many_learning_rate": -0.1}, {"many_weight_decay": -0.1}],
+     {"epochs_by_ipc": [[]]}, {"jitter": -0.1}, {"lighting": -1.0}, {"many_classes": {"batch_size": -1}},
+     {"many_classes": {"gamma": 0.1}}, {"normalisation": "none"}],
 )  # fmt: skip
 def test_values_that_would_fail_late_in_a_run(bad: dict[str, object]) -> None:
     with pytest.raises(UserError, match=f"protocol.*{next(iter(bad))}"):
         ProtocolConfig(**{"name": "p", "steps": 10, **bad})  # type: ignore[arg-type]
+
+
+def test_statistics_of_the_student() -> None:
+    assert ProtocolConfig("p", steps=1).statistics() is None  # the teacher's
+    assert preset("digits_hard").statistics() == ([0.5] * 3, [0.5] * 3)
+    assert preset("hard").statistics() == ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])

@@ -1,6 +1,6 @@
 """What others have published is shown for its own setting only."""
 
-from ddselect.evaluation.published import published
+from ddselect.evaluation.results import published
 
 
 def test_a_setting_has_the_numbers_published_for_it() -> None:

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 
 from ddselect.composition.distilled import Distilled
 from ddselect.dataset.index import Index
-from ddselect.embed.feature_table import FeatureTable, feature_shards
+from ddselect.embed.run import embed_images
 from ddselect.embed.settings import EmbedConfig
-from ddselect.embed.stage import embed_candidates
+from ddselect.embed.table import EmbedTable, embed_shards
 from ddselect.evaluation.localisation import true_boxes
 from ddselect.evaluation.quality import class_quality, found_regions, measure_quality, patches, quality_of
 from ddselect.report.quality import quality_lines
@@ -62,15 +62,15 @@ def test_too_few_images_to_say() -> None:
 
 
 def test_a_distilled_set_in_the_teachers_features(animals: Index, tmp_path: Path) -> None:
-    settings, teacher, trainer = EmbedConfig("teacher", shard_size=40, batch_size=16), tiny_teacher(3), TrainerConfig()
-    facts = embed_candidates(animals, None, teacher, settings, 16, trainer.parallel, tmp_path)
+    settings, teacher, trainer = EmbedConfig("teacher", batch_size=16), tiny_teacher(3), TrainerConfig()
+    facts = embed_images(animals, None, teacher, None, settings, 16, trainer.parallel, tmp_path)
     assert facts == {"images": 90, "crops": 0}
-    table = FeatureTable(feature_shards(tmp_path, 90, 40))
+    table = EmbedTable(embed_shards(tmp_path, 90))
     rows = np.array([0, 40, 41, 89])
     images = torch.stack([animals.read(row, 16) for row in rows])
     expected = teacher.features(images / 255)
-    assert list(table.read(rows)) == ["image"]
-    np.testing.assert_allclose(table.read(rows)["image"], expected.numpy(), atol=2e-3)
+    assert list(table.read(rows, "features")) == ["image"]
+    np.testing.assert_allclose(table.read(rows, "features")["image"], expected.numpy(), atol=2e-3)
 
     chosen = np.concatenate([np.flatnonzero(animals.labels == label)[:4] for label in range(3)])
     labels = torch.from_numpy(animals.labels[chosen])
@@ -88,10 +88,11 @@ def test_a_distilled_set_in_the_teachers_features(animals: Index, tmp_path: Path
     loss = F.cross_entropy(teacher(images / 255), labels)
     assert quality["teacher_loss"] == pytest.approx(float(loss), abs=1e-3)
     features = teacher.features(images / 255).numpy()
-    parts = [
-        class_quality(table.read(np.flatnonzero(animals.labels == label))["image"], features[4 * label : 4 * label + 4])
-        for label in range(3)
-    ]
+
+    def real(label: int) -> np.ndarray:
+        return table.read(np.flatnonzero(animals.labels == label), "features")["image"]
+
+    parts = [class_quality(real(label), features[4 * label : 4 * label + 4]) for label in range(3)]
     for name in ("coverage", "density", "diversity", "redundancy"):
         assert quality[name] == pytest.approx(np.mean([part[name] for part in parts]), abs=2e-3)
     assert quality["coverage"] >= 4 / 30  # the chosen ones lie in their own balls

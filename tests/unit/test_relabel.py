@@ -11,13 +11,14 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from torch import nn
 
-from ddselect.evaluation.accuracy import Accuracy
 from ddselect.protocol.recipe import ProtocolConfig
-from ddselect.relabel.live import LiveTeacher, soft_label_loss
+from ddselect.relabel.live import LiveTeacher
 from ddselect.relabel.settings import VERSION, RelabelConfig
 from ddselect.relabel.stored import StoredLabels, label_shards, store_labels
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.trainer import TrainerConfig
+from ddselect.student.accuracy import Accuracy
+from ddselect.student.losses import soft_label_loss
 from ddselect.student.models import Classifier, build_network
 from ddselect.student.module import StudentModule
 from ddselect.student.settings import StudentConfig
@@ -105,9 +106,7 @@ def test_labels_are_the_teachers_logits_on_the_mixed_images() -> None:
     assert labels.dtype == torch.float32
 
 
-ALL_KINDS = ProtocolConfig(
-    "p", epochs=3, batch_size=4, drop_last=False, shuffle=True, area=[0.5, 1.0], jitter=0.4, lighting=0.1
-)
+ALL_KINDS = ProtocolConfig("p", epochs=3, batch_size=4, shuffle=True, area=[0.5, 1.0], jitter=0.4, lighting=0.1)
 
 
 def seen(protocol: ProtocolConfig = ALL_KINDS, seed: int = 0) -> Views:

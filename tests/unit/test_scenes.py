@@ -1,39 +1,33 @@
 """The embedded dataset: deterministic, balanced, with true boxes and other writers in the test split."""
 
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pyarrow.parquet as pq
-import pytest
 import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from ddselect.dataset import scenes, shapes
 from ddselect.dataset.folders import ClutteredDigitsConfig
 from ddselect.dataset.index import Index
 from ddselect.dataset.rendering import BOXES
-from ddselect.dataset.scenes import TRAIN_DIGITS, Scenes, SceneStyle, digits, render
-from ddselect.runtime.errors import UserError
+from ddselect.dataset.scenes import TRAIN_DIGITS, Scenes, digits, render
 
 SIZES = {"train": 13, "val": 10, "test": 11}
 
 
-@pytest.mark.parametrize("drawing", [scenes, shapes])
-def test_same_arguments_same_pixels(drawing: ModuleType) -> None:
-    first, again, other = drawing.render(30, 5), drawing.render(30, 5), drawing.render(30, 6)
+def test_same_arguments_same_pixels() -> None:
+    first, again, other = render(30, 5), render(30, 5), render(30, 6)
     assert torch.equal(first.images, again.images)
     assert torch.equal(first.boxes, again.boxes)
     assert not torch.equal(first.images, other.images)
     state = torch.random.get_rng_state()
-    drawing.render(10, 5)
+    render(10, 5)
     assert torch.equal(torch.random.get_rng_state(), state)  # global random numbers are left alone
 
 
-@pytest.mark.parametrize("drawing", [scenes, shapes])
-def test_shapes_and_balance(drawing: ModuleType) -> None:
-    found = drawing.render(103, 1)
+def test_shapes_and_balance() -> None:
+    found = render(103, 1)
     assert found.images.shape == (103, 3, 32, 32)
     assert found.images.dtype == torch.uint8
     counts = found.labels.bincount(minlength=10)
@@ -44,7 +38,7 @@ def test_shapes_and_balance(drawing: ModuleType) -> None:
 
 def test_boxes_lie_inside_and_hold_the_digit() -> None:
     """Without clutter the brightest pixels are the digit's."""
-    scenes = render(60, 2, style=SceneStyle(fragments=0))
+    scenes = render(60, 2, fragments=0)
     x0, y0, x1, y1 = scenes.boxes.T
     assert scenes.boxes.min() >= 0
     assert scenes.boxes.max() <= 32
@@ -58,7 +52,7 @@ def test_boxes_lie_inside_and_hold_the_digit() -> None:
 
 
 def test_fragments_clutter_the_outside_of_the_box() -> None:
-    plain, cluttered = (render(60, 3, style=SceneStyle(fragments=k)) for k in (0, 4))
+    plain, cluttered = (render(60, 3, fragments=k) for k in (0, 4))
 
     def outside_contrast(scenes: Scenes) -> float:
         images, boxes = scenes.images.float().mean(1), scenes.boxes
@@ -70,18 +64,6 @@ def test_fragments_clutter_the_outside_of_the_box() -> None:
         return sum(values) / len(values)
 
     assert outside_contrast(cluttered) > 1.5 * outside_contrast(plain)
-
-
-def test_bright_scenes_are_the_same_with_inverted_colours() -> None:
-    dark, bright = (render(100, 4, style=SceneStyle(bright=bright)) for bright in (False, True))
-    assert torch.equal(dark.boxes, bright.boxes)
-    assert torch.equal(dark.labels, bright.labels)
-    error = dark.images.float() + bright.images.float() - 255  # twice the sensor noise, which is not inverted
-    assert error.mean().abs() < 0.2
-    assert error.abs().max() < 2 * 6 * 0.02 * 255
-    assert error.std().item() == pytest.approx(2 * 0.02 * 255, rel=0.05)
-    assert dark.images.float().mean() < 100
-    assert bright.images.float().mean() > 155
 
 
 def test_test_digits_are_other_writers() -> None:
@@ -142,10 +124,8 @@ def written(folder: Path, **options: object) -> Written:
     return found
 
 
-def expected(
-    count: int, seed: int, split: str, style: SceneStyle, apart: int = 0
-) -> list[tuple[str, torch.Tensor, list[int]]]:
-    scenes = render(count, seed, split, style, apart)
+def expected(count: int, seed: int, split: str) -> list[tuple[str, torch.Tensor, list[int]]]:
+    scenes = render(count, seed, split)
     return [
         (str(int(label)), image, box.tolist())
         for image, label, box in zip(scenes.images, scenes.labels, scenes.boxes, strict=True)
@@ -161,40 +141,7 @@ def same(first: list[tuple[str, torch.Tensor, list[int]]], other: list[tuple[str
 def test_defaults_are_the_published_scenes(tmp_path: Path) -> None:
     found = written(tmp_path)
     for split, seed in (("train", 1), ("val", 3), ("test", 2)):
-        assert same(found[split], expected(SIZES[split], seed, split, SceneStyle(fragments=4)))
-
-
-def test_digits_kept_apart_are_shown_by_val_alone(tmp_path: Path) -> None:
-    def bytes_of(split: str) -> set[bytes]:
-        return {digit.numpy().tobytes() for digit in digits(split, apart=300)[0]}
-
-    assert {split: len(digits(split, 300)[0]) for split in SIZES} == {"train": 1000, "val": 300, "test": 497}
-    assert not bytes_of("train") & bytes_of("val")
-    assert bytes_of("train") | bytes_of("val") == {digit.numpy().tobytes() for digit in digits("train")[0]}
-    assert torch.equal(digits("val")[0], digits("train")[0])
-    found = written(tmp_path, apart=300)
-    for split, seed in (("train", 1), ("val", 3), ("test", 2)):
-        assert same(found[split], expected(SIZES[split], seed, split, SceneStyle(fragments=4), 300))
-    with pytest.raises(UserError, match=r"^dataset\.apart=1300: of the 1300 digits of the training writers, 0 to 1000"):
-        ClutteredDigitsConfig("digits", 32, sizes=SIZES, apart=1300)
-
-
-def test_folds_keep_other_digits_apart(tmp_path: Path) -> None:
-    held = [digits("val", apart=300, fold=fold)[0] for fold in range(4)]
-    every = digits("train")[0]
-    for fold, block in enumerate(held):
-        end = len(every) - 300 * fold
-        assert torch.equal(block, every[end - 300 : end])
-        rest = torch.cat([every[: end - 300], every[end:]])
-        assert torch.equal(digits("train", apart=300, fold=fold)[0], rest)
-    scenes = render(SIZES["val"], 3, "val", SceneStyle(fragments=4), apart=300, fold=2)
-    found = written(tmp_path, apart=300, fold=2)["val"]
-    assert [label for label, _, _ in found] == [str(int(label)) for label in scenes.labels]
-    assert torch.equal(torch.stack([image for _, image, _ in found]), scenes.images)
-    with pytest.raises(UserError, match=r"^dataset\.fold=4: with dataset\.apart=300 there are folds 0 to 3"):
-        ClutteredDigitsConfig("digits", 32, sizes=SIZES, apart=300, fold=4)
-    with pytest.raises(UserError, match=r"^dataset\.fold=1: with dataset\.apart=0 there are folds 0 to 0"):
-        ClutteredDigitsConfig("digits", 32, sizes=SIZES, fold=1)
+        assert same(found[split], expected(SIZES[split], seed, split))
 
 
 def test_another_seed_gives_other_scenes_of_the_same_digits(tmp_path: Path) -> None:
@@ -204,28 +151,3 @@ def test_another_seed_gives_other_scenes_of_the_same_digits(tmp_path: Path) -> N
         images = [[image for _, image, _ in found[split]] for found in (first, other)]
         assert not any(torch.equal(a, b) for a in images[0] for b in images[1])
     assert not any(torch.equal(a, b) for _, a, _ in first["train"] for _, b, _ in first["val"])
-
-
-def test_each_number_of_fragments_has_as_many_scenes(tmp_path: Path) -> None:
-    """13 scenes of three kinds are five, four and four."""
-    found, counts = written(tmp_path, fragments=[0, 2, 4]), {"train": [5, 4, 4], "val": [4, 3, 3], "test": [4, 4, 3]}
-    for split, seed in (("train", 1), ("val", 3), ("test", 2)):
-        parts = [
-            expected(count, seed + 10 * i, split, SceneStyle(fragments=fragments))
-            for i, (count, fragments) in enumerate(zip(counts[split], (0, 2, 4), strict=True))
-        ]
-        assert same(found[split], [scene for part in parts for scene in part])
-
-
-def test_bright_scenes_on_disk(tmp_path: Path) -> None:
-    dark, bright = written(tmp_path / "dark"), written(tmp_path / "bright", bright=True)
-    for split in SIZES:
-        for (name, image, box), (other_name, other, other_box) in zip(dark[split], bright[split], strict=True):
-            assert (name, box) == (other_name, other_box)
-            assert (image.float() + other.float() - 255).abs().max() < 2 * 6 * 0.02 * 255
-
-
-@pytest.mark.parametrize("fragments", [[], [4, -1]])
-def test_numbers_of_fragments_that_make_no_sense(fragments: list[int]) -> None:
-    with pytest.raises(UserError, match=r"dataset.fragments=\[.*\]: numbers of fragments are needed"):
-        ClutteredDigitsConfig("digits", 32, sizes=SIZES, fragments=fragments)

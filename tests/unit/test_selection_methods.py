@@ -10,52 +10,46 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from safetensors.numpy import load_file
+from safetensors.torch import load_file
 
+from ddselect.composition.compose import Composition
 from ddselect.dataset.images import Source, read_image
 from ddselect.dataset.index import Index
-from ddselect.embed.feature_table import FeatureTable, feature_shards
-from ddselect.embed.settings import EmbedConfig
-from ddselect.embed.stage import embed_candidates, patch_side
+from ddselect.embed.table import EmbedTable, embed_shards
 from ddselect.runtime.errors import UserError
+from ddselect.runtime.files import write_tensors
 from ddselect.runtime.seeds import numpy_generator
 from ddselect.runtime.trainer import TrainerConfig
 from ddselect.scoring.table import crops_of, read_scores
-from ddselect.selection import confidence
+from ddselect.selection import ddselect
 from ddselect.selection.base import SelectionConfig
-from ddselect.selection.coresets import (
-    CCSConfig,
-    ClustersConfig,
-    HerdingConfig,
-    KCenterConfig,
-    ModerateConfig,
-)
-from ddselect.selection.diffusion import DiffusionConfig
+from ddselect.selection.coresets import CCSConfig, ClustersConfig, HerdingConfig, KCenterConfig, ModerateConfig
+from ddselect.selection.ddselect import DDSelectConfig
+from ddselect.selection.diffusion import DiffusionConfig, TopScoreConfig
 from ddselect.selection.greedy import coverage_centric_order, herding_order, k_center_order, moderate_order
 from ddselect.selection.random_boxes import random_boxes
 from ddselect.selection.rded import RDEDConfig
 from ddselect.selection.uninformed import AllImagesConfig, RandomConfig
 from tests.helpers.models import tiny_teacher
-from tests.helpers.selection import SHARD, VIEW, Bench
+from tests.helpers.selection import VIEW, Bench
 
-RDED = RDEDConfig("rded", 0.0)
+STITCHED, WHOLE = Composition(2, 0.0), Composition(2, 1.0)
+TOP, RDED = TopScoreConfig("top_score"), RDEDConfig("rded")
 METHODS = [
-    DiffusionConfig("diffusion", 0.5),
-    DiffusionConfig("top", 0.5, crop_pick="top", image_pick="top", confidence=0.0),
-    DiffusionConfig("lead", 0.5, crop_pick="best", image_pick="best", lead=4, confidence=0.0),
-    DiffusionConfig("features", 0.5, crop_pick="both", image_pick="style"),
-    DiffusionConfig(
-        "spread", 0.5, crop_pick="spread", image_pick="spread", lead=4, confidence=0.0, depth=7, spread_keep=0.6
-    ),
+    DDSelectConfig("ddselect").resolve(STITCHED, soft=True),
+    DDSelectConfig("k_center", crop_pick="k_center", image_pick="k_center").resolve(STITCHED, soft=True),
+    DDSelectConfig("both", teacher_weight=0.0, crop_pick="score").resolve(WHOLE, soft=True),
+    DiffusionConfig("diffusion"),
+    TOP,
     RDED,
-    RDEDConfig("rded_published", 0.0, area=[0.08, 1.0], padded=True),
-    HerdingConfig("herding", 1.0),
-    KCenterConfig("kcenter", 1.0, depth=7),
-    ModerateConfig("moderate", 1.0),
-    ClustersConfig("clusters", 1.0),
-    CCSConfig("ccs", 1.0),
-    RandomConfig("random", 0.0, area=[0.1, 0.9]),
-    AllImagesConfig("all", 1.0),
+    RDEDConfig("rded_published", area=[0.08, 1.0], padded=True),
+    HerdingConfig("herding"),
+    KCenterConfig("kcenter"),
+    ModerateConfig("moderate"),
+    ClustersConfig("clusters"),
+    CCSConfig("ccs"),
+    RandomConfig("random", area=[0.1, 0.9]),
+    AllImagesConfig("all"),
 ]
 
 
@@ -64,53 +58,12 @@ def bench(animals: Index, tmp_path_factory: pytest.TempPathFactory) -> Bench:
     return Bench(animals, tmp_path_factory.mktemp("bench"))
 
 
-@pytest.fixture(scope="module")
-def scores(bench: Bench) -> Path:
-    return bench.scores
+def rows_of(method: SelectionConfig, bench: Bench, seed: int = 0, **seeds: int) -> list[dict]:
+    return pa.concat_tables(method.rank(bench.inputs(method, seed, **seeds))).to_pylist()
 
 
-@pytest.fixture(scope="module")
-def features(bench: Bench, scores: Path) -> Path:
-    return bench.features(scores).folder
-
-
-def test_features_are_those_of_the_cuts(animals: Index, scores: Path, features: Path) -> None:
-    crops, teacher = crops_of(read_scores(scores)), tiny_teacher(3)
-    table = FeatureTable(feature_shards(features, len(animals), SHARD), crops.starts)
-    rows = np.array([0, 24, 25, 61, 89])
-    found = table.read(rows)
-    assert found["image"].shape[0] == 5
-    assert found["crop"].shape[0] == 9  # the first image has one box
-    place = 0
-    for number, row in enumerate(rows.tolist()):
-        path = animals.root / animals.ids[row]
-        whole = teacher.features(read_image(Source(path), None, VIEW)[None] / 255)
-        np.testing.assert_allclose(found["image"][number], whole[0].numpy(), atol=2e-3)  # kept as fp16
-        for box in crops.boxes[crops.starts[row] : crops.starts[row + 1]].tolist():
-            cut = read_image(Source(path), tuple(box), patch_side(crops, animals, VIEW))
-            np.testing.assert_allclose(found["crop"][place], teacher.features(cut[None] / 255)[0].numpy(), atol=2e-3)
-            place += 1
-
-
-def test_features_go_on_where_they_stopped(
-    animals: Index, scores: Path, features: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for shard in features.glob("shard-0000[02]*"):
-        (tmp_path / shard.name).write_bytes(shard.read_bytes())
-    seen, teacher = [], tiny_teacher(3)
-    direct = teacher.features
-    monkeypatch.setattr(teacher, "features", lambda images: seen.append(len(images)) or direct(images))
-    crops, settings = crops_of(read_scores(scores)), EmbedConfig("teacher", shard_size=25, batch_size=25)
-    embed_candidates(animals, crops, teacher, settings, VIEW, TrainerConfig().parallel, tmp_path)
-    assert seen == [50, 25, 30, 15]  # crops and whole images of the second and the last of four shards
-    for shard in features.glob("shard-*"):
-        one, other = load_file(shard), load_file(tmp_path / shard.name)
-        for kind in one:
-            np.testing.assert_allclose(one[kind], other[kind], atol=2e-3)
-
-
-def rows_of(method: SelectionConfig, bench: Bench, seed: int = 0) -> list[dict]:
-    return pa.concat_tables(method.rank(bench.material(method, seed))).to_pylist()
+def of(rows: list[dict], label: int, kind: str) -> list[dict]:
+    return [row for row in rows if (row["label"], row["kind"]) == (label, kind)]
 
 
 def box(row: dict) -> tuple[int, int, int, int]:
@@ -131,19 +84,190 @@ def test_every_class_is_ranked_with_boxes_inside(method: SelectionConfig, bench:
             assert row["x1"] - row["x0"] == row["y1"] - row["y0"] == min(width, height)
     for label in range(3):
         for kind in ("crop", "image"):
-            mine = [row for row in rows if (row["label"], row["kind"]) == (label, kind)]
+            mine = of(rows, label, kind)
             assert [row["rank"] for row in mine] == list(range(len(mine)))
             assert {row["id"] for row in mine} == {i for i in animals.ids if labels[i] == label}
             assert len(mine) == len({(row["id"], box(row)) for row in mine})
     assert rows_of(method, bench) == rows
 
 
-@pytest.mark.parametrize("method", [m for m in METHODS if m.name not in ("top", "spread")], ids=lambda m: m.name)
+@pytest.mark.parametrize("method", [m for m in METHODS if m.name not in ("top_score", "k_center", "both")],
+                         ids=lambda m: m.name)  # fmt: skip
 def test_another_seed_selects_otherwise(method: SelectionConfig, bench: Bench) -> None:
     first, other = rows_of(method, bench, 0), rows_of(method, bench, 1)
     assert [(r["id"], box(r)) for r in first if r["kind"] == "crop"] != [
         (r["id"], box(r)) for r in other if r["kind"] == "crop"
     ]
+
+
+READS = {"diffusion": {"features"}, "top_score": set(), "ddselect": {"loss", "channel_stats"},
+         "k_center": {"features", "loss"}, "both": {"features"}, "herding": {"features"}, "ccs": set()}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", READS)
+def test_a_method_uses_what_it_reads_and_nothing_else(name: str, bench: Bench) -> None:
+    """The published method takes neither a teacher's loss nor channel statistics into account, nor does its score."""
+    method = next(method for method in METHODS if method.name == name)
+    assert set(method.embeds) == READS[name]
+    before = rows_of(method, bench)
+    for field in ("features", "loss", "channel_stats"):
+        assert (rows_of(method, bench, **{field: 1}) != before) == (field in READS[name])
+
+
+@pytest.mark.parametrize(
+    ("method", "alone"), [(METHODS[0], False), (METHODS[3], True)], ids=lambda value: str(value)[:9]
+)
+def test_the_published_method_orders_each_class_on_its_own(
+    method: SelectionConfig, alone: bool, bench: Bench, animals: Index, tmp_path: Path
+) -> None:
+    """What other classes look like changes nothing, as it does where channel statistics are shared."""
+    inputs = bench.inputs(method)
+    tensors, others = load_file(bench.embedding(bench.scores).path(0)), torch.from_numpy(animals.labels > 0)
+    for field in ("features", "channel_stats"):
+        tensors[f"image.{field}"][others] *= 9
+    write_tensors((plan := embed_shards(tmp_path, len(animals))).path(0), tensors)
+    found = [pa.concat_tables(method.rank(each)).to_pylist() for each in (inputs, replace(inputs, embedding=plan))]
+    before, after = (of(rows, 0, "image") for rows in found)
+    assert (before == after) == alone
+
+
+GOLDEN = {  # rows of the first ten of each class, as the default before this option had its name ordered them
+    (STITCHED, "crop"): [
+        [6, 26, 23, 29, 26, 22, 2, 15, 6, 25],
+        [59, 38, 37, 42, 34, 56, 42, 48, 55, 46],
+        [67, 80, 77, 65, 88, 72, 60, 76, 80, 75],
+    ],
+    (STITCHED, "image"): [
+        [28, 22, 14, 24, 8, 1, 12, 5, 6, 23],
+        [43, 40, 32, 53, 59, 30, 31, 54, 44, 48],
+        [77, 68, 80, 75, 69, 85, 67, 62, 79, 78],
+    ],
+    (WHOLE, "image"): [
+        [23, 11, 10, 29, 16, 17, 28, 14, 13, 9],
+        [40, 56, 31, 53, 39, 43, 34, 42, 30, 45],
+        [79, 80, 61, 82, 75, 69, 72, 68, 77, 67],
+    ],
+}
+
+
+@pytest.mark.parametrize(("composition", "kind"), GOLDEN)
+def test_ddselect_orders_as_the_earlier_default(
+    composition: Composition, kind: str, bench: Bench, animals: Index
+) -> None:
+    rows = rows_of(DDSelectConfig("ddselect").resolve(composition, soft=True), bench)
+    found = [[animals.ids.index(row["id"]) for row in of(rows, label, kind)[:10]] for label in range(3)]
+    assert found == GOLDEN[composition, kind]
+
+
+@pytest.mark.parametrize(
+    ("composition", "soft", "own", "pick"),
+    [
+        (WHOLE, True, None, "k_center"),
+        (Composition(2, 0.5), True, None, "k_center"),
+        (STITCHED, True, None, "channel_stats"),
+        (WHOLE, False, None, "channel_stats"),
+        (WHOLE, True, "score", "score"),
+    ],
+)
+def test_how_whole_images_are_picked_follows_from_the_labels(
+    composition: Composition, soft: bool, own: str | None, pick: str
+) -> None:
+    resolved = DDSelectConfig("ddselect", image_pick=own).resolve(composition, soft)
+    assert resolved.picks == {"crop": "channel_stats", "image": pick}
+    assert ("features" in resolved.embeds) == (pick == "k_center")
+
+
+@pytest.mark.parametrize(("factor", "whole", "lead"), [(1, 1.0, 0), (2, 0.0, 4), (2, 1.0, 4), (3, 0.5, 9)])
+def test_as_many_crops_lead_as_fill_a_stitched_image(factor: int, whole: float, lead: int, bench: Bench) -> None:
+    resolved = DDSelectConfig("ddselect").resolve(Composition(factor, whole), soft=False)
+    assert resolved.lead == lead
+    for label in range(3):
+        rows = rows_of(resolved, bench)
+        assert [row["cluster"] for row in of(rows, label, "crop")[: lead + 1]] == [*[0] * (lead or 1), 1][: lead + 1]
+        assert [row["cluster"] for row in of(rows, label, "image")[:2]] == [0, 1]
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.3, 0.5, 1.0])
+def test_places_by_score_and_by_the_teachers_loss_are_weighted(weight: float, animals: Index, bench: Bench) -> None:
+    method = DDSelectConfig("ddselect", teacher_weight=weight, crop_pick="score", image_pick="score")
+    crops = crops_of(read_scores(bench.scores))
+    losses = EmbedTable(bench.embedding(bench.scores), crops.starts).read(np.arange(len(animals)), "loss")
+    places = [(animals.ids[row], *corners) for row, corners in zip(crops.rows, crops.boxes.tolist(), strict=True)]
+    of_crops = dict(zip(places, losses["crop"].tolist(), strict=True))
+    of_images = dict(zip(animals.ids, losses["image"].tolist(), strict=True))
+    rows = rows_of(method, bench)
+    for label in range(3):
+        for kind in ("crop", "image"):
+            mine = of(rows, label, kind)
+            scores = [row["score"] for row in mine]
+            loss = np.array(
+                [of_crops[row["id"], *box(row)] if kind == "crop" else of_images[row["id"]] for row in mine]
+            )
+            by_score, by_loss = np.argsort(np.argsort(scores)), np.argsort(np.argsort(-loss))
+            worth = (1 - weight) * by_score + weight * by_loss
+            assert np.diff(worth).max() <= 1e-6
+            assert len(set(worth.tolist())) > 1
+
+
+@pytest.mark.parametrize(("pick", "share"), [("channel_stats", 0.5), ("k_center", 0.8)])
+def test_picks_are_of_the_better_candidates_and_the_rest_follows_by_rank(
+    pick: str, share: float, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ddselect, "DEPTH", 7)
+    method = DDSelectConfig("ddselect", teacher_weight=0.0, crop_pick=pick, image_pick=pick)
+    for table in method.rank(bench.inputs(method)):
+        scores, clusters = table["score"].to_numpy(), table["cluster"].to_numpy()
+        best, kept = np.sort(scores)[::-1], round(share * len(scores))
+        assert set(scores[:kept]) == set(best[:kept])
+        assert scores[kept:].tolist() == best[kept:].tolist()
+        assert set(clusters[kept:]) == {-1}
+        if pick == "channel_stats":
+            assert -1 not in clusters[:kept]
+        else:
+            assert (np.diff(scores[7:kept]) <= 0).all()
+
+
+def test_k_center_takes_the_farthest_after_the_leading_crops(animals: Index, bench: Bench) -> None:
+    method = DDSelectConfig("d", teacher_weight=0.0, crop_pick="k_center", image_pick="k_center")
+    method = method.resolve(STITCHED, soft=True)
+    crops, points = crops_of(read_scores(bench.scores)), {}
+    features = EmbedTable(bench.embedding(bench.scores), crops.starts).read(np.arange(len(animals)), "features")
+    for row, corners, own in zip(crops.rows, crops.boxes.tolist(), features["crop"], strict=True):
+        points["crop", animals.ids[row], *corners] = own
+    for row, corners in enumerate(animals.square_boxes().tolist()):
+        points["image", animals.ids[row], *corners] = features["image"][row]
+    for part in method.rank(bench.inputs(method)):
+        rows = part.to_pylist()
+        kept = np.array([points[row["kind"], row["id"], *box(row)] for row in rows[: round(0.8 * len(rows))]])
+        crop = rows[0]["kind"] == "crop"
+        if crop:
+            assert [row["score"] for row in rows[:4]] == sorted((row["score"] for row in rows), reverse=True)[:4]
+        else:
+            assert ((kept - kept.mean(0)) ** 2).sum(1).argmin() == 0
+        for number in range(4 if crop else 1, 9):
+            distance = ((kept[:, None] - kept[None, :number]) ** 2).sum(2).min(1)
+            assert distance[number] == pytest.approx(distance.max(), rel=1e-4)
+
+
+def test_the_published_method_takes_the_best_of_each_cluster(bench: Bench) -> None:
+    """First the highest score of all; within a level of clusters better ones first; and more than the top scores."""
+    rows, top = rows_of(DiffusionConfig("diffusion"), bench), rows_of(TOP, bench)
+    for label in range(3):
+        for kind in ("crop", "image"):
+            ranked, best = ([row["score"] for row in of(found, label, kind)] for found in (rows, top))
+            assert best == sorted(best, reverse=True)
+            assert ranked[0] == best[0]
+            assert (np.diff(ranked[2:5]) <= 0).all()
+            assert (np.diff(ranked[5:10]) <= 0).all()
+            assert ranked[:10] != best[:10]
+
+
+def test_a_method_that_lacks_what_it_reads_says_so(bench: Bench) -> None:
+    method = DiffusionConfig("diffusion")
+    with pytest.raises(ValueError, match="needs an embedding"):
+        method.rank(replace(bench.inputs(method), embedding=None))
+    with pytest.raises(ValueError, match="needs scores"):
+        method.rank(replace(bench.inputs(method), scores=None))
 
 
 @pytest.mark.parametrize("padded", [False, True])
@@ -192,59 +316,9 @@ def test_the_teachers_losses_go_on_where_they_stopped(
     assert read_scores(tmp_path / "rest").equals(read_scores(whole))
 
 
-@pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 1.0])
-def test_places_by_score_and_by_the_teachers_loss_are_weighted(share: float, animals: Index, bench: Bench) -> None:
-    """Every candidate's place, worst to best, by the prior and by the teacher, who sees crops at their own size."""
-    top = DiffusionConfig("top", 0.5, crop_pick="top", image_pick="top", confidence=share)
-    teacher, size = tiny_teacher(3), patch_side(crops_of(read_scores(bench.scores)), animals, VIEW)
-    rows = rows_of(top, bench)
-
-    def loss(row: dict) -> float:
-        source = Source(animals.root / row["id"])
-        image = read_image(source, box(row), size) if row["kind"] == "crop" else read_image(source, None, VIEW)
-        with torch.no_grad():
-            return float(F.cross_entropy(teacher(image[None] / 255), torch.tensor([row["label"]])))
-
-    for label in range(3):
-        for kind in ("crop", "image"):
-            mine = [row for row in rows if (row["label"], row["kind"]) == (label, kind)]
-            scores, losses = [row["score"] for row in mine], [loss(row) for row in mine]
-            by_score, by_loss = np.argsort(np.argsort(scores)), np.argsort(np.argsort(-np.array(losses)))
-            worth = (1 - share) * by_score + share * by_loss
-            assert np.diff(worth).max() <= 1e-6
-            assert len(set(worth.tolist())) > 1
-
-
-def test_the_teachers_confidence_goes_on_where_it_stopped(
-    animals: Index, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(confidence, "_SHARD", 40)
-    monkeypatch.setattr(confidence, "_BATCH", 30)
-    crops, make_trainer = crops_of(read_scores(bench.scores)), TrainerConfig().parallel
-    confidence.ask_teacher(animals, crops, tiny_teacher(3), VIEW, make_trainer, tmp_path / "whole")
-    (tmp_path / "rest").mkdir()
-    first, *rest = sorted((tmp_path / "whole").glob("shard-*"))
-    (tmp_path / "rest" / first.name).write_bytes(first.read_bytes())
-    teacher, seen = tiny_teacher(3), []
-    forward = teacher.forward
-    monkeypatch.setattr(teacher, "forward", lambda images: seen.append(len(images)) or forward(images))
-    confidence.ask_teacher(animals, crops, teacher, VIEW, make_trainer, tmp_path / "rest")
-    assert sum(seen) == 3 * 50  # two crops and the whole of those that are not in the first shard
-    for shard in rest:
-        assert (tmp_path / "rest" / shard.name).read_bytes() == shard.read_bytes()
-
-
-def test_a_method_that_lacks_the_teachers_confidence_says_so(bench: Bench) -> None:
-    method = DiffusionConfig("diffusion", 0.5)
-    with pytest.raises(ValueError, match="needs the teacher's confidence"):
-        method.rank(replace(bench.material(method), confidence=None))
-    with pytest.raises(ValueError, match="needs styles"):
-        method.rank(replace(bench.material(method), styles=None))
-
-
 ORDERS: dict[str, Callable[[np.ndarray, np.ndarray, int, str], np.ndarray]] = {
     "herding": lambda points, _, label, kind: herding_order(points, 400),
-    "kcenter": lambda points, _, label, kind: k_center_order(points, 7),
+    "kcenter": lambda points, _, label, kind: k_center_order(points, 400),
     "moderate": lambda points, _, label, kind: moderate_order(points),
     "ccs": lambda _, losses, label, kind: coverage_centric_order(
         losses, 0.3, 50, numpy_generator(0, "strata", kind, label)
@@ -258,101 +332,18 @@ def test_a_coreset_is_one_of_the_class_and_kind(name: str, animals: Index, bench
     method = next(method for method in METHODS if method.name == name)
     rows, rded = rows_of(method, bench), rows_of(RDED, bench)
     scores = bench.losses(RDED, 0)
-    crops = crops_of(read_scores(scores))
-    table = FeatureTable(bench.features(scores), crops.starts)
+    table = EmbedTable(bench.embedding(scores), crops_of(read_scores(scores)).starts)
     for label in range(3):
         mine = np.flatnonzero(animals.labels == label)
-        embedded = table.read(mine)
+        features = table.read(mine, "features")
         for kind in ("crop", "image"):
-            here, there = ([r for r in found if (r["label"], r["kind"]) == (label, kind)] for found in (rows, rded))
+            here, there = (of(found, label, kind) for found in (rows, rded))
             assert {(r["id"], box(r), r["score"]) for r in here} == {(r["id"], box(r), r["score"]) for r in there}
             losses = {r["id"]: -r["score"] for r in there}
             order = ORDERS[name](
-                embedded[kind], np.array([losses[animals.ids[row]] for row in mine], np.float32), label, kind
+                features[kind], np.array([losses[animals.ids[row]] for row in mine], np.float32), label, kind
             )
-            assert [r["id"] for r in here[: len(order)]] == [animals.ids[mine[place]] for place in order]
-
-
-@pytest.mark.parametrize("keep", [0.5, 0.8, 1.0])
-def test_keep_moves_the_lowest_scores_to_the_end(bench: Bench, keep: float) -> None:
-    method = DiffusionConfig("diffusion", 0.5, keep=keep, confidence=0.0)
-    rows = rows_of(method, bench)
-    for label in range(3):
-        for kind in ("crop", "image"):
-            mine = [r for r in rows if (r["label"], r["kind"]) == (label, kind)]
-            stay = round(keep * len(mine))
-            scores = [r["score"] for r in mine]
-            assert set(scores[:stay]) == set(sorted(scores, reverse=True)[:stay])
-            assert scores[stay:] == sorted(scores, reverse=True)[stay:]
-            assert {r["cluster"] for r in mine[stay:]} <= {-1}
-            assert -1 not in {r["cluster"] for r in mine[:stay]}
-
-
-def test_diffusion_by_clusters_is_more_than_the_top(bench: Bench) -> None:
-    top = rows_of(METHODS[1], bench)
-    clustered = rows_of(METHODS[0], bench)
-    for label in range(3):
-        scores = [r["score"] for r in top if (r["label"], r["kind"]) == (label, "image")]
-        assert scores == sorted(scores, reverse=True)
-    images = [[r["id"] for r in rows if r["kind"] == "image"][:10] for rows in (top, clustered)]
-    assert images[0] != images[1]
-
-
-def test_crops_lead_by_score_and_images_do_not(bench: Bench) -> None:
-    (lead,) = (method for method in METHODS if method.name == "lead")
-    top, rows = rows_of(METHODS[1], bench), rows_of(lead, bench)
-    plain = rows_of(DiffusionConfig("both", 0.5, crop_pick="best", image_pick="best", confidence=0.0), bench)
-
-    def of(found: list[dict], label: int, kind: str) -> list[dict]:
-        return [{**r, "cluster": 0} for r in found if (r["label"], r["kind"]) == (label, kind)]
-
-    for label in range(3):
-        assert of(rows, label, "crop")[:4] == of(top, label, "crop")[:4]
-        assert of(rows, label, "crop") != of(plain, label, "crop")
-        assert of(rows, label, "image") == of(plain, label, "image")
-
-
-def test_spread_takes_the_farthest_of_those_that_stay(animals: Index, bench: Bench) -> None:
-    """After the leading crops, or the image nearest to the mean, each is the farthest from those before."""
-    (method,) = (method for method in METHODS if method.name == "spread")
-    table, crops = FeatureTable(bench.features(bench.scores), (of := crops_of(read_scores(bench.scores))).starts), {}
-    features = table.read(np.arange(len(animals)))
-    for number, (row, corners) in enumerate(zip(of.rows, of.boxes.tolist(), strict=True)):
-        crops[animals.ids[row], *corners] = features["crop"][number]
-    images = dict(zip(animals.ids, features["image"], strict=True))
-    for part in method.rank(bench.material(method)):
-        rows = part.to_pylist()
-        crop = rows[0]["kind"] == "crop"
-        scores = [row["score"] for row in rows]
-        best = sorted(scores, reverse=True)
-        stay = round(0.6 * len(rows))
-        assert set(scores[:stay]) == set(best[:stay])
-        assert scores[7:stay] == sorted(scores[7:stay], reverse=True)
-        assert scores[stay:] == best[stay:]
-        points = np.array([crops[row["id"], *box(row)] if crop else images[row["id"]] for row in rows[:stay]])
-        if crop:
-            assert scores[:4] == best[:4]
-        else:
-            assert ((points - points.mean(0)) ** 2).sum(1).argmin() == 0
-        for number in range(4 if crop else 1, 7):
-            distance = ((points[:, None] - points[None, :number]) ** 2).sum(2).min(1)
-            assert distance[number] == pytest.approx(distance.max(), rel=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("whole", "soft", "own", "pick"),
-    [
-        (1.0, True, None, "spread"),
-        (0.5, True, None, "spread"),
-        (0.0, True, None, "style"),
-        (1.0, False, None, "style"),
-        (1.0, True, "top", "top"),
-    ],
-)
-def test_how_whole_images_are_taken_follows_from_the_labels(whole: float, soft: bool, own: str, pick: str) -> None:
-    resolved = DiffusionConfig("diffusion", image_pick=own).resolve(whole, soft)
-    assert resolved.picks == {"crop": "style", "image": pick}
-    assert resolved.needs_features == (pick == "spread")
+            assert [r["id"] for r in here] == [animals.ids[mine[place]] for place in order]
 
 
 def test_random_crops_have_the_area_and_go_everywhere(animals: Index) -> None:
@@ -374,34 +365,24 @@ def test_random_crops_have_the_area_and_go_everywhere(animals: Index) -> None:
     ("make", "words"),
     [
         (lambda: DiffusionConfig("d", 1.5), "selection.whole=1.5"),
-        (lambda: DiffusionConfig("d", 0.5, keep=0.0), "selection.keep=0.0"),
+        (lambda: DDSelectConfig("d", teacher_weight=1.5), "selection.teacher_weight=1.5"),
         (
-            lambda: DiffusionConfig("d", 0.5, crop_pick="x"),
-            "selection.crop_pick=x: choose style, spread, best, nearest, both or top",
+            lambda: DDSelectConfig("d", crop_pick="x"),
+            "selection.crop_pick=x: choose channel_stats, k_center or score",
         ),
-        (lambda: DiffusionConfig("d", 0.5, lead=-1), "selection.lead=-1"),
-        (lambda: DiffusionConfig("d", 0.5, confidence=1.5), "selection.confidence=1.5"),
-        (lambda: DiffusionConfig("d", 0.5, depth=0), "selection.depth=0"),
-        (lambda: DiffusionConfig("d", 0.5, clusters_per_pick=0), "selection.clusters_per_pick=0"),
-        (lambda: ClustersConfig("c", 0.5, clusters_per_pick=-1), "selection.clusters_per_pick=-1"),
-        (lambda: HerdingConfig("h", 0.5, depth=0), "selection.depth=0"),
+        (lambda: DDSelectConfig("d", image_pick="x"), "selection.image_pick=x"),
         (lambda: CCSConfig("c", 0.5, pruned=1.0), "selection.pruned=1.0"),
         (lambda: CCSConfig("c", 0.5, strata=0), "selection.strata=0"),
         (lambda: RDEDConfig("r", 0.0, crops=0), "selection.crops=0"),
         (lambda: RDEDConfig("r", 0.0, size=1.5), "selection.size=1.5"),
         (lambda: RDEDConfig("r", 0.0, area=[0.5, 0.2]), "selection.area="),
+        (lambda: RDEDConfig("r", 0.0, area=[0.5]), "selection.area="),
         (lambda: RandomConfig("r", 0.0, area=[0.0, 0.2]), "selection.area="),
     ],
 )
 def test_values_out_of_range(make: Callable[[], SelectionConfig], words: str) -> None:
     with pytest.raises(UserError, match=words):
         make()
-
-
-@pytest.mark.parametrize("kind", [RDEDConfig, RandomConfig])
-def test_area_needs_two_shares(kind: type[RDEDConfig]) -> None:
-    with pytest.raises(UserError, match=r"selection.area="):
-        kind("x", 0.0, area=[0.5])
 
 
 def test_images_of_a_selection_are_files_of_the_dataset(bench: Bench, animals: Index) -> None:

@@ -15,7 +15,7 @@ import pytest
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import write_json
 from ddselect.runtime.locks import BUILDER, LOCK
-from ddselect.runtime.store import MANIFEST, Stage, StageResult, Store, describe, execution, optional
+from ddselect.runtime.store import MANIFEST, StageResult, Store, Task, describe, execution, optional
 
 
 @dataclasses.dataclass
@@ -55,7 +55,7 @@ class Build:
 
 def stage(root: Path, build: Callable[[Path], dict[str, object]], **changes: object) -> StageResult:
     arguments = {"name": "index", "version": 1, "config": Settings(), "after": [], **changes}
-    return Store(root).run(Stage(build=build, **arguments))  # type: ignore[arg-type]
+    return Store(root).run(Task(build=build, **arguments))  # type: ignore[arg-type]
 
 
 def test_finished_stage_is_skipped(tmp_path: Path) -> None:

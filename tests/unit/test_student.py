@@ -9,10 +9,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ddselect.evaluation.accuracy import Accuracy
 from ddselect.protocol.recipe import ProtocolConfig
+from ddselect.student.accuracy import Accuracy
+from ddselect.student.losses import class_label_loss
 from ddselect.student.models import Classifier, build_network
-from ddselect.student.module import StudentModule, checkpoint_steps, class_label_loss
+from ddselect.student.module import StudentModule, checkpoint_steps
 from ddselect.student.views import TrainingSet, Views
 
 
@@ -56,11 +57,11 @@ def test_a_batch_above_the_set_shows_images_as_evenly_as_it_can() -> None:
 
 
 def test_the_smaller_batch_of_a_pass_is_left_out_or_kept() -> None:
-    for drop, sizes in ((True, [4, 4] * 3), (False, [4, 4, 2] * 2)):
-        student = module(ProtocolConfig("p", steps=6, batch_size=4, evaluations=1, drop_last=drop))
+    for length, sizes in (({"steps": 6}, [4, 4] * 3), ({"epochs": 2}, [4, 4, 2] * 2)):
+        student = module(ProtocolConfig("p", batch_size=4, evaluations=1, **length))
         seen = batches(student, 0)
         assert [len(labels) for _, labels, *_ in seen] == sizes
-        if not drop:
+        if "epochs" in length:
             images = torch.cat([images for images, *_ in seen[:3]])
             assert {i.numpy().tobytes() for i in images} == {i.numpy().tobytes() for i in student.views.data.images}
 
@@ -112,17 +113,17 @@ def test_hard_labels_are_weighted_by_the_share(mixing: str) -> None:
 
 @pytest.mark.parametrize("decay_vectors", [False, True])
 def test_vectors_decay_only_if_asked(decay_vectors: bool) -> None:
-    student = module(ProtocolConfig("p", steps=10, weight_decay=0.01, decay_vectors=decay_vectors, betas=[0.8, 0.95]))
+    student = module(ProtocolConfig("p", steps=10, weight_decay=0.01, decay_vectors=decay_vectors))
     optimizer = student.configure_optimizers()["optimizer"]
     decays = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
     for name, parameter in student.named_parameters():
         assert decays.pop(id(parameter)) == (0.01 if parameter.ndim > 1 or decay_vectors else 0), name
     assert not decays
-    assert {group["betas"] for group in optimizer.param_groups} == {(0.8, 0.95)}
+    assert {group["betas"] for group in optimizer.param_groups} == {(0.9, 0.999)}
 
 
 def test_the_optimiser_follows_the_protocols_rate() -> None:
-    protocol = ProtocolConfig("p", epochs=4, batch_size=5, zeta=2.0, per_epoch=True)
+    protocol = ProtocolConfig("p", epochs=4, batch_size=5, zeta=2.0)
     parts = module(protocol).configure_optimizers()
     rates = []
     for _ in range(8):

@@ -72,6 +72,11 @@ def test_a_student_trains_on_one_device_or_on_all() -> None:
     assert settings.students_at_once(9) == 1
 
 
+def test_ranks_are_processes_of_their_own() -> None:
+    with pytest.raises(UserError, match=r"^trainer.strategy=ddp_spawn: .*choose ddp$"):
+        TrainerConfig(devices=2, strategy="ddp_spawn")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

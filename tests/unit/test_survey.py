@@ -198,7 +198,7 @@ def test_copies_in_two_classes_and_in_train_and_test_are_told(
     (root / "val" / "ant" / "leak.png").write_bytes((root / "train" / "ant" / "000.png").read_bytes())
     found = build_index(folder_dataset(root), tmp_path / "w2")["duplicates"]
     assert found["classes"]["images"] == 1  # type: ignore[index]
-    assert found["classes"]["example"] == ["train/bee/copy.png", "train/cow/copy.png"]  # type: ignore[index]
+    assert found["classes"]["example"] == ["train/bee/004.png", "train/cow/copy.png"]  # type: ignore[index]
     assert found["splits"]["images"] == 2  # type: ignore[index]
     assert found["splits"]["example"] == ["train/ant/000.png", "val/ant/leak.png"]  # type: ignore[index]
     assert "2 images are in more than one split" in capsys.readouterr().err

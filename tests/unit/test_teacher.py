@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from ddselect.dataset.index import Index
-from ddselect.evaluation.accuracy import Accuracy
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import write_json, write_tensors
+from ddselect.student.accuracy import Accuracy
 from ddselect.student.models import Classifier, build_network
 from ddselect.student.settings import StudentConfig
 from ddselect.teacher.choice import (

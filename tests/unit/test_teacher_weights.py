@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from ddselect.dataset.index import Index
 from ddselect.evaluation import accuracy as measuring
-from ddselect.evaluation.accuracy import Accuracy, EvaluationConfig, measure
+from ddselect.evaluation.settings import EvaluationConfig
 from ddselect.runtime.errors import UserError
+from ddselect.student.accuracy import Accuracy, measure
 from ddselect.student.models import Classifier, build_network
 from ddselect.teacher import torchvision_models
 from ddselect.teacher.card import load_teacher

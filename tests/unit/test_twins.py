@@ -8,10 +8,10 @@ import pytest
 
 from ddselect.composition.compose import Composition
 from ddselect.config import Experiment, MethodConfig
-from ddselect.evaluation.branch import Trial
 from ddselect.evaluation.dd_ranking import ars, lrs
 from ddselect.evaluation.twins import dd_ranking
 from ddselect.protocol.recipe import ProtocolConfig
+from ddselect.runtime.stage import Trial
 from ddselect.runtime.store import StageResult
 from ddselect.selection.uninformed import AllImagesConfig, RandomConfig
 from ddselect.student.settings import StudentConfig

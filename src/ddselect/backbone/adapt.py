@@ -7,6 +7,8 @@ from ddselect.runtime.errors import UserError
 from ddselect.runtime.store import execution
 
 VERSION = 1
+WEIGHT_DECAY = 1e-3  # of AdamW
+_DECAY = 0.4  # share of the steps in which the rate falls
 
 
 @dataclass
@@ -18,10 +20,8 @@ class AdaptConfig:
             2022); ``scratch``: a small network of the family with random weights, for the dataset's classes or prompts.
         steps: Optimiser steps.
         batch_size: Images per step, over all ranks.
-        learning_rate: AdamW; linear warm-up over ``warmup`` steps, linear decay to zero over the last share ``decay``.
+        learning_rate: AdamW; linear warm-up over ``warmup`` steps, linear decay to zero over the last two fifths.
         warmup: Steps of warm-up.
-        decay: Share of the steps in which the rate falls.
-        weight_decay: Of AdamW.
         dropout: Share of the images that are shown under the reference condition instead of their own.
         weight_cap: The loss of a timestep is weighted by 1 / signal^2, up to this; 0 for no weights.
         average: Decay of the exponential moving average of the weights; 0 for none.
@@ -29,8 +29,6 @@ class AdaptConfig:
         rank: Rank of the low-rank updates.
         channels: Widths per level of a network from scratch.
         patch: Pixels per side that a network from scratch folds into channels.
-        start: Folder of a model of which a network from scratch takes over the weights of equal name and shape, or the
-            name of a prior in the package; empty for none.
         seed: Seed of weights, order, timesteps, noise.
         precision: ``fp32`` or ``bf16`` (autocast of the network), or ``auto``: bf16 where the machine computes in it.
         checkpoint_every: Steps between checkpoints: what an interruption can cost at most.
@@ -42,8 +40,6 @@ class AdaptConfig:
     batch_size: int = 64
     learning_rate: float = 1e-4
     warmup: int = 100
-    decay: float = 0.4
-    weight_decay: float = 1e-3
     dropout: float = 0.15
     weight_cap: float = 0.0
     average: float = 0.998
@@ -51,7 +47,6 @@ class AdaptConfig:
     rank: int = 8
     channels: list[int] = field(default_factory=lambda: [24, 48, 64])
     patch: int = 2
-    start: str = ""
     seed: int = 0
     precision: str = "auto"
     checkpoint_every: int = execution(250)
@@ -67,10 +62,10 @@ class AdaptConfig:
         for name in ("steps", "batch_size", "rank", "patch", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise UserError(f"backbone.adapt.{name}={getattr(self, name)}: at least 1 is needed")
-        for name in ("warmup", "weight_decay", "weight_cap", "workers"):
+        for name in ("warmup", "weight_cap", "workers"):
             if getattr(self, name) < 0:
                 raise UserError(f"backbone.adapt.{name}={getattr(self, name)}: 0 or more is needed")
-        for name in ("decay", "dropout", "average"):
+        for name in ("dropout", "average"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"backbone.adapt.{name}={getattr(self, name)}: a share from 0 up to, not including, 1")
         if self.learning_rate <= 0:
@@ -82,4 +77,4 @@ class AdaptConfig:
         """Factor of the learning rate at a step."""
         warm = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
         left = max(0.0, 1 - step / self.steps)
-        return warm * (min(1.0, left / self.decay) if self.decay else 1.0)
+        return warm * min(1.0, left / _DECAY)

@@ -13,16 +13,16 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from ddselect.backbone.adapt import AdaptConfig
+from ddselect.backbone.adapt import WEIGHT_DECAY, AdaptConfig
 from ddselect.backbone.denoiser import Denoiser
 from ddselect.backbone.schedule import stratified_timesteps
 from ddselect.backbone.text import CLIPText, clip_tokens
 from ddselect.dataset.index import Index
 from ddselect.runtime.checkpoints import AtomicCheckpointIO
-from ddselect.runtime.companions import working_together
 from ddselect.runtime.errors import NumericalError, UserError
 from ddselect.runtime.files import write_text
 from ddselect.runtime.hardware import computes_in_bf16
+from ddselect.runtime.parallel import working_together
 from ddselect.runtime.progress import counting
 from ddselect.runtime.ranks import rank
 from ddselect.runtime.seeds import torch_generator
@@ -182,7 +182,7 @@ class AdaptModule(pl.LightningModule):
     def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
         settings = self.settings
         parameters = list(self.trained().values())
-        optimizer = torch.optim.AdamW(parameters, settings.learning_rate, weight_decay=settings.weight_decay)
+        optimizer = torch.optim.AdamW(parameters, settings.learning_rate, weight_decay=WEIGHT_DECAY)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, settings.rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

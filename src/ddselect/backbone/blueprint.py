@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel, UNet2DModel
-from safetensors.torch import load_file
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from transformers.utils.logging import disable_progress_bar
@@ -31,14 +30,12 @@ class Shape:
         channels: Widths per level.
         patch: Pixels per side that are folded into channels.
         seed: Seed of the weights.
-        start: Weights of another network: those of equal name and shape are taken over; None for none.
     """
 
     image_size: int
     channels: Sequence[int]
     patch: int
     seed: int
-    start: Path | None
 
 
 def write_class_unet(folder: Path, classes: Sequence[str], shape: Shape) -> None:
@@ -49,7 +46,6 @@ def write_class_unet(folder: Path, classes: Sequence[str], shape: Shape) -> None
     with torch.random.fork_rng():
         torch.manual_seed(shape.seed)
         unet = UNet2DModel(**_body(shape), num_class_embeds=len(classes) + 1, attention_head_dim=16)
-    _take_over(unet, shape.start)
     unet.save_pretrained(folder / "unet", safe_serialization=True)
     DDPMScheduler.from_config(COSINE).save_pretrained(folder / "scheduler")
     write_json(folder / "model_index.json", {"id2label": dict(enumerate(classes)), "patch": shape.patch})
@@ -88,10 +84,9 @@ def write_text_unet(folder: Path, texts: Sequence[str], shape: Shape) -> None:
         )
         # distinct words from the beginning: otherwise the class is lost among the other tokens for thousands of steps
         nn.init.normal_(encoder.get_input_embeddings().weight)
-        # the attention adds nothing at first, so that weights taken over work as they did
+        # the attention adds nothing at first: the network denoises before it reads
         nn.init.zeros_(unet.mid_block.attentions[0].proj_out.weight)
         nn.init.zeros_(unet.mid_block.attentions[0].proj_out.bias)
-    _take_over(unet, shape.start)
     encoder.save_pretrained(folder / "text_encoder", safe_serialization=True)
     unet.save_pretrained(folder / "unet", safe_serialization=True)
     DDPMScheduler.from_config(COSINE).save_pretrained(folder / "scheduler")
@@ -119,15 +114,6 @@ def _body(shape: Shape) -> dict[str, Any]:
         "up_block_types": ("UpBlock2D",) * len(shape.channels),
         "resnet_time_scale_shift": "scale_shift",
     }
-
-
-def _take_over(network: nn.Module, weights: Path | None) -> None:
-    """Copies the weights of equal name and shape from a safetensors file."""
-    if weights is None:
-        return
-    own = network.state_dict()
-    found = {name: rows for name, rows in load_file(weights).items() if name in own and own[name].shape == rows.shape}
-    network.load_state_dict({**own, **found})
 
 
 def tokenizer_files(folder: Path, texts: Sequence[str]) -> None:

@@ -22,24 +22,16 @@ from ddselect.runtime.store import execution
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _EMBEDDED = {"embedded": "embedded", "embedded_text": "embedded_text"}  # path: folder in this package
 _TEXTS_AT_ONCE = 32
+_OTHERS = (  # than a prior that does not know the classes
+    "use prompt=none, a text-conditional backbone (sd15, sd21, sdxl, sd3), or a prior trained on these classes "
+    "(backbone=class_unet backbone/adapt=scratch)"
+)
 MODEL, LORA = "model", "lora"  # what an adaptation leaves
 
 
 @dataclass
 class BackboneConfig:
-    """A diffusion prior; see ``conf/backbone/``.
-
-    Attributes:
-        name: Name in results and reports.
-        path: Folder in the diffusers layout, or a hub id; ``embedded`` and ``embedded_text`` are in the package.
-        image_size: Side in pixels of the square view that the prior sees.
-        dtype: Precision of the network: ``fp32``, ``bf16``, ``fp16``, or ``auto``: bf16 where the machine computes
-            in it and fp32 elsewhere (the choice is made here, so results and fingerprints name it).
-        variant: Variant of the weight files, e.g. ``fp16``; empty for the plain ones.
-        compile: Whether torch compiles the network first (minutes; it pays for hours of scoring).
-        lora: Folder of a LoRA adapter (peft) to merge into the network; empty for none.
-        adapt: How to fine-tune the prior on the dataset first.
-    """
+    """A diffusion prior; see ``conf/backbone/``."""
 
     name: str
     path: str
@@ -68,6 +60,10 @@ class BackboneConfig:
         """Changes when the weights in local folders do."""
         lora = folder_signature(Path(self.lora)) if self.lora else ""
         return folder_signature(Path(self.source.path)) + lora
+
+    def without_places(self) -> "BackboneConfig":
+        """The settings without the folders of its weights, which :meth:`signature` tells by their content."""
+        return replace(self, path="", lora="")
 
     def check(self, prompt: PromptConfig, class_names: list[str], class_folders: list[str]) -> None:
         """Refuses what would fail later, before any work; loads no weights.
@@ -157,7 +153,7 @@ class ClassBackboneConfig(BackboneConfig):
 class ClassUNetConfig(ClassBackboneConfig):
     """A ``UNet2DModel`` in pixel space; its ``model_index.json`` names its classes (``id2label``)."""
 
-    family: ClassVar[str] = "ddselect.backbone.class_unet:ClassUNet"
+    family: ClassVar[str] = "ddselect.backbone.families:ClassUNet"
 
     def _names(self) -> list[str]:
         label_of = self.source.model_index().get("id2label") or {}
@@ -178,10 +174,7 @@ class ClassUNetConfig(ClassBackboneConfig):
 
     def indices(self, class_names: list[str], class_folders: list[str]) -> tuple[list[int], int]:
         names, embeddings = self._names(), self._embeddings()
-        others = (
-            "use prompt=none, a text-conditional backbone (sd15, sd21, sdxl, sd3), backbone=dit_xl_2_256 for ImageNet "
-            "classes, or a prior trained on these classes (backbone=class_unet backbone/adapt=scratch)"
-        )
+        others = f"{_OTHERS}, or backbone=dit_xl_2_256 for ImageNet classes"
         if not embeddings:
             raise UserError(f"backbone {self.name} is unconditional and knows no classes; {others}")
         if not names:
@@ -201,7 +194,7 @@ class ClassUNetConfig(ClassBackboneConfig):
 class DiTConfig(ClassBackboneConfig):
     """A DiT with its VAE: the 1000 ImageNet classes, and the null class after them."""
 
-    family: ClassVar[str] = "ddselect.backbone.dit:DiT"
+    family: ClassVar[str] = "ddselect.backbone.families:DiT"
 
     def null_class(self) -> int:
         return 1000
@@ -212,8 +205,7 @@ class DiTConfig(ClassBackboneConfig):
         if unknown:
             raise UserError(
                 f"backbone {self.name} knows the ImageNet-1K classes only: class folder '{unknown[0]}' is not one of "
-                "their WordNet IDs; use prompt=none, a text-conditional backbone (sd15, sd21, sdxl, sd3), or a prior "
-                "trained on these classes (backbone=class_unet backbone/adapt=scratch)"
+                f"their WordNet IDs; {_OTHERS}"
             )
         return [known[folder] for folder in class_folders], self.null_class()
 
@@ -268,7 +260,7 @@ class TextBackboneConfig(BackboneConfig):
 class StableDiffusionConfig(TextBackboneConfig):
     """Stable Diffusion 1.x or 2.x."""
 
-    family: ClassVar[str] = "ddselect.backbone.stable_diffusion:StableDiffusion"
+    family: ClassVar[str] = "ddselect.backbone.families:StableDiffusion"
     encoder: ClassVar[str] = "ddselect.backbone.text:CLIPText"
 
 
@@ -276,7 +268,7 @@ class StableDiffusionConfig(TextBackboneConfig):
 class StableDiffusionXLConfig(TextBackboneConfig):
     """Stable Diffusion XL."""
 
-    family: ClassVar[str] = "ddselect.backbone.stable_diffusion:StableDiffusionXL"
+    family: ClassVar[str] = "ddselect.backbone.families:StableDiffusionXL"
     encoder: ClassVar[str] = "ddselect.backbone.text:SDXLText"
 
 
@@ -284,5 +276,5 @@ class StableDiffusionXLConfig(TextBackboneConfig):
 class StableDiffusion3Config(TextBackboneConfig):
     """Stable Diffusion 3: flow matching."""
 
-    family: ClassVar[str] = "ddselect.backbone.sd3:StableDiffusion3"
+    family: ClassVar[str] = "ddselect.backbone.families:StableDiffusion3"
     encoder: ClassVar[str] = "ddselect.backbone.text:SD3Text"

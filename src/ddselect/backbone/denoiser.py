@@ -97,11 +97,7 @@ class Denoiser(nn.Module, ABC):
     def middle_activations(self, latents: Tensor, noise: Tensor, timesteps: Tensor, conditions: Tensor) -> Tensor:
         """(N, D) float32 output of the network's middle, averaged over positions; one evaluation of the network.
 
-        Args:
-            latents: (N, C, h, w) float32 z0.
-            noise: (N, C, h, w) float32 standard normal.
-            timesteps: (N,) int64.
-            conditions: (N,) int64.
+        What it takes is as in :meth:`error`.
         """
         kept: list[Any] = []
         hook = self.middle.register_forward_hook(lambda module, inputs, output: kept.append(output))

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from ddselect.runtime.errors import UserError
 
-VERSION = 1  # of what the stage writes
+VERSION = 2  # of what the stage writes
 
 
 @dataclass
@@ -12,31 +12,32 @@ class BoxesConfig:
     """Which boxes of a scored image are candidates; see ``conf/boxes/``.
 
     Attributes:
-        name: Name of the way.
-        sizes: Sides of boxes as shares of the view's side, searched for in the maps that scoring kept; none: the boxes
-            that scoring itself placed, and the rest here means nothing.
+        sizes: Sides of boxes as shares of the view's side.
         per_image: Boxes kept per image, where there is room.
         overlap: The most that two boxes of an image overlap: intersection over union, from 0 to below 1.
         exponent: Boxes of different sizes compete by their sum over this power of their area, from 0 to 1: 1 is the
             mean, 0.5 the sum in units of its noise.
         sigma: Width of the Gaussian search window as a share of the box; 0 for a flat window.
+        prediction_shift_weight: Share of the prediction shift, beside the difference of the losses, in what boxes are
+            placed by.
     """
 
-    name: str
-    sizes: list[float] = field(default_factory=list)
+    sizes: list[float] = field(default_factory=lambda: [0.5])
     per_image: int = 1
     overlap: float = 0.0
     exponent: float = 0.5
     sigma: float = 0.375
+    prediction_shift_weight: float = 0.75
 
     def __post_init__(self) -> None:
-        if any(not 0 < size <= 1 for size in self.sizes):
-            raise UserError(f"boxes.sizes={list(self.sizes)}: shares above 0, up to 1, are needed")
+        if not self.sizes or any(not 0 < size <= 1 for size in self.sizes):
+            raise UserError(f"boxes.sizes={list(self.sizes)}: one or more shares above 0, up to 1, are needed")
         if self.per_image < 1:
             raise UserError(f"boxes.per_image={self.per_image}: at least 1 is needed")
         if not 0 <= self.overlap < 1:
             raise UserError(f"boxes.overlap={self.overlap}: a share from 0 to below 1 is needed")
-        if not 0 <= self.exponent <= 1:
-            raise UserError(f"boxes.exponent={self.exponent}: a number from 0 to 1 is needed")
         if self.sigma < 0:
             raise UserError(f"boxes.sigma={self.sigma}: 0 or more is needed")
+        for name in ("exponent", "prediction_shift_weight"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"boxes.{name}={getattr(self, name)}: a number from 0 to 1 is needed")

@@ -1,10 +1,10 @@
 """Class names, descriptions and lists."""
 
 import re
+from functools import cache
 from importlib.resources import files
 
-from ddselect.dataset.imagenet_names import NAMES
-from ddselect.dataset.name_files import SUFFIXES, read_names
+from ddselect.dataset.class_files import SUFFIXES, read_names, table_of_text
 from ddselect.runtime.errors import UserError
 
 KINDS = ("folder", "imagenet", "imagenet_long")
@@ -33,9 +33,6 @@ def class_names(folders: list[str], kind: str) -> list[str]:
 def imagenet_descriptions(folders: list[str]) -> list[str]:
     """A sentence for each class: its short name, a comma, and WordNet's definition.
 
-    Args:
-        folders: WordNet IDs, in class order.
-
     Raises:
         UserError: A folder is not an ImageNet WordNet ID.
     """
@@ -62,8 +59,19 @@ def class_list(name: str) -> list[str]:
     return (files("ddselect.dataset") / "class_lists" / f"{name}.txt").read_text(encoding="utf-8").split()
 
 
+@cache
+def better_names() -> dict[str, str]:
+    """Names of ImageNet classes, by WordNet ID, for which WordNet's first lemma makes a poor prompt.
+
+    A lemma is replaced where two classes share it, where it more often means another thing (*boxer*, *nail*), or where
+    few captions use it (*ashcan*, *hair slide*). The name says what the class's images show, so *bib* is a baby's and
+    *web site* a screenshot, whatever WordNet's definition. All other classes keep their first lemma.
+    """
+    return table_of_text((files("ddselect.dataset") / "imagenet_names.txt").read_text(encoding="utf-8"))
+
+
 def _short(folders: list[str], lemmas: list[str]) -> list[str]:
-    return [NAMES.get(folder) or names.split(",")[0] for folder, names in zip(folders, lemmas, strict=True)]
+    return [better_names().get(folder) or names.split(",")[0] for folder, names in zip(folders, lemmas, strict=True)]
 
 
 def _wordnet(folders: list[str], remedy: str) -> list[tuple[str, str]]:

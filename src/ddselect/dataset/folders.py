@@ -4,18 +4,14 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
+from ddselect.dataset.class_files import SUFFIXES
 from ddselect.dataset.classes import KINDS, class_list, class_lists, class_names
-from ddselect.dataset.layout import below, subfolders, wrong_layout
-from ddselect.dataset.name_files import SUFFIXES
-from ddselect.dataset.tree import folders_signature, image_files
+from ddselect.dataset.layout import below, folders_signature, image_files, subfolders, wrong_layout
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.seeds import key64
-from ddselect.runtime.store import execution, optional
-
-if TYPE_CHECKING:  # torch takes a second to import
-    from ddselect.dataset.scenes import Scenes
+from ddselect.runtime.store import execution
 
 
 @dataclass(frozen=True, slots=True)  # there may be a million
@@ -46,26 +42,13 @@ class SourceFile:
 
 @dataclass
 class DatasetConfig:
-    """What every dataset has; see ``conf/dataset/`` for each field.
-
-    Attributes:
-        name: Name in results and reports.
-        image_size: Side in pixels of the square view that is scored, composed and trained on.
-        names: How class folders become class names: ``folder`` (its name), ``imagenet`` or ``imagenet_long`` (WordNet
-            ID to one short name, or to all names), or a CSV, JSON or text file of names.
-        broken: What to do with an unreadable image: ``error``, or ``skip`` it and list it.
-        broken_ceiling: Largest share of unreadable images that ``skip`` puts up with.
-        compare: What the config's ``compare`` is unless it is set.
-        license: Licence of the images, by its identifier on the Hugging Face hub: it is the distilled set's too.
-        terms: Where the terms stand, or what they say; may be empty.
-    """
+    """What every dataset has; see ``conf/dataset/`` for each field."""
 
     name: str
     image_size: int
     names: str = "folder"
     broken: str = "error"
     broken_ceiling: float = execution(0.01)
-    compare: list[Any] = execution([])
     license: str = execution("unknown")
     terms: str = execution("")
 
@@ -118,29 +101,38 @@ class DatasetConfig:
 
 
 @dataclass
-class ImageFolderConfig(DatasetConfig):
-    """Class folders of images of any size, ``<root>/<train>/<class>/*.jpg`` and ``<root>/<test>/<class>/*.jpg``.
+class StoredConfig(DatasetConfig):
+    """A dataset in a folder of the user's."""
 
-    Attributes:
-        root: Folder of the dataset.
-        train: Subfolder of the training images.
-        test: Subfolder of the test images.
-        holdout: If above 0, ``root`` holds the class folders themselves and this share of the images, chosen by their
-            names, is the test split.
-        classes: List of classes in the package, whose order is kept; empty for all class folders, sorted.
-        hint: What to tell a user whose ``root`` is missing.
-    """
+    layout: ClassVar[str]  # how its files must lie, a line for each kind
+    kept: ClassVar[str] = "images"
+    root: str = ""
+    train: str = "train"
+    test: str = "val"
+    hint: str = execution("give its place with dataset.root=<folder>")
+
+    def provide(self, folder: Path) -> Path:
+        root = Path(self.root).expanduser().absolute()
+        if not self.root or not root.is_dir():
+            given = self.root or "(no folder given)"
+            raise self._refusal(f"no {self.kept} found in '{given}'; {self.hint}", root)
+        return root
+
+    def _refusal(self, message: str, found: Path) -> UserError:
+        layout = self.layout.format(train=self.train, test=self.test)
+        return wrong_layout(f"dataset {self.name}: {message}", layout, found)
+
+
+@dataclass
+class ImageFolderConfig(StoredConfig):
+    """Class folders of images of any size, ``<root>/<train>/<class>/*.jpg`` and ``<root>/<test>/<class>/*.jpg``."""
 
     layout: ClassVar[str] = (
         "{train}/<class>/*.jpg and {test}/<class>/*.jpg (any image format, also in folders below)\n"
         "or, with dataset.holdout=0.2, <class>/*.jpg"
     )
-    root: str = ""
-    train: str = "train"
-    test: str = "val"
     holdout: float = 0.0
     classes: str = ""
-    hint: str = execution("give its place with dataset.root=<folder>")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -148,13 +140,6 @@ class ImageFolderConfig(DatasetConfig):
             raise UserError(f"dataset.holdout={self.holdout}: a share from 0 up to, not including, 1")
         if self.classes and self.classes not in class_lists():
             raise UserError(f"dataset.classes={self.classes}: choose {' or '.join(class_lists())}, or leave it empty")
-
-    def provide(self, folder: Path) -> Path:
-        root = Path(self.root).expanduser().absolute()
-        if not self.root or not root.is_dir():
-            given = self.root or "(no folder given)"
-            raise self._refusal(f"no images found in '{given}'; {self.hint}", root)
-        return root
 
     def class_folders(self) -> list[str]:
         return list(self._class_folders(self.provide(Path()), "train"))
@@ -227,24 +212,20 @@ class ImageFolderConfig(DatasetConfig):
         """The folders below which the images of a split lie."""
         return list(self._class_folders(root, split).values())
 
-    def _refusal(self, message: str, found: Path) -> UserError:
-        layout = self.layout.format(train=self.train, test=self.test)
-        return wrong_layout(f"dataset {self.name}: {message}", layout, found)
-
 
 @dataclass
-class DrawnScenesConfig(DatasetConfig):
-    """A dataset of 32-pixel scenes that are drawn when they are needed, with a true box each.
+class ClutteredDigitsConfig(DatasetConfig):
+    """The embedded dataset: scenes drawn from scikit-learn's digits when they are needed, with a true box each.
+
+    See :mod:`ddselect.dataset.scenes`.
 
     Attributes:
         sizes: Number of scenes of each split.
         seed: Other numbers give other scenes of the same handwriting.
-        fragments: Numbers of fragments of other objects; of each, as many scenes.
     """
 
     sizes: dict[str, int] = field(default_factory=dict)
     seed: int = 0
-    fragments: list[int] = field(default_factory=lambda: [4])
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -252,18 +233,18 @@ class DrawnScenesConfig(DatasetConfig):
             raise UserError(f"dataset.image_size={self.image_size}: {self.name} has 32-pixel scenes")
         if set(self.sizes) != {"train", "val", "test"} or min(self.sizes.values()) < 10:
             raise UserError(f"dataset.sizes={self.sizes}: train, val and test are needed, each at least 10 scenes")
-        if not self.fragments or min(self.fragments) < 0:
-            raise UserError(f"dataset.fragments={list(self.fragments)}: numbers of fragments are needed, e.g. [4]")
 
-    def draw(self, count: int, seed: int, split: str, fragments: int) -> "Scenes":
-        """Scenes of a split with so many fragments."""
-        raise UserError(f"dataset {self.name}: class {type(self).__name__} draws no scenes")
+    def class_folders(self) -> list[str]:
+        from ddselect.dataset.scenes import CLASS_NAMES
+
+        return list(CLASS_NAMES)
 
     def provide(self, folder: Path) -> Path:
         from ddselect.dataset.rendering import write_scenes
+        from ddselect.dataset.scenes import render
 
         root = (folder / "images").absolute()
-        write_scenes(root, self.class_folders(), self.sizes, self.seed, self.fragments, self.draw)
+        write_scenes(root, self.class_folders(), self.sizes, self.seed, render)
         return root
 
     def counts(self) -> dict[str, int]:
@@ -275,53 +256,3 @@ class DrawnScenesConfig(DatasetConfig):
             for path in sorted((root / split).glob("*/*.png")):
                 files.append(SourceFile(path.relative_to(root).as_posix(), split, path.parent.name))
         return files
-
-
-@dataclass
-class ClutteredDigitsConfig(DrawnScenesConfig):
-    """The embedded dataset, rendered from scikit-learn's digits; see :mod:`ddselect.dataset.scenes`.
-
-    Attributes:
-        bright: Dark digits on bright backgrounds instead of bright ones on dark.
-        apart: Number of the training writers' digits that only ``val`` shows; 0: it shows those of ``train``.
-        fold: Which block of so many digits these are: 0 the last, 1 the one before it.
-    """
-
-    bright: bool = False
-    apart: int = 0
-    fold: int = optional(0)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.apart <= 1000:
-            raise UserError(f"dataset.apart={self.apart}: of the 1300 digits of the training writers, 0 to 1000")
-        folds = 1300 // self.apart if self.apart else 1
-        if not 0 <= self.fold < folds:
-            raise UserError(
-                f"dataset.fold={self.fold}: with dataset.apart={self.apart} there are folds 0 to {folds - 1}"
-            )
-
-    def class_folders(self) -> list[str]:
-        from ddselect.dataset.scenes import CLASS_NAMES
-
-        return list(CLASS_NAMES)
-
-    def draw(self, count: int, seed: int, split: str, fragments: int) -> "Scenes":
-        from ddselect.dataset.scenes import SceneStyle, render
-
-        return render(count, seed, split, SceneStyle(fragments=fragments, bright=self.bright), self.apart, self.fold)
-
-
-@dataclass
-class TexturedShapesConfig(DrawnScenesConfig):
-    """The second embedded dataset, shapes on textures; see :mod:`ddselect.dataset.shapes`."""
-
-    def class_folders(self) -> list[str]:
-        from ddselect.dataset.shapes import CLASS_NAMES
-
-        return list(CLASS_NAMES)
-
-    def draw(self, count: int, seed: int, split: str, fragments: int) -> "Scenes":
-        from ddselect.dataset.shapes import ShapeStyle, render
-
-        return render(count, seed, split, ShapeStyle(fragments=fragments))

@@ -3,8 +3,7 @@
 import csv
 from pathlib import Path
 
-from ddselect.dataset.layout import below
-from ddselect.dataset.tree import image_files
+from ddselect.dataset.layout import below, image_files
 from ddselect.runtime.errors import UserError, one_line
 
 DEVKIT, SOLUTION = Path("ILSVRC2012_devkit_t12") / "data", "LOC_val_solution.csv"

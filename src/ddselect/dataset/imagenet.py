@@ -1,28 +1,62 @@
-"""ImageNet-1K (ILSVRC 2012) as its downloads lie on disk, and subsets of its classes."""
+"""ImageNet-1K (ILSVRC 2012) as its downloads lie on disk, subsets of its classes, and Tiny-ImageNet."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from ddselect.dataset.folders import ImageFolderConfig
-from ddselect.dataset.ground_truth import DEVKIT, SOLUTION, ground_truth_files, read_ground_truth, sort_by_class
+from ddselect.dataset.ground_truth import (
+    DEVKIT,
+    SOLUTION,
+    ground_truth_files,
+    read_annotations,
+    read_ground_truth,
+    sort_by_class,
+)
 from ddselect.dataset.layout import subfolders
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import file_signature
 from ddselect.runtime.seeds import key64
 
+_ANNOTATIONS = "val_annotations.txt"
 _KAGGLE = Path("ILSVRC") / "Data" / "CLS-LOC"
 
 
 @dataclass
-class ImageNetConfig(ImageFolderConfig):
+class FlatTestConfig(ImageFolderConfig):
+    """Class folders for training; for testing these, or one flat folder with files that say the class of each image."""
+
+    def _is_flat(self, root: Path, split: str) -> bool:
+        """Whether the images of a split lie in one folder."""
+        raise NotImplementedError
+
+    def _truth(self, root: Path) -> dict[str, str]:
+        """Class of each test image in the flat folder by the name of its file without suffix."""
+        raise NotImplementedError
+
+    def _truth_files(self, root: Path) -> list[Path]:
+        """The files that say it."""
+        raise NotImplementedError
+
+    def signature(self) -> str:
+        files = self._truth_files(self.provide(Path()))
+        return str(key64(super().signature(), *[file_signature(file) for file in files]))
+
+    def _places(self, root: Path, split: str) -> list[Path]:
+        return self._parts(root, split) if self._is_flat(root, split) else super()._places(root, split)
+
+    def _images(self, root: Path, split: str) -> dict[str, list[str]]:
+        if not self._is_flat(root, split):
+            return super()._images(root, split)
+        truth, classes = self._truth(root), self._class_folders(root, "train")
+        return sort_by_class(root, self._parts(root, split)[0], truth, list(classes), bool(self.classes))
+
+
+@dataclass
+class ImageNetConfig(FlatTestConfig):
     """Folders named by WordNet ID for training; for validation these, or one flat folder with its ground truth.
 
     Sorted, the 1000 folders are in the class order of pretrained models.
-
-    Attributes:
-        devkit: Folder with the devkit's ``ILSVRC2012_validation_ground_truth.txt`` and ``meta.mat``, or a CSV file of
-            images and WordNet IDs; empty for their usual places in ``root``.
     """
 
     layout: ClassVar[str] = (
@@ -32,10 +66,6 @@ class ImageNetConfig(ImageFolderConfig):
         "or in pieces: {train}.X1, {train}.X2 ... and {test}.X"
     )
     devkit: str = ""
-
-    def signature(self) -> str:
-        files = self._ground_truth(self.provide(Path()))
-        return str(key64(super().signature(), *[file_signature(file) for file in files]))
 
     def _parts(self, root: Path, split: str) -> list[Path]:
         name = self.train if split == "train" else self.test
@@ -47,27 +77,41 @@ class ImageNetConfig(ImageFolderConfig):
     def _is_flat(self, root: Path, split: str) -> bool:
         return split == "test" and not any(subfolders(part) for part in self._parts(root, split))
 
-    def _places(self, root: Path, split: str) -> list[Path]:
-        return self._parts(root, split) if self._is_flat(root, split) else super()._places(root, split)
-
-    def _images(self, root: Path, split: str) -> dict[str, list[str]]:
-        if not self._is_flat(root, split):
-            return super()._images(root, split)
-        part, files = self._parts(root, split)[0], self._ground_truth(root)
+    def _truth(self, root: Path) -> dict[str, str]:
+        files = self._truth_files(root)
         if not files:
             raise self._refusal(
-                f"{part} has no class folders, and there is no ground truth of a flat one: give "
-                "dataset.devkit=<folder of the devkit's data, or a CSV file of images and WordNet IDs>",
+                f"{self._parts(root, 'test')[0]} has no class folders, and there is no ground truth of a flat one: "
+                "give dataset.devkit=<folder of the devkit's data, or a CSV file of images and WordNet IDs>",
                 root,
             )
-        classes = self._class_folders(root, "train")
-        return sort_by_class(root, part, read_ground_truth(files), list(classes), bool(self.classes))
+        return read_ground_truth(files)
 
-    def _ground_truth(self, root: Path) -> list[Path]:
-        """The files of the flat validation images' classes."""
+    def _truth_files(self, root: Path) -> list[Path]:
         if not self.devkit:
             return next((found for place in (DEVKIT, SOLUTION) if (found := ground_truth_files(root / place))), [])
         found = ground_truth_files(Path(self.devkit).expanduser())
         if not found:
             raise UserError(f"dataset.devkit={self.devkit}: neither the folder of the devkit's data nor a CSV file")
         return found
+
+
+@dataclass
+class TinyImageNetConfig(FlatTestConfig):
+    """Training images below their WordNet ID; validation images in one folder with annotations, or below theirs.
+
+    The classes are sorted, as all who read it as class folders have them, and not in the order of ``wnids.txt``.
+    """
+
+    layout: ClassVar[str] = (
+        "{train}/n01443537/images/*.JPEG ..., {test}/images/*.JPEG with {test}/" + _ANNOTATIONS + ", words.txt"
+    )
+
+    def _is_flat(self, root: Path, split: str) -> bool:
+        return split == "test" and self._truth_files(root)[0].is_file()
+
+    def _truth(self, root: Path) -> dict[str, str]:
+        return read_annotations(self._truth_files(root)[0])
+
+    def _truth_files(self, root: Path) -> list[Path]:
+        return [self._parts(root, "test")[0] / _ANNOTATIONS]

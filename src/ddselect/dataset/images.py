@@ -124,23 +124,10 @@ def source_to_view(boxes: np.ndarray, width: int, height: int, view_size: int) -
     return (boxes - np.array([x0, y0, x0, y0])) * (view_size / (x1 - x0))
 
 
-@dataclass(frozen=True)
-class Facts:
-    """What is known of an image without its pixels.
+def inspect_image(data: bytes) -> tuple[int, int, int]:
+    """Width and height of an upright image in pixels, and the EXIF orientation, 1 (upright) to 8, that makes it so.
 
-    Attributes:
-        width: Of the upright image in pixels.
-        height: Of the upright image in pixels.
-        orientation: EXIF orientation, 1 (upright) to 8.
-    """
-
-    width: int
-    height: int
-    orientation: int
-
-
-def inspect_image(data: bytes) -> Facts:
-    """The facts of an image. All of it is decoded, if coarsely in a JPEG, so that one that is cut off is found.
+    All of it is decoded, if coarsely in a JPEG, so that one that is cut off is found.
 
     Raises:
         BrokenImageError: It cannot be decoded.
@@ -150,8 +137,8 @@ def inspect_image(data: bytes) -> Facts:
         orientation, scale = _orientation(image), _coarsen(image, 8)
         upright = _upright(image, orientation)
     if scale == 1:
-        return Facts(*upright.size, orientation)
-    return Facts(height, width, orientation) if orientation > 4 else Facts(width, height, orientation)
+        return *upright.size, orientation
+    return (height, width, orientation) if orientation > 4 else (width, height, orientation)
 
 
 def decode_image(source: Source) -> Image.Image:

@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,13 +14,13 @@ from PIL import Image
 from torch import Tensor
 
 from ddselect.dataset import images
-from ddselect.dataset.duplicates import duplicates
 from ddselect.dataset.folders import DatasetConfig
 from ddselect.dataset.images import Box, Source, decode_image, read_image
-from ddselect.dataset.survey import TABLE, Broken, forget_parts, survey
+from ddselect.dataset.survey import TABLE, forget_parts, survey
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import read_json, write_json, write_table
 from ddselect.runtime.progress import note
+from ddselect.runtime.stage import Facts, Trial
 
 VERSION = 3
 COLUMNS = (
@@ -108,6 +109,12 @@ class Index:
         return torch.stack([self.read(row, size) for row in range(len(self))])
 
 
+def run(trial: Trial, folder: Path) -> Facts:
+    """The index stage."""
+    trial.experiment.trainer.check_devices()  # after the look for the images, before the work of reading them
+    return build_index(trial.experiment.dataset, folder)
+
+
 def build_index(dataset: DatasetConfig, folder: Path) -> dict[str, object]:
     """Reads every file that is new and writes ``images.parquet``, ``classes.json`` and, if any, ``unreadable.json``.
 
@@ -120,7 +127,7 @@ def build_index(dataset: DatasetConfig, folder: Path) -> dict[str, object]:
     folders = dataset.class_folders()
     names = dataset.class_names(folders)
     splits = sorted({file.split for file in files})
-    found, rows, read = survey(root, files, folder, Broken(dataset.broken, dataset.broken_ceiling))
+    found, rows, read = survey(root, files, folder, dataset.broken_ceiling if dataset.broken == "skip" else None)
     numbers = {name: label for label, name in enumerate(folders)}
     labels = np.fromiter((numbers[file.folder] for file in files), np.int32, len(files))[rows]
     columns = {name: found[name] for name in found.column_names}
@@ -139,6 +146,25 @@ def build_index(dataset: DatasetConfig, folder: Path) -> dict[str, object]:
     counts = {split: int(pc.sum(pc.equal(table["split"], split)).as_py()) for split in splits}
     facts = {"digest": digest(table), "images": counts, "classes": len(names), "unreadable": len(files) - len(table)}
     return {**facts, "read": read, "duplicates": twins}
+
+
+def duplicates(table: pa.Table) -> dict[str, dict[str, Any]]:
+    """Images whose content lies in several classes (``classes``) or several splits (``splits``), where there are any.
+
+    Told are the number of ``images``, two of them as an ``example``, and the same as a ``text``.
+    """
+    words = {"classes": "in more than one class", "splits": "in more than one split (a leak into the test)"}
+    found: dict[str, dict[str, Any]] = {}
+    for name, column in (("classes", "label"), ("splits", "split")):
+        places = table.group_by("hash", use_threads=False).aggregate([(column, "count_distinct")])
+        shared = places.filter(pc.greater(places[f"{column}_count_distinct"], 1))["hash"]
+        if len(shared):
+            copies = table.filter(pc.equal(table["hash"], shared[0])).group_by(column, use_threads=False)
+            example = copies.aggregate([("id", "first")])["id_first"].to_pylist()[:2]
+            are = "image is" if len(shared) == 1 else "images are"
+            text = f"{len(shared)} {are} {words[name]} (same content), such as {' and '.join(example)}"
+            found[name] = {"images": len(shared), "example": example, "text": text}
+    return found
 
 
 def write_index(index: Index, folder: Path) -> None:

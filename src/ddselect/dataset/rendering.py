@@ -1,4 +1,4 @@
-"""Writes a drawn dataset as class folders of PNG files, with the true boxes beside them."""
+"""Writes drawn scenes as class folders of PNG files, with the true boxes beside them."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,8 +18,7 @@ def write_scenes(
     classes: Sequence[str],
     sizes: dict[str, int],
     seed: int,
-    fragments: Sequence[int],
-    draw: Callable[[int, int, str, int], Scenes],
+    draw: Callable[[int, int, str], Scenes],
 ) -> None:
     """Writes ``<root>/<split>/<class>/<number>.png`` and ``<root>/true_boxes.parquet`` (path, x0, y0, x1, y1).
 
@@ -30,8 +29,7 @@ def write_scenes(
         classes: Names of the classes, in the order of the labels.
         sizes: Number of scenes of each split.
         seed: Seed of the dataset.
-        fragments: Numbers of fragments; of each, as many scenes.
-        draw: Draws (count, seed, split, fragments) scenes.
+        draw: Draws (count, seed, split) scenes.
     """
     if (root / BOXES).exists():
         return
@@ -39,12 +37,8 @@ def write_scenes(
     for split, size in sizes.items():
         for name in classes:
             (root / split / name).mkdir(parents=True, exist_ok=True)
-        parts = [
-            draw(len(range(i, size, len(fragments))), _SEEDS[split] + 1000 * seed + 10 * i, split, count)
-            for i, count in enumerate(fragments)
-        ]
-        drawn = (scene for s in parts for scene in zip(s.images, s.labels, s.boxes, strict=True))
-        for number, (image, label, box) in enumerate(drawn):
+        scenes = draw(size, _SEEDS[split] + 1000 * seed, split)
+        for number, (image, label, box) in enumerate(zip(scenes.images, scenes.labels, scenes.boxes, strict=True)):
             path = f"{split}/{classes[label]}/{number:05d}.png"
             Image.fromarray(image.permute(1, 2, 0).numpy()).save(root / path, compress_level=1)
             paths.append(path)

@@ -8,31 +8,16 @@ box of the whole digit is known, so a localisation can be measured; it is never 
 from dataclasses import dataclass
 from math import pi
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 CLASS_NAMES = tuple("0123456789")
 TRAIN_DIGITS = 1300  # file order follows writers: the last 497 digits are other hands
+_SIZE = 32  # side of a scene in pixels
+_WIDTH = (13.0, 16.0)  # smallest and largest of a digit's 8 x 8 grid, in scene pixels
+_FRAGMENTS = 4  # 4 x 4 pieces of other digits
 _CHUNK = 2048
-
-
-@dataclass(frozen=True)
-class SceneStyle:
-    """How scenes are drawn.
-
-    Attributes:
-        size: Side of the scene in pixels.
-        digit: Smallest and largest width of a digit's 8 x 8 grid, in scene pixels.
-        fragments: Number of 4 x 4 pieces of other digits.
-        bright: Dark ink on bright backgrounds: the same scenes with their colours inverted.
-    """
-
-    size: int = 32
-    digit: tuple[float, float] = (13.0, 16.0)
-    fragments: int = 4
-    bright: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,46 +35,36 @@ class Scenes:
     boxes: Tensor
 
 
-def digits(split: str, apart: int = 0, fold: int = 0) -> tuple[Tensor, Tensor]:
+def digits(split: str) -> tuple[Tensor, Tensor]:
     """The handwriting to draw with: (N, 8, 8) float32 in [0, 1] and (N,) int64 labels.
 
     Args:
-        split: ``train``, ``val`` or ``test``. Digits of the test scenes are those of other writers.
-        apart: Number of the training writers' digits that only ``val`` shows; 0: it shows those of ``train``.
-        fold: Which block of so many digits these are: 0 the last, 1 the one before it.
+        split: ``train``, ``val`` (the same digits) or ``test`` (those of other writers).
     """
     from sklearn.datasets import load_digits  # a second to import
 
-    bunch, training, end = load_digits(), np.arange(TRAIN_DIGITS), TRAIN_DIGITS - fold * apart
-    held = training[end - apart : end]
-    train = np.setdiff1d(training, held)
-    part = {"train": train, "val": held if apart else train, "test": slice(TRAIN_DIGITS, None)}[split]
+    bunch, part = load_digits(), slice(TRAIN_DIGITS, None) if split == "test" else slice(TRAIN_DIGITS)
     ink = torch.tensor(bunch.images[part] / 16.0, dtype=torch.float32)
     return ink, torch.tensor(bunch.target[part], dtype=torch.int64)
 
 
-def render(
-    count: int, seed: int, split: str = "train", style: SceneStyle | None = None, apart: int = 0, fold: int = 0
-) -> Scenes:
+def render(count: int, seed: int, split: str = "train", fragments: int = _FRAGMENTS) -> Scenes:
     """Draws balanced scenes; the same arguments give the same pixels.
 
     Args:
         count: Number of scenes.
         seed: Seed of everything random in them.
         split: Whose digits to draw with, see :func:`digits`.
-        style: How to draw; the default is the embedded dataset's.
-        apart: See :func:`digits`.
-        fold: Likewise.
+        fragments: Number of pieces of other digits.
     """
-    style = style or SceneStyle()
-    ink, ink_labels = digits(split, apart, fold)
+    ink, ink_labels = digits(split)
     by_class = [torch.where(ink_labels == c)[0] for c in range(10)]
     generator = torch.Generator().manual_seed(seed)
     labels = (torch.arange(count) % 10)[torch.randperm(count, generator=generator)]
     parts = []
     for chunk in torch.split(labels, _CHUNK):
         picks = [by_class[c][torch.randint(len(by_class[c]), (1,), generator=generator)] for c in chunk.tolist()]
-        parts.append(_draw(ink, torch.cat(picks), style, generator))
+        parts.append(_draw(ink, torch.cat(picks), fragments, generator))
     return Scenes(torch.cat([p[0] for p in parts]), labels, torch.cat([p[1] for p in parts]))
 
 
@@ -98,12 +73,12 @@ def uniform(generator: torch.Generator, *shape: int, low: float = 0.0, high: flo
     return torch.rand(*shape, generator=generator) * (high - low) + low
 
 
-def _background(count: int, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def _background(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """A dark colour, a smooth texture and a wave: (N, 3, S, S), and the colour alone (N, 3, 1, 1)."""
     base = uniform(generator, count, 3, 1, 1, low=0.05, high=0.45)
     texture = torch.randn(count, 3, 5, 5, generator=generator)
-    texture = F.interpolate(texture, size=(size, size), mode="bicubic", align_corners=True) * 0.06
-    rows, columns = torch.meshgrid(torch.arange(size).float(), torch.arange(size).float(), indexing="ij")
+    texture = F.interpolate(texture, size=(_SIZE, _SIZE), mode="bicubic", align_corners=True) * 0.06
+    rows, columns = torch.meshgrid(torch.arange(_SIZE).float(), torch.arange(_SIZE).float(), indexing="ij")
     angle = uniform(generator, count, 1, 1, high=pi)
     frequency = uniform(generator, count, 1, 1, low=0.25, high=1.0)
     phase = uniform(generator, count, 1, 1, high=2 * pi)
@@ -118,28 +93,24 @@ def _ink_colour(base: Tensor, generator: torch.Generator) -> Tensor:
     return (base + uniform(generator, len(base), 1, 1, 1, low=0.35, high=0.55) + 0.3 * tint).clamp(0, 1)
 
 
-def _place(
-    ink: Tensor, x: Tensor, y: Tensor, width: Tensor, size: int, shear: float, generator: torch.Generator
-) -> Tensor:
+def _place(ink: Tensor, x: Tensor, y: Tensor, width: Tensor, shear: float, generator: torch.Generator) -> Tensor:
     """Puts (N, 8, 8) ink, rotated a little, at centre (x, y) with the given width: coverage (N, 1, S, S) in [0, 1]."""
     angle = uniform(generator, len(ink), low=-0.2, high=0.2)
     slant = uniform(generator, len(ink), low=-shear, high=shear) if shear else torch.zeros(len(ink))
     padded = F.pad(ink[:, None], (1, 1, 1, 1))
-    extent = width * 10 / 8 / size
+    extent = width * 10 / 8 / _SIZE
     rows = [
         torch.stack([torch.cos(angle), torch.sin(angle) + slant], -1),
         torch.stack([-torch.sin(angle), torch.cos(angle)], -1),
     ]
     matrix = torch.stack(rows, 1) / extent[:, None, None]
-    centre = torch.stack([2 * x / size - 1, 2 * y / size - 1], -1)
+    centre = torch.stack([2 * x / _SIZE - 1, 2 * y / _SIZE - 1], -1)
     theta = torch.cat([matrix, -(matrix @ centre[..., None])], -1)
-    grid = F.affine_grid(theta, [len(ink), 1, size, size], align_corners=False)
+    grid = F.affine_grid(theta, [len(ink), 1, _SIZE, _SIZE], align_corners=False)
     return F.grid_sample(padded, grid, mode="bicubic", padding_mode="zeros", align_corners=False).clamp(0, 1)
 
 
-def _fragment(
-    ink: Tensor, digit_x: Tensor, digit_y: Tensor, clearance: Tensor, style: SceneStyle, generator: torch.Generator
-) -> Tensor:
+def _fragment(ink: Tensor, digit_x: Tensor, digit_y: Tensor, clearance: Tensor, generator: torch.Generator) -> Tensor:
     """Coverage (N, 1, S, S) of a 4 x 4 piece of some digit, placed clear of the whole one, or left out."""
     count = len(digit_x)
     pieces = ink[torch.randint(len(ink), (count,), generator=generator)]
@@ -148,31 +119,30 @@ def _fragment(
     cells = torch.arange(8)[None]
     in_columns, in_rows = (cells >= left) & (cells < left + 4), (cells >= top) & (cells < top + 4)
     pieces = pieces * in_rows[:, :, None] * in_columns[:, None, :]
-    width = uniform(generator, count, low=style.digit[0], high=style.digit[1])
-    tries = uniform(generator, count, 12, 2, low=4.0, high=style.size - 4.0)
+    width = uniform(generator, count, low=_WIDTH[0], high=_WIDTH[1])
+    tries = uniform(generator, count, 12, 2, low=4.0, high=_SIZE - 4.0)
     distance = (tries - torch.stack([digit_x, digit_y], -1)[:, None]).abs().amax(-1)
     clear = distance > (clearance + width / 4 + 1)[:, None]
     centre = tries[torch.arange(count), clear.float().argmax(1)]
     # the grid is shifted so that the middle of the piece, not of the grid, lies on the chosen centre
     x = centre[:, 0] - (left[:, 0] - 2) * width / 8
     y = centre[:, 1] - (top[:, 0] - 2) * width / 8
-    coverage = _place(pieces, x, y, width, style.size, 0.0, generator)
+    coverage = _place(pieces, x, y, width, 0.0, generator)
     return coverage * clear.any(1)[:, None, None, None]
 
 
-def _draw(ink: Tensor, picks: Tensor, style: SceneStyle, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    count, size = len(picks), style.size
-    image, base = _background(count, size, generator)
-    width = uniform(generator, count, low=style.digit[0], high=style.digit[1])
+def _draw(ink: Tensor, picks: Tensor, fragments: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    count = len(picks)
+    image, base = _background(count, generator)
+    width = uniform(generator, count, low=_WIDTH[0], high=_WIDTH[1])
     half = width / 2
-    x = half + 1 + uniform(generator, count) * (size - 2 * half - 2)
-    y = half + 1 + uniform(generator, count) * (size - 2 * half - 2)
-    for _ in range(style.fragments):
-        coverage = _fragment(ink, x, y, half, style, generator)
+    x = half + 1 + uniform(generator, count) * (_SIZE - 2 * half - 2)
+    y = half + 1 + uniform(generator, count) * (_SIZE - 2 * half - 2)
+    for _ in range(fragments):
+        coverage = _fragment(ink, x, y, half, generator)
         image = image * (1 - coverage) + coverage * _ink_colour(base, generator)
-    coverage = _place(ink[picks], x, y, width, size, 0.15, generator)
+    coverage = _place(ink[picks], x, y, width, 0.15, generator)
     image = image * (1 - coverage) + coverage * _ink_colour(base, generator)
-    image = 1 - image if style.bright else image
     image = image + torch.randn(image.shape, generator=generator) * 0.02
     return (image.clamp(0, 1) * 255).round().to(torch.uint8), tight_boxes(coverage[:, 0] > 0.25)
 

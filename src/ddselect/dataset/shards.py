@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
-from ddselect.dataset.folders import DatasetConfig, SourceFile
-from ddselect.dataset.layout import wrong_layout
-from ddselect.dataset.tree import EXTENSIONS
+from ddselect.dataset.folders import SourceFile, StoredConfig
+from ddselect.dataset.layout import EXTENSIONS
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import file_signature
 from ddselect.runtime.progress import counting
@@ -25,18 +24,12 @@ CLASSES = "classes.txt"
 
 
 @dataclass
-class TarShardsConfig(DatasetConfig):
+class TarShardsConfig(StoredConfig):
     """Uncompressed tar files of samples: ``<key>.jpg`` with its class in ``<key>.cls``, or ``<class>/<name>.jpg``.
 
     A class in a ``.cls`` file is a number or a name. ``classes.txt`` has a name in each line, in the order of the
     numbers. Without it a number is a name, and at every start the shards are looked through for the names, which are
     sorted.
-
-    Attributes:
-        root: Folder of the shards.
-        train: Pattern of the training shards' names.
-        test: Pattern of the test shards' names.
-        hint: What to tell a user whose ``root`` is missing.
     """
 
     layout: ClassVar[str] = (
@@ -44,16 +37,10 @@ class TarShardsConfig(DatasetConfig):
         + CLASSES
         + " if wanted: a class a line"
     )
-    root: str = ""
+    kept: ClassVar[str] = "shards"
     train: str = "train-*.tar"
     test: str = "val-*.tar"
     hint: str = execution("give the folder of the shards with dataset.root=<folder>")
-
-    def provide(self, folder: Path) -> Path:
-        root = Path(self.root).expanduser().absolute()
-        if not self.root or not root.is_dir():
-            raise self._refusal(f"no shards found in '{self.root or '(no folder given)'}'; {self.hint}", root)
-        return root
 
     def class_folders(self) -> list[str]:
         root = self.provide(Path())
@@ -99,10 +86,6 @@ class TarShardsConfig(DatasetConfig):
                         raise UserError(f"{path}/{member.name}: '{folder}' is no name of a class")
                     yield SourceFile(place, split, folder, member.name, member.offset_data, member.size)
                 counter.advance()
-
-    def _refusal(self, message: str, found: Path) -> UserError:
-        layout = self.layout.format(train=self.train, test=self.test)
-        return wrong_layout(f"dataset {self.name}: {message}", layout, found)
 
 
 def _numbered(root: Path) -> list[str]:

@@ -8,7 +8,6 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -32,19 +31,6 @@ _FACTS = {"width": pa.int32(), "height": pa.int32(), "orientation": pa.int8(), "
 _TYPES = {"width": "i4", "height": "i4", "orientation": "i1", "hash": "S16"}
 
 Found = tuple[int, int, int, bytes]  # the facts of an image
-
-
-@dataclass(frozen=True)
-class Broken:
-    """What to do about unreadable images.
-
-    Attributes:
-        policy: ``error`` or ``skip``.
-        ceiling: Largest share of unreadable images that are skipped.
-    """
-
-    policy: str
-    ceiling: float
 
 
 class Files:
@@ -107,7 +93,9 @@ class Files:
         return {b"ddselect": f"{VERSION} {self.root}".encode()}
 
 
-def survey(root: Path, sources: Sequence[SourceFile], folder: Path, broken: Broken) -> tuple[pa.Table, np.ndarray, int]:
+def survey(
+    root: Path, sources: Sequence[SourceFile], folder: Path, ceiling: float | None
+) -> tuple[pa.Table, np.ndarray, int]:
     """Reads the images that are not known yet.
 
     What has been found is kept in ``folder`` from time to time, and whatever ends the reading; unreadable images are
@@ -117,7 +105,7 @@ def survey(root: Path, sources: Sequence[SourceFile], folder: Path, broken: Brok
         root: Folder that paths are relative to.
         sources: The images.
         folder: Folder of the index; beside it are those of earlier ones.
-        broken: What to do about unreadable images.
+        ceiling: Largest share of unreadable images that are skipped and listed; None: none is.
 
     Returns:
         The table of the readable images (:meth:`Files.table`), their rows (N,) among all, and the number of images
@@ -136,7 +124,7 @@ def survey(root: Path, sources: Sequence[SourceFile], folder: Path, broken: Brok
         for row, found in _read(files, todo, folder, counter):
             if isinstance(found, str):
                 listed.append({"path": str(files.ids[row]), "error": found})
-                _refuse(files, row, listed, folder, broken)
+                _refuse(files, row, listed, folder, ceiling)
     (folder / UNREADABLE).unlink(missing_ok=True)
     if listed:
         note(f"  [yellow]{len(listed)} unreadable images skipped, listed in {folder / UNREADABLE}[/yellow]")
@@ -151,15 +139,15 @@ def forget_parts(folder: Path) -> None:
         path.unlink()
 
 
-def _refuse(files: Files, row: int, listed: list[dict[str, str]], folder: Path, broken: Broken) -> None:
+def _refuse(files: Files, row: int, listed: list[dict[str, str]], folder: Path, ceiling: float | None) -> None:
     """Ends the reading if the last of the unreadable images is one too many."""
-    if broken.policy == "error":
+    if ceiling is None:
         raise files.source(row).unreadable(listed[-1]["error"])
-    if len(listed) > broken.ceiling * len(files):
+    if len(listed) > ceiling * len(files):
         write_json(folder / UNREADABLE, {"files": listed})
         raise UserError(
             f"{len(listed)} of {len(files)} images are unreadable so far, more than dataset.broken_ceiling="
-            f"{broken.ceiling:g} allows to skip: {files.source(row)} ({listed[-1]['error']}) and those in "
+            f"{ceiling:g} allows to skip: {files.source(row)} ({listed[-1]['error']}) and those in "
             f"{folder / UNREADABLE}"
         )
 
@@ -200,11 +188,11 @@ def _facts(source: Source) -> Found | str:
     """The facts of an image, or why it cannot be read."""
     try:
         data = read_bytes(source)
-        facts = inspect_image(data)
+        width, height, orientation = inspect_image(data)
     except BrokenImageError as error:
         return str(error)
     digest = hashlib.blake2b(data, digest_size=8)
-    return facts.width, facts.height, facts.orientation, digest.hexdigest().encode()
+    return width, height, orientation, digest.hexdigest().encode()
 
 
 def _size_and_time(path: str) -> tuple[int, int]:

@@ -26,13 +26,13 @@ class PriorNetwork(nn.Module):
         super().__init__()
         self.denoiser, self.condition = denoiser, condition
         self.timestep = min(int(level * len(denoiser.schedule)), len(denoiser.schedule) - 1)
-        self.draws = Draws(1, antithetic=False, stratified=False, band=(0.0, 1.0), shared=True, seed=seed)
+        self.draws = Draws(1, antithetic=False, band=(0.0, 1.0), seed=seed)
 
     @torch.inference_mode()
     def features(self, images: Tensor) -> Tensor:
         """Images (N, 3, S, S) float in [0, 1] to features (N, D) float32."""
         latents = self.denoiser.encode((images * 255).round().byte())
-        noise = self.draws.noise([""] * len(latents), 0, tuple(latents.shape[1:])).to(latents.device)
+        noise = self.draws.noise([""], 0, tuple(latents.shape[1:])).to(latents.device).expand(len(latents), -1, -1, -1)
         timesteps, conditions = (
             torch.full((len(latents),), value, device=latents.device) for value in (self.timestep, self.condition)
         )

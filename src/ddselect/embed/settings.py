@@ -13,7 +13,7 @@ from ddselect.runtime.errors import UserError
 from ddselect.runtime.store import execution
 from ddselect.student.models import Classifier, build_network
 
-VERSION = 1  # of what the stage writes
+VERSION = 2  # of what the stage writes
 Prior = tuple[Denoiser, Conditions]
 
 
@@ -31,34 +31,32 @@ class EmbedConfig:
 
     Attributes:
         name: What candidates are embedded by.
-        shard_size: Images per shard.
         batch_size: Images per call of the teacher.
         workers: Image-loading processes; 0 loads in the main one, -1 chooses.
     """
 
     name: str
-    shard_size: int = 2000
     batch_size: int = execution(256)
     workers: int = execution(-1)
 
-    asks_prior: ClassVar[bool] = False  # whether the network is the diffusion prior
+    by_teacher: ClassVar[bool] = True  # whether the network is the teacher
+    asks_prior: ClassVar[bool] = False  # whether it is the diffusion prior
 
     def __post_init__(self) -> None:
-        for name, least in (("shard_size", 1), ("batch_size", 1), ("workers", -1)):
+        for name, least in (("batch_size", 1), ("workers", -1)):
             if getattr(self, name) < least:
                 raise UserError(f"embed.{name}={getattr(self, name)}: at least {least} is needed")
 
-    def network(self, teacher: Callable[[], Classifier], prior: Callable[[], Prior]) -> Embedder:
-        """The network whose features are taken, in evaluation mode.
+    def network(self, prior: Callable[[], Prior]) -> Embedder:
+        """The network whose features are taken, in evaluation mode, where that is not the teacher.
 
         Args:
-            teacher: Loads the teacher.
             prior: Loads the diffusion prior and the conditions of the dataset's classes.
 
         Raises:
             UserError: It cannot be had.
         """
-        return teacher()
+        raise UserError(f"embed {self.name}: class {type(self).__name__} has no network of its own")
 
     def shown(self, side: int) -> int:
         """Side in pixels at which it is shown what is composed at a side of ``side`` pixels."""
@@ -77,12 +75,14 @@ class TimmEmbedConfig(EmbedConfig):
     architecture: str = field(kw_only=True)
     size: int = field(default=0, kw_only=True)
 
+    by_teacher: ClassVar[bool] = False
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.size < 0:
             raise UserError(f"embed.size={self.size}: at least 0 is needed")
 
-    def network(self, teacher: Callable[[], Classifier], prior: Callable[[], Prior]) -> Embedder:
+    def network(self, prior: Callable[[], Prior]) -> Embedder:
         network = build_network(self.architecture, 1000, None, pretrained=True)
         from timm.data import resolve_model_data_config  # seconds to import
 
@@ -110,6 +110,7 @@ class BackboneEmbedConfig(EmbedConfig):
     level: float = field(default=0.2, kw_only=True)
     seed: int = field(default=0, kw_only=True)
 
+    by_teacher: ClassVar[bool] = False
     asks_prior: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -119,7 +120,7 @@ class BackboneEmbedConfig(EmbedConfig):
         if not 0 <= self.level <= 1:
             raise UserError(f"embed.level={self.level}: a share from 0 to 1 is needed")
 
-    def network(self, teacher: Callable[[], Classifier], prior: Callable[[], Prior]) -> Embedder:
+    def network(self, prior: Callable[[], Prior]) -> Embedder:
         denoiser, conditions = prior()
         denoiser.latent_shape(self.size)
         denoiser.install(conditions.table)

@@ -1,81 +1,82 @@
-"""The features stage: the teacher's view, another network's or the prior's, of every candidate."""
+"""The one pass in which the teacher, or another network, sees every candidate and every real image."""
 
-from pathlib import Path
-
-import numpy as np
-import pytorch_lightning as pl
-import torch
-from torch import Tensor
-
-from ddselect.dataset.index import Index
-from ddselect.embed.cuts import Boxes, CutBatch, Cuts, as_batch
-from ddselect.embed.feature_table import feature_shards, write_rows
-from ddselect.embed.settings import EmbedConfig, Embedder
-from ddselect.runtime.errors import NumericalError
-from ddselect.runtime.fill import Loading, MakeTrainer, fill_shards
-from ddselect.scoring.table import Crops
+from ddselect.backbone.stage import prior_key, prior_of
+from ddselect.embed.settings import VERSION
+from ddselect.runtime.stage import Facts, Stage, Trial
 
 
-class _Embedding(pl.LightningModule):
-    """A predict step turns cuts into features."""
-
-    def __init__(self, network: Embedder) -> None:
-        super().__init__()
-        self.network = network
-
-    def predict_step(self, batch: CutBatch, batch_idx: int = 0) -> list[tuple[Tensor, ...]]:
-        """For each image the features (n, D) float16 of its crops, if they are asked for, and (1, D) of the whole."""
-        parts = []
-        for cuts, counts in zip(batch.cuts, batch.counts, strict=True):
-            features = self.network.features(cuts.float() / 255).half().cpu()
-            if not features.isfinite().all():
-                raise NumericalError("features are not finite in float16")
-            parts.append(torch.split(features, counts))
-        return list(zip(*parts, strict=True))
+def fields_of_run(trial: Trial) -> set[str]:
+    """What the selections of a run read of it: one pass serves all of them."""
+    e = trial.experiment
+    return {field for method in e.methods for field in method.selection.embeds} | {
+        *(["features"] if e.evaluation.quality else [])
+    }
 
 
-def patch_side(crops: Crops, index: Index, view: int) -> int:
-    """Side in pixels of the crops as they appear in a view of the images: the median."""
-    side = float(np.median(index.sizes().min(1)))
-    return max(1, round(float(np.median(crops.boxes[:, 2] - crops.boxes[:, 0])) * view / side))
+def needs_teacher(trial: Trial) -> bool:
+    """Whether the teacher sees the images: for its features, or its losses."""
+    fields, by_teacher = fields_of_run(trial), trial.experiment.embed.by_teacher
+    return "loss" in fields or (by_teacher and "features" in fields)
 
 
-def embed_candidates(
-    index: Index,
-    crops: Crops | None,
-    network: Embedder,
-    settings: EmbedConfig,
-    view: int,
-    make_trainer: MakeTrainer,
-    folder: Path,
-    title: str = "features",
-) -> dict[str, object]:
-    """Embeds the candidates whose shards are missing: ``shard-*.safetensors`` with ``crop`` and ``image`` features.
+def embeds_elsewhere(trial: Trial) -> bool:
+    """Whether the features are those of another network."""
+    return not trial.experiment.embed.by_teacher and "features" in fields_of_run(trial)
 
-    Args:
-        index: The images that have candidates.
-        crops: Their boxes; None for the whole images alone.
-        network: What embeds them, in evaluation mode.
-        settings: Sizes of shards and batches, and reading processes.
-        view: Side in pixels of the square view that is composed and trained on.
-        make_trainer: Makes a trainer with the given callbacks.
-        folder: Where shards are, or will be.
-        title: What progress is told of.
 
-    Raises:
-        UserError: An image cannot be read.
-        NumericalError: A feature is not finite.
-    """
-    groups = [Boxes(np.arange(len(index) + 1), index.square_boxes(), settings.shown(view))]
-    if crops is not None:
-        groups.insert(0, Boxes(crops.starts, crops.boxes, settings.shown(patch_side(crops, index, view))))
-    fill_shards(
-        feature_shards(folder, len(index), settings.shard_size),
-        lambda: _Embedding(network),
-        Cuts(index, groups),
-        write_rows,
-        make_trainer,
-        Loading(settings.batch_size, settings.workers, as_batch),
-        title,
-    )
-    return {"images": len(index), "crops": len(crops.boxes) if crops is not None else 0}
+def prior_for_features(trial: Trial) -> list[str]:
+    """The stages that make the prior, where the features are the prior's own."""
+    return ["backbone?", "prompt"] if embeds_elsewhere(trial) and trial.experiment.embed.asks_prior else []
+
+
+def boxes_of(trial: Trial) -> list[str]:
+    """The stage whose boxes are embedded: the trial's own candidates, or those that the run scores in any case."""
+    if trial.method.selection.embeds and trial.method.selection.scored_by == "teacher":
+        return ["teacher_crops"]
+    methods = [method.selection for method in trial.experiment.methods]
+    return ["boxes"] if any(method.embeds and method.scored_by == "prior" for method in methods) else []
+
+
+def real_apart(trial: Trial) -> bool:
+    """Whether the real images, with which distilled sets are compared, are not all among the candidates."""
+    e = trial.experiment
+    return bool(e.evaluation.quality and (e.pool.generates or e.scoring.cap))
+
+
+def _reads(trial: Trial) -> list[str]:
+    teacher = ["teacher"] * needs_teacher(trial)
+    return ["index", "pool?", *teacher, *prior_for_features(trial), *boxes_of(trial)]
+
+
+def _key(trial: Trial) -> Facts:
+    e, elsewhere = trial.experiment, embeds_elsewhere(trial)
+    network = {"embed": e.embed} if elsewhere else {}
+    prior = prior_key(prior_of(trial)) if elsewhere and e.embed.asks_prior else {}
+    return {"view": trial.view, "real": real_apart(trial), **network, **prior}
+
+
+def _expects(trial: Trial) -> Facts:
+    scored = next((trial.stages[name].facts for name in boxes_of(trial)), None)
+    images = scored["images"] if scored else trial.images.facts["images"]["train"]
+    return {"images": images, "crops": images * (trial.experiment.boxes.per_image if scored else 0)}
+
+
+def _cost(config: Facts, facts: Facts) -> tuple[object, float, float]:
+    rows = facts["images"] + facts["crops"]
+    return [config.get("embed"), config["view"]], rows, rows
+
+
+EMBED = Stage(
+    name="embed",
+    version=VERSION,
+    reads=_reads,
+    key=_key,
+    run="ddselect.embed.run:run",
+    exists=lambda t: bool(t.method.selection.limit and fields_of_run(t)),
+    advice="choose a selection that looks at features, like diffusion or herding, or set evaluation.quality=true",
+    together=lambda t: "teacher_crops" not in t.stages,
+    title=lambda t: "embedding of the candidates" + (f", seed {t.seed}" if "teacher_crops" in t.stages else ""),
+    expects=_expects,
+    cost=_cost,
+    unit="images",
+)

@@ -1,7 +1,8 @@
 """DD-Ranking: scores of a distilled set from which the gains of labels and augmentation are taken out.
 
 Source: "DD-Ranking: Rethinking the evaluation of dataset distillation", arXiv 2505.13300. All accuracies
-are top-1 as fractions in [0, 1]; the public code feeds percent, with which scores leave their range.
+are top-1 as fractions in [0, 1], all else is refused with a ``UserError``; the public code feeds percent, with which
+scores leave their range.
 """
 
 from math import exp
@@ -14,54 +15,25 @@ SCORES = ("hlr", "ior", "lrs", "ars")
 
 
 def hlr(*, real: float, distilled: float) -> float:
-    """Hard label recovery: what a student loses by the distilled instead of the real set, both under hard labels.
+    """Hard label recovery in [-1, 1], small is good: what a student loses by the distilled instead of the real set.
 
-    Args:
-        real: Accuracy with the whole real set.
-        distilled: Accuracy with the distilled set.
-
-    Returns:
-        In [-1, 1]; small is good.
-
-    Raises:
-        UserError: An accuracy is not a fraction.
+    Both train it under hard labels.
     """
     return _fraction("real", real) - _fraction("distilled", distilled)
 
 
 def ior(*, distilled: float, random: float) -> float:
-    """Improvement over random: what a student gains by the distilled instead of as many random real images.
+    """Improvement over random in [-1, 1], large is good: what the distilled set gains over as many random real images.
 
-    Args:
-        distilled: Accuracy with the distilled set, under any labels and protocol.
-        random: Accuracy with the random images under the same.
-
-    Returns:
-        In [-1, 1]; large is good.
-
-    Raises:
-        UserError: An accuracy is not a fraction.
+    Both train under the same protocol, with any labels.
     """
     return _fraction("distilled", distilled) - _fraction("random", random)
 
 
 def lrs(*, real_hard: float, distilled_hard: float, distilled: float, random: float, w: float = 0.5) -> float:
-    """Label-robust score: the gain over random images set against the loss under hard labels.
+    """Label-robust score in [0, 1], large is good: the gain over random images set against the loss under hard labels.
 
-    alpha = w IOR - (1 - w) HLR, mapped by (e^alpha - e^-1) / (e - e^-1).
-
-    Args:
-        real_hard: Accuracy with the whole real set under hard labels.
-        distilled_hard: Accuracy with the distilled set under hard labels.
-        distilled: Accuracy with the distilled set under the method's own labels.
-        random: Accuracy with random images under the same protocol as ``distilled``.
-        w: Weight of the gain, in [0, 1].
-
-    Returns:
-        In [0, 1]; large is good.
-
-    Raises:
-        UserError: An accuracy is not a fraction, or the weight is out of range.
+    alpha = w IOR - (1 - w) HLR with w in [0, 1], mapped by (e^alpha - e^-1) / (e - e^-1).
     """
     gain, loss = ior(distilled=distilled, random=random), hlr(real=real_hard, distilled=distilled_hard)
     return _mixed(gain, -loss, "w", w)
@@ -75,22 +47,9 @@ def ars(
     random_plain: float,
     g: float = 0.5,
 ) -> float:
-    """Augmentation-robust score: the gain over random images with augmentation and without.
+    """Augmentation-robust score in [0, 1], large is good: the gain over random images with augmentation and without.
 
-    beta = g (gain with augmentation) + (1 - g) (gain without), mapped as in :func:`lrs`.
-
-    Args:
-        distilled_augmented: Accuracy with the distilled set and the method's augmentation.
-        random_augmented: Accuracy with random images and the same augmentation.
-        distilled_plain: Accuracy with the distilled set, without augmentation.
-        random_plain: Accuracy with random images, without augmentation.
-        g: Weight of the gain with augmentation, in [0, 1].
-
-    Returns:
-        In [0, 1]; large is good.
-
-    Raises:
-        UserError: An accuracy is not a fraction, or the weight is out of range.
+    beta = g (gain with the method's augmentation) + (1 - g) (gain without any), mapped as in :func:`lrs`.
     """
     augmented = ior(distilled=distilled_augmented, random=random_augmented)
     plain = ior(distilled=distilled_plain, random=random_plain)

@@ -9,7 +9,8 @@ from ddselect.dataset.images import source_to_view
 from ddselect.dataset.index import Index
 from ddselect.dataset.rendering import BOXES
 from ddselect.scoring.candidates import scored_images
-from ddselect.scoring.table import read_maps, read_scores
+from ddselect.scoring.maps import read_maps
+from ddselect.scoring.table import read_scores
 
 
 def smooth3(maps: np.ndarray) -> np.ndarray:
@@ -56,7 +57,9 @@ def true_boxes(index: Index) -> np.ndarray | None:
     return columns[[rows[image] for image in index.ids]]
 
 
-def measure_localisation(index: Index, scores: Path, view: int, maps: Path | None = None) -> dict[str, float] | None:
+def measure_localisation(
+    index: Index, scores: Path, maps: Path, prediction_shift_weight: float, view: int
+) -> dict[str, float] | None:
     """Pointing game (percent) and mean coverage of the true box by the best crop, with what chance gives.
 
     None if the dataset has no true boxes.
@@ -64,8 +67,9 @@ def measure_localisation(index: Index, scores: Path, view: int, maps: Path | Non
     Args:
         index: The training images.
         scores: Folder of their boxes and scores.
+        maps: Folder of the finished scoring.
+        prediction_shift_weight: That of the boxes.
         view: Side in pixels of the square view.
-        maps: Folder of the difference maps; None if they lie with the scores.
     """
     if not (index.root / BOXES).exists():
         return None
@@ -73,7 +77,7 @@ def measure_localisation(index: Index, scores: Path, view: int, maps: Path | Non
     index = scored_images(index, table)
     truth = true_boxes(index)
     assert truth is not None
-    planes = read_maps(maps or scores)
+    planes = read_maps(maps, None, prediction_shift_weight)
     best = np.array([boxes[:4] for boxes in table["boxes"].to_pylist()])
     in_view = np.stack(
         [source_to_view(t, int(s[0]), int(s[1]), view) for t, s in zip(truth, index.sizes(), strict=True)]

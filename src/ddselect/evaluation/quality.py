@@ -2,27 +2,47 @@
 
 from collections.abc import Mapping, Sequence
 from math import isqrt
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ddselect.composition.distilled import Distilled, class_of
-from ddselect.dataset.index import Index
-from ddselect.embed.feature_table import FeatureTable
+from ddselect.composition.distilled import Distilled, class_of, read_distilled
+from ddselect.dataset.index import Index, read_index
+from ddselect.embed.run import network_of, real_features
+from ddselect.embed.settings import Embedder
+from ddselect.embed.table import EmbedTable
 from ddselect.evaluation.localisation import coverage, true_boxes
+from ddselect.runtime.stage import Facts, Trial
 from ddselect.student.models import Classifier
+from ddselect.teacher.card import load_teacher
 
 VERSION = 2
 NEIGHBOURS = 5  # k of Naeem et al.
 _BATCH = 64  # images
 
 
+def run(trial: Trial, folder: Path) -> Facts:
+    """The quality stage."""
+    stages, e = trial.stages, trial.experiment
+    index = read_index(stages["index"].folder).split("train")
+    teacher = load_teacher(stages["teacher"].folder).to(e.trainer.device)
+    network, distilled = network_of(trial, teacher), read_distilled(stages["composition"].folder)
+    assert network is not None
+    return measure_quality(distilled, index, real_features(trial), teacher, network, e.embed.shown(trial.view))
+
+
 def measure_quality(
-    distilled: Distilled, index: Index, features: FeatureTable, teacher: Classifier
+    distilled: Distilled,
+    index: Index,
+    features: EmbedTable,
+    teacher: Classifier,
+    network: Embedder | None = None,
+    side: int | None = None,
 ) -> dict[str, object]:
-    """Quality in the teacher's features, each value the mean over the classes that have it.
+    """Quality in features of the teacher or of another network, each value the mean over the classes that have it.
 
     A stitched image, as it is, lies far from all real ones. So its patches are what is measured, each as a student's
     window on it alone shows it: resized to a whole image.
@@ -30,17 +50,19 @@ def measure_quality(
     Args:
         distilled: The distilled set.
         index: The training images.
-        features: The teacher's features of all of them.
+        features: The features of all of them.
         teacher: The teacher, in evaluation mode.
+        network: Whose features they are; None: the teacher's.
+        side: Side in pixels at which it is shown a patch; None: that of an image.
 
     Returns:
         ``quality``: the values of :func:`class_quality` of the patches, and the teacher's mean cross-entropy on them.
         ``localisation``: see :func:`found_regions`.
     """
-    embedded, labels, loss = _embed(distilled, teacher)
+    embedded, labels, loss = _embed(distilled, teacher, network or teacher, side)
     found = []
     for label in range(len(index.class_names)):
-        real = features.read(np.flatnonzero(index.labels == label))["image"]
+        real = features.read(np.flatnonzero(index.labels == label), "features")["image"]
         found.append(class_quality(real, embedded[labels == label]))
     quality = {name: _mean([values[name] for values in found]) for name in found[0]}
     return {
@@ -131,14 +153,19 @@ def patches(distilled: Distilled, rows: Sequence[int]) -> tuple[torch.Tensor, to
 
 
 @torch.inference_mode()
-def _embed(distilled: Distilled, teacher: Classifier) -> tuple[np.ndarray, np.ndarray, float]:
-    """Of all patches: features (M, D) float32, classes (M,), and the mean cross-entropy."""
+def _embed(
+    distilled: Distilled, teacher: Classifier, network: Embedder, side: int | None
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Of all patches: features (M, D) float32, classes (M,), and the teacher's mean cross-entropy."""
     device = next(teacher.parameters()).device
     features, losses, labels = [], [], []
     for start in range(0, len(distilled.metadata), _BATCH):
         images, classes = patches(distilled, range(len(distilled.metadata))[start : start + _BATCH])
-        embedded = teacher.features(images.to(device))
-        losses.append(F.cross_entropy(teacher.head(embedded).float(), classes.to(device), reduction="none").cpu())
+        images = images.to(device)
+        shown = images if side in (None, images.shape[-1]) else F.interpolate(images, side, mode="bilinear")
+        embedded = network.features(shown)
+        logits = teacher.head(embedded) if network is teacher else teacher(images)
+        losses.append(F.cross_entropy(logits.float(), classes.to(device), reduction="none").cpu())
         features.append(embedded.float().cpu())
         labels.append(classes)
     return torch.cat(features).numpy(), torch.cat(labels).numpy(), float(torch.cat(losses).mean())

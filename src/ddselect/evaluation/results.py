@@ -3,30 +3,32 @@
 import os
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from omegaconf import OmegaConf
+
 from ddselect.composition.distilled import DISTILLED
 from ddselect.config import Experiment
-from ddselect.evaluation.branch import Trial
-from ddselect.evaluation.published import published
 from ddselect.evaluation.quality import quality_of
 from ddselect.evaluation.twins import dd_ranking
 from ddselect.protocol.deviations import Case, deviations
 from ddselect.runtime.environment import capture_environment
 from ddselect.runtime.files import write_json
+from ddselect.runtime.stage import Trial
 
 SCHEMA_VERSION = 2
+_TABLE = Path(__file__).with_name("published.yaml")  # what others have published, shown beside a run's own numbers
+_FACTS = ("top1_last", "top1_best", "top5_last", "top5_best", "test_images", "training_images", "steps", "batch_size")
+_COSTS = ("seconds", "bytes", "peak_bytes", "gpu_peak_bytes", "reused")  # of stages, when they were computed
 
 
 def entry(experiment: Experiment, trained: Trial, folder: Path) -> dict[str, Any]:
     """One entry of ``results``: accuracies in percent, what each stage took when it was computed, and where sets lie.
 
-    Args:
-        experiment: What was run.
-        trained: The student.
-        folder: The run's folder, from which the places of the distilled set and its labels are told.
+    Places are told from the run's folder.
     """
     e, facts, stages = experiment, trained.training.facts, trained.stages
     labels = stages.get("relabel")
@@ -41,23 +43,12 @@ def entry(experiment: Experiment, trained: Trial, folder: Path) -> dict[str, Any
         "protocol": trained.protocol.name,
         "student": trained.student.name,
         "seed": trained.seed,
-        "top1_last": facts["top1_last"],
-        "top1_best": facts["top1_best"],
-        "top5_last": facts["top5_last"],
-        "top5_best": facts["top5_best"],
-        "test_images": facts["test_images"],
-        "training_images": facts["training_images"],
-        "steps": facts["steps"],
-        "batch_size": facts["batch_size"],
+        **{name: facts[name] for name in _FACTS},
         "image_bytes": stages["composition"].facts["image_bytes"],
         "label_bytes": labels.facts["label_bytes"] if labels else 0,
         "distilled": _from(folder, stages["composition"].folder / DISTILLED),
         "labels": _from(folder, labels.folder) if labels else None,
-        "seconds": {name: done.seconds for name, done in stages.items()},
-        "bytes": {name: done.bytes for name, done in stages.items()},
-        "peak_bytes": {name: done.peak_bytes for name, done in stages.items()},
-        "gpu_peak_bytes": {name: done.gpu_peak_bytes for name, done in stages.items()},
-        "reused": {name: done.reused for name, done in stages.items()},
+        **{key: {name: getattr(done, key) for name, done in stages.items()} for key in _COSTS},
         "fingerprints": {name: done.fingerprint for name, done in stages.items()},
         **quality_of(stages["quality"].facts if "quality" in stages else None),
     }
@@ -97,25 +88,35 @@ def comparison(entries: list[dict[str, Any]]) -> list[Row]:
     groups: dict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
     for item in entries:
         groups[item["selection"], item["protocol"], item["student"]].append(item)
-    rows = []
-    for (selection, protocol, student), items in groups.items():
-        last = [item["top1_last"] for item in items]
-        text = composition_text(**items[0]["composition"])
-        rows.append(
-            Row(
-                selection,
-                protocol,
-                student,
-                text,
-                items[0]["training_images"],
-                len(items),
-                mean(last),
-                stdev(last) if len(last) > 1 else None,
-                mean(item["top1_best"] for item in items),
-                mean(item["top5_last"] for item in items),
-            )
+    return [
+        Row(
+            *key,
+            composition_text(**items[0]["composition"]),
+            items[0]["training_images"],
+            len(items),
+            mean(item["top1_last"] for item in items),
+            stdev(item["top1_last"] for item in items) if len(items) > 1 else None,
+            mean(item["top1_best"] for item in items),
+            mean(item["top5_last"] for item in items),
         )
-    return rows
+        for key, items in groups.items()
+    ]
+
+
+@cache
+def _table() -> dict[str, Any]:
+    return OmegaConf.to_container(OmegaConf.load(_TABLE))  # type: ignore[return-value]
+
+
+def published(dataset: str, labels: str, architecture: str, ipc: int) -> list[dict[str, Any]]:
+    """Published results of one setting: ``method``, ``student`` and ``top1`` in percent, the highest first.
+
+    Returns:
+        Nothing for a setting of which no result is known. Each number was found under the protocol of its own paper.
+    """
+    methods = _table().get(dataset, {}).get(labels, {}).get(architecture, {})
+    known = [{"method": name, "student": architecture, "top1": found.get(ipc)} for name, found in methods.items()]
+    return sorted((row for row in known if row["top1"] is not None), key=lambda row: -row["top1"])
 
 
 def write_results(

@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ddselect.export.finding import KEYS, find_distilled
-from ddselect.export.folder import write_folder
-from ddselect.export.place import whole_folder
-from ddselect.export.tars import write_tars
+from ddselect.export.writing import whole_folder, write_folder, write_tars
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.progress import note
 

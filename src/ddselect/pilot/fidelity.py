@@ -45,7 +45,7 @@ def agreement(first: Path, second: Path) -> Agreement:
     """Agreement of the scorings in two folders.
 
     Args:
-        first: Folder of a finished scoring stage: the one that the other is measured against.
+        first: Folder of boxes and scores: those that the others are measured against.
         second: Another of the same images.
 
     Raises:

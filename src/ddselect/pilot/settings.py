@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from ddselect.runtime.errors import UserError
 
-VERSION = 2  # of what the stage writes
+VERSION = 3  # of what the stage writes
 
 
 @dataclass
@@ -15,30 +15,24 @@ class PilotConfig:
         classes: Classes that are tried, chosen at random; all if there are fewer.
         images: Images of each of them, chosen at random.
         reference: Draws of the expensive scoring that the others are measured against.
-        reference_band: Its band.
         bands: Bands to try, as shares of the schedule.
         draws: Draws to try with each band.
-        fidelity: Least share of the reference's agreement with itself that a budget must reach to be advised.
         seed: Seed of the choice of classes and images.
     """
 
     classes: int = 5
     images: int = 60
     reference: int = 100
-    reference_band: list[float] = field(default_factory=lambda: [0.1, 0.7])
     bands: list[list[float]] = field(default_factory=lambda: [[0.1, 0.7], [0.2, 0.6], [0.3, 0.65], [0.4, 0.8]])
     draws: list[int] = field(default_factory=lambda: [2, 4, 8, 16])
-    fidelity: float = 0.95
     seed: int = 0
 
     def __post_init__(self) -> None:
         for name, least in (("classes", 1), ("images", 5), ("reference", 1)):
             if getattr(self, name) < least:
                 raise UserError(f"pilot.{name}={getattr(self, name)}: at least {least} is needed")
-        if not 0 < self.fidelity <= 1:
-            raise UserError(f"pilot.fidelity={self.fidelity}: a share above 0, up to 1, is needed")
         if not self.bands or not self.draws or min(self.draws) < 1:
             raise UserError("pilot: bands and draws need at least one entry each, and draws of 1 or more")
-        for band in [*self.bands, self.reference_band]:
+        for band in self.bands:
             if len(band) != 2 or not 0 <= band[0] < band[1] <= 1:
                 raise UserError(f"pilot: {band} is no band; two rising shares in [0, 1] are needed, e.g. [0.2,0.8]")

@@ -1,99 +1,32 @@
-"""The pilot stage: two expensive scorings of a few images, and cheap ones measured against them."""
+"""How many draws, in which band, the prior needs on the dataset: tried on a few images."""
 
-from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
-
-import numpy as np
-
-from ddselect.dataset.index import Index
-from ddselect.pilot.fidelity import Agreement, agreement
-from ddselect.pilot.settings import PilotConfig
-from ddselect.runtime.progress import note
-from ddselect.runtime.ranks import rank
-from ddselect.runtime.seeds import key64
-from ddselect.scoring.candidates import candidates
-from ddselect.scoring.settings import ScoringConfig
+from ddselect.backbone.stage import prior_key, prior_kind, prior_of
+from ddselect.pilot.settings import VERSION
+from ddselect.runtime.stage import Cost, Facts, Stage, Trial
 
 
-def pilot_images(index: Index, pilot: PilotConfig) -> Index:
-    """The images that are tried: some of each of some classes, the same whenever seed and content are."""
-    order = sorted(range(len(index.class_folders)), key=lambda k: key64(pilot.seed, "pilot", index.class_folders[k]))
-    rows = np.flatnonzero(np.isin(index.labels, order[: pilot.classes]))
-    return candidates(index.take(rows), pilot.images, pilot.seed)
+def _key(trial: Trial) -> Facts:
+    e = trial.experiment
+    return {"pilot": e.pilot, "scoring": e.scoring, "boxes": e.boxes, **prior_key(prior_of(trial))}
 
 
-def run_pilot(
-    index: Index,
-    pilot: PilotConfig,
-    scoring: ScoringConfig,
-    score: Callable[[Index, ScoringConfig, Path], dict[str, object]],
-    folder: Path,
-) -> dict[str, object]:
-    """Tries all budgets and advises the cheapest that is good enough.
-
-    Args:
-        index: The training images.
-        pilot: What to try.
-        scoring: Everything else about scoring.
-        score: Scores images into a folder, going on from what is there.
-        folder: The stage's folder.
-
-    Returns:
-        ``images``; ``reference``, its cost; ``ceiling``, the agreement of the two references; ``rows``, one for each
-        budget, cheapest first: its band, draws, network evaluations per image, agreement with the references as a share
-        of the ceiling, and whether it is good enough; ``advice``, the row advised, or None.
-    """
-    images, plain = pilot_images(index, pilot), replace(scoring, cap=0)
-    expensive = replace(
-        plain,
-        draws=pilot.reference,
-        antithetic=False,
-        stratified=False,
-        band=list(pilot.reference_band),
-        noise="image",
-        cross=0.0,
-    )
-    references = [folder / f"reference-{number}" for number in (1, 2)]
-    for number, place in enumerate(references, 1):
-        note(f"  reference {number}: {pilot.reference} draws")
-        cost = score(images, replace(expensive, seed=scoring.seed + number), place)["network_evaluations_per_image"]
-    budgets = []
-    for draws in sorted(pilot.draws):
-        for band in pilot.bands:
-            cross, antithetic = plain.cross if draws > 1 else 0.0, plain.antithetic and draws % 2 == 0
-            settings = replace(plain, draws=draws, band=list(band), antithetic=antithetic, cross=cross)
-            place = folder / f"{draws}-draws-{'-'.join(map(str, band))}"
-            note(f"  {draws} draws in {band}")
-            budgets.append((settings, place, score(images, settings, place)["network_evaluations_per_image"]))
-    if rank() > 0:
-        return {}
-    ceiling = agreement(*references)
-    rows = []
-    for settings, place, evaluations in budgets:
-        found = mean_agreement([agreement(one, place) for one in references]).relative_to(ceiling)
-        rows.append(
-            {
-                "band": settings.band,
-                "draws": settings.draws,
-                "antithetic": settings.antithetic,
-                "evaluations": evaluations,
-                **{name: round(value, 4) for name, value in vars(found).items()},
-                "good": found.least >= pilot.fidelity,
-            }
-        )
-    good = [row for row in rows if row["good"]]
-    cheapest = [row for row in good if row["draws"] == good[0]["draws"]]
-    advice = max(cheapest, key=lambda row: min(row[name] for name in vars(ceiling))) if cheapest else None
-    return {
-        "images": len(images),
-        "reference": {"draws": pilot.reference, "evaluations": cost},
-        "ceiling": {name: round(value, 4) for name, value in vars(ceiling).items()},
-        "rows": rows,
-        "advice": advice,
-    }
+def _expects(trial: Trial) -> Facts:
+    pilot = trial.experiment.pilot
+    return {"images": min(pilot.classes, trial.classes) * pilot.images}
 
 
-def mean_agreement(found: list[Agreement]) -> Agreement:
-    """The mean of several."""
-    return Agreement(**{name: float(np.mean([vars(one)[name] for one in found])) for name in vars(found[0])})
+def _cost(config: Facts, facts: Facts) -> Cost:
+    kind = {name: value for name, value in config["pilot"].items() if name not in ("classes", "images", "seed")}
+    return [prior_kind(config), kind], facts["images"], facts["images"]
+
+
+PILOT = Stage(
+    name="pilot",
+    version=VERSION,
+    reads=("index", "pool?", "backbone?", "prompt", "latents?"),
+    key=_key,
+    run="ddselect.pilot.trial:run",
+    together=lambda _: True,
+    expects=_expects,
+    cost=_cost,
+)

@@ -1,6 +1,7 @@
 """Images from the prior: keyed by class and number, in shards over all ranks, as class folders of PNGs."""
 
 import shutil
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -13,18 +14,22 @@ from torch.utils.data import Dataset
 
 from ddselect.backbone.denoiser import Denoiser
 from ddselect.backbone.sampling import sample
-from ddselect.dataset.index import Index
+from ddselect.backbone.stage import prior_of
+from ddselect.dataset.index import Index, read_index
+from ddselect.pool.index import index_pool
 from ddselect.pool.settings import PoolConfig
-from ddselect.prompt.conditions import Conditions
+from ddselect.prompt.conditions import Conditions, read_conditions
 from ddselect.runtime.errors import NumericalError
 from ddselect.runtime.files import write_json
 from ddselect.runtime.fill import Loading, MakeTrainer, fill_shards
 from ddselect.runtime.ranks import rank
 from ddselect.runtime.seeds import key64, torch_generator
 from ddselect.runtime.shards import ShardPlan
+from ddselect.runtime.stage import Facts, Trial
 from ddselect.scoring.latents import KeptLatents, keep_latents, latent_shards
 from ddselect.scoring.settings import ScoringConfig
 
+SHARD = 100  # images that an interruption can cost at most
 IMAGES, _LATENTS = "images", "latents"
 Seed = tuple[Tensor, Tensor, int, int]  # noise, where to start (empty: nowhere), class, number in it
 
@@ -133,11 +138,11 @@ def generate(
     denoiser.install(conditions.table)
     root, prototypes = (folder / IMAGES).absolute(), None
     seeds = len(index.class_folders) * pool.per_class
-    plan = ShardPlan(folder, seeds, pool.shard_size, ".json")
+    plan = ShardPlan(folder, seeds, SHARD, ".json")
     if pool.kind == "prototypes" and plan.missing():
-        settings = ScoringConfig(shard_size=pool.shard_size, batch_size=pool.batch_size)
+        settings = ScoringConfig(batch_size=pool.batch_size)
         keep_latents(index, denoiser, settings, view, make_trainer, folder / _LATENTS)
-        kept = KeptLatents(index, latent_shards(folder / _LATENTS, len(index), settings))
+        kept = KeptLatents(index, latent_shards(folder / _LATENTS, len(index)))
         prototypes = Prototypes(index, kept, pool.per_class, pool.seed)
 
     def write(path: Path, rows: list[tuple[Tensor, str, int]]) -> None:
@@ -159,3 +164,12 @@ def generate(
     if rank() == 0:
         shutil.rmtree(folder / _LATENTS, ignore_errors=True)
     return root
+
+
+def run(trial: Trial, folder: Path) -> Facts:
+    """The pool stage."""
+    e, backbone, images = trial.experiment, prior_of(trial), read_index(trial.stages["index"].folder).split("train")
+    denoiser = replace(backbone, compile=False).load(e.trainer.device)  # batches have several sizes
+    conditions, view = read_conditions(trial.stages["prompt"].folder), backbone.image_size
+    root = generate(e.pool, images, denoiser, conditions, view, e.trainer.parallel, folder)
+    return index_pool(root, images, e.pool.kind == "mixed", view, folder) if rank() == 0 else {}

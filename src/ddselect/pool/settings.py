@@ -22,7 +22,6 @@ class PoolConfig:
         steps: Network calls per generated image and condition.
         strength: Of ``prototypes``: share of the schedule that noise goes up to before it is removed again.
         seed: Seed of noise and clusters.
-        shard_size: Images per shard: what an interruption can cost at most.
         batch_size: Images per network call (each goes through twice, once for each condition).
     """
 
@@ -33,13 +32,12 @@ class PoolConfig:
     steps: int = 50
     strength: float = 0.7
     seed: int = 0
-    shard_size: int = 100
     batch_size: int = execution(50)
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise UserError(f"pool.kind={self.kind}: choose {', '.join(KINDS)}")
-        for name in ("per_class", "steps", "shard_size", "batch_size"):
+        for name in ("per_class", "steps", "batch_size"):
             if getattr(self, name) < 1:
                 raise UserError(f"pool.{name}={getattr(self, name)}: at least 1 is needed")
         if self.guidance < 1:

@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from ddselect.prompt.descriptions import read_descriptions
+from ddselect.dataset.class_files import read_descriptions
+from ddselect.dataset.classes import imagenet_descriptions
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import file_signature
 
@@ -67,14 +68,7 @@ class NoPromptConfig(PromptConfig):
 
 @dataclass
 class TextPromptConfig(PromptConfig):
-    """Sentences, with or without the label, against sentences without it.
-
-    Attributes:
-        templates: Sentences in which ``{label}`` stands for the class name; without it, text without label information.
-        reference: What they are compared with: sentences without ``{label}``; an empty one is the empty prompt.
-        descriptions: CSV or JSON file of sentences for each class, used in place of the templates, or ``imagenet`` for
-            WordNet's definitions; empty for none.
-    """
+    """Sentences, with or without the label, against sentences without it."""
 
     templates: list[str] = field(default_factory=lambda: ["a photo of a {label}"])
     reference: list[str] = field(default_factory=lambda: ["a photo"])
@@ -96,7 +90,9 @@ class TextPromptConfig(PromptConfig):
 
     def texts(self, class_names: list[str], class_folders: list[str]) -> Texts:
         sentences = [self.templates] * len(class_names)
-        if self.descriptions:
+        if self.descriptions == "imagenet":
+            sentences = [[sentence] for sentence in imagenet_descriptions(class_folders)]
+        elif self.descriptions:
             sentences = read_descriptions(self.descriptions, class_names, class_folders)
         filled = [[s.replace(LABEL, name) for s in mine] for name, mine in zip(class_names, sentences, strict=True)]
         return Texts(filled, list(self.reference))

@@ -5,8 +5,9 @@ from dataclasses import dataclass, fields
 
 from omegaconf import OmegaConf
 
-from ddselect.config import build, options, read_option
+from ddselect.options import options
 from ddselect.protocol.recipe import ProtocolConfig
+from ddselect.schema import build, read_option
 from ddselect.student.settings import StudentConfig
 
 _TWINS = {"class_labels": ProtocolConfig.with_class_labels, "no_augmentation": ProtocolConfig.without_augmentation}
@@ -60,8 +61,6 @@ def _by_rule(preset: ProtocolConfig, case: Case) -> dict[str, str]:
         "steps": epochs,
         "batch_size": f"{preset.batch(case.ipc, case.classes, case.ipc * case.classes)}{at}",
         "learning_rate": f"{_text(resolved.learning_rate)} for {student.name}",
-        "many_learning_rate": "learning_rate's",
-        "many_weight_decay": "weight_decay's",
         "zeta": f"{_text(resolved.zeta)} for {student.name}",
         "test_margin": f"{preset.margin(case.image_size):.6g} for {case.image_size} pixels",
     }

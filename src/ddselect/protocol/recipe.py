@@ -13,14 +13,15 @@ _CHOICES = {
     "schedule": ("cosine", "steps"),
     "loss": ("kl", "mse"),
     "mixing": ("cutmix", "mixup", "none"),
+    "normalisation": tuple(rules.STATISTICS),
 }
+_OF_MANY = ("batch_size", "learning_rate", "weight_decay")
 _OF_VIEWS = (
-    *("epochs", "steps", "batch_size", "many_batch_size", "drop_last", "mixing", "alpha", "area", "ratio", "shift"),
+    *("epochs", "steps", "batch_size", "mixing", "alpha", "area", "ratio", "shift"),
     *("flip", "jitter", "lighting", "shuffle"),
 )
 _NOT_NEGATIVE = (
-    *("epochs", "steps", "batch_size", "many_batch_size", "learning_rate", "many_learning_rate"),
-    *("weight_decay", "many_weight_decay", "warmup", "shift", "jitter", "lighting"),
+    *("epochs", "steps", "batch_size", "learning_rate", "weight_decay", "warmup", "shift", "jitter", "lighting"),
 )
 
 
@@ -31,20 +32,19 @@ class ProtocolConfig:
     Attributes:
         name: Name in results and reports.
         labels: ``soft``: the teacher labels every mixed batch; ``hard``: class labels.
-        epochs: Passes over the distilled set; 0 if ``steps`` or ``epochs_by_ipc`` decides.
+        epochs: Passes over the distilled set, whose last batch may be smaller; 0 if ``steps`` or ``epochs_by_ipc``
+            decides. The rate changes once a pass.
         epochs_by_ipc: Pairs of an IPC and the epochs from it on, where epochs and steps are 0 (see ``rules.epochs``).
-        steps: Optimiser steps, whatever the size of the set; 0 if ``epochs`` is given.
+        steps: Optimiser steps, whatever the size of the set; 0 if ``epochs`` is given. The rate changes every step; a
+            pass leaves out a last, smaller batch.
         batch_size: Images per step, in a training by epochs never more than the set has; 0 for RDED's rule: 10, 50, 100
             from IPC 1, 10, 50, doubled for 100 classes or more, 100 for the 200 classes of Tiny-ImageNet.
-        many_batch_size: At least so many with more than 100 classes.
-        drop_last: Whether an epoch leaves out its last, smaller batch.
         optimizer: ``adamw``, ``adam`` or ``sgd``.
         learning_rate: Where it starts; 0 takes the student's own.
-        many_learning_rate: The same with more than 100 classes; 0: ``learning_rate``.
-        betas: Of ``adamw`` and ``adam``.
         momentum: Of ``sgd``.
         weight_decay: Of the optimiser.
-        many_weight_decay: The same with more than 100 classes; 0: ``weight_decay``.
+        many_classes: What counts in place of these with more than 100 classes: any of ``batch_size`` (at least so
+            many), ``learning_rate`` and ``weight_decay``.
         decay_vectors: Whether one-dimensional parameters (biases, norms) decay too.
         schedule: How the rate falls: ``cosine`` or ``steps``.
         warmup: Steps of linear warm-up.
@@ -53,7 +53,6 @@ class ProtocolConfig:
         milestones: Of ``steps``: shares of the training, taken as the fractions they are close to, after which the rate
             is multiplied by ``gamma``.
         gamma: See there.
-        per_epoch: Whether the rate changes once an epoch rather than every step.
         loss: ``kl``: KL divergence of softened outputs, batch mean, without the factor T^2; ``mse``: squared error of
             centred logits. Class labels have the cross-entropy.
         temperature: T of ``kl``; the divisor of the logits for ``mse``.
@@ -67,6 +66,8 @@ class ProtocolConfig:
         jitter: Strength of random brightness, contrast and saturation.
         lighting: Standard deviation of AlexNet's random light.
         shuffle: Whether to permute the stitched patches of a distilled image at random.
+        normalisation: Mean and standard deviation by which the student normalises images: those of its ``teacher``, of
+            ``imagenet``, or ``half``, 0.5 and 0.5.
         test_margin: A test image is resized to this times its size and centre-cropped; 0 for RDED's rule, resizing to
             size // 7 * 8 (256 for 224, 72 for 64, 32 for 32).
         evaluate_from: Share of the training after which the student is tested for the first time.
@@ -79,22 +80,17 @@ class ProtocolConfig:
     epochs_by_ipc: list[list[int]] = field(default_factory=list)
     steps: int = 0
     batch_size: int = 0
-    many_batch_size: int = 0
-    drop_last: bool = True
     optimizer: str = "adamw"
     learning_rate: float = 0.0
-    many_learning_rate: float = 0.0
-    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
     momentum: float = 0.9
     weight_decay: float = 0.01
-    many_weight_decay: float = 0.0
+    many_classes: dict[str, float] = field(default_factory=dict)
     decay_vectors: bool = False
     schedule: str = "cosine"
     warmup: int = 0
     zeta: float = 1.0
     milestones: list[float] = field(default_factory=lambda: [0.666667, 0.833333])
     gamma: float = 0.2
-    per_epoch: bool = False
     loss: str = "kl"
     temperature: float = 20.0
     mixing: str = "cutmix"
@@ -106,6 +102,7 @@ class ProtocolConfig:
     jitter: float = 0.0
     lighting: float = 0.0
     shuffle: bool = False
+    normalisation: str = "teacher"
     test_margin: float = 1.0
     evaluate_from: float = 0.0
     evaluations: int = 10
@@ -131,8 +128,8 @@ class ProtocolConfig:
             value = list(getattr(self, name))
             if len(value) != 2 or not 0 <= value[0] <= value[1] or value[1] == 0 or (name == "ratio" and value[0] == 0):
                 raise UserError(f"protocol.{name}={value}: two rising numbers above 0 are needed")
-        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
-            raise UserError(f"protocol.betas={list(self.betas)}: two numbers from 0 up to, not including, 1 are needed")
+        if not set(self.many_classes) <= set(_OF_MANY) or min(self.many_classes.values(), default=0) < 0:
+            raise UserError(f"protocol.many_classes={self.many_classes}: give {', '.join(_OF_MANY)}, 0 or more each")
         if not 0 <= self.momentum < 1:
             raise UserError(f"protocol.momentum={self.momentum}: from 0 up to, not including, 1 is needed")
         marks = list(self.milestones)
@@ -142,7 +139,7 @@ class ProtocolConfig:
             raise UserError("protocol: evaluations must be at least 1, evaluate_from from 0 up to, not including, 1")
 
     def resolve(self, architecture: str, own_rate: float, ipc: int | None, classes: int) -> "ProtocolConfig":
-        """The protocol of one student and set, without rules for epochs, rate, weight decay and zeta.
+        """The protocol of one student and set, without rules for epochs, batch, rate, weight decay and zeta.
 
         Args:
             architecture: The student's.
@@ -150,16 +147,15 @@ class ProtocolConfig:
             ipc: Images per class; None for the full data.
             classes: Number of classes.
         """
-        many = classes > 100
-        given = self.epochs or self.steps
+        given, many = self.epochs or self.steps, self.many_classes if classes > 100 else {}
         return replace(
             self,
             epochs=self.epochs if given else rules.epochs(self.epochs_by_ipc, ipc, classes),
             epochs_by_ipc=[],
-            learning_rate=(many and self.many_learning_rate) or self.learning_rate or own_rate,
-            many_learning_rate=0.0,
-            weight_decay=(many and self.many_weight_decay) or self.weight_decay,
-            many_weight_decay=0.0,
+            batch_size=self._batch(ipc, classes),
+            learning_rate=many.get("learning_rate", self.learning_rate) or own_rate,
+            weight_decay=many.get("weight_decay", self.weight_decay),
+            many_classes={},
             zeta=self.zeta or rules.zeta(architecture),
         )
 
@@ -181,8 +177,12 @@ class ProtocolConfig:
 
     def batch(self, ipc: int | None, classes: int, images: int) -> int:
         """Images per step for a distilled set (IPC None: the full data)."""
-        size = max(self.batch_size or rules.batch_size(ipc, classes), self.many_batch_size if classes > 100 else 0)
+        size = self._batch(ipc, classes)
         return size if self.steps else min(size, images)
+
+    def _batch(self, ipc: int | None, classes: int) -> int:
+        least = int(self.many_classes.get("batch_size", 0)) if classes > 100 else 0
+        return max(self.batch_size or rules.batch_size(ipc, classes), least)
 
     def images_per_pass(self, images: int, batch: int) -> int:
         """Images in one pass over the set: each once, or as often as a batch needs that is larger than the set."""
@@ -191,7 +191,7 @@ class ProtocolConfig:
     def steps_per_epoch(self, images: int, batch: int) -> int:
         """Optimiser steps in one pass over the set."""
         shown = self.images_per_pass(images, batch)
-        return shown // batch if self.drop_last else -(-shown // batch)
+        return shown // batch if self.steps else -(-shown // batch)
 
     def total_steps(self, images: int, batch: int) -> int:
         """Optimiser steps in all."""
@@ -201,12 +201,16 @@ class ProtocolConfig:
         """Factor of the learning rate at a step, of a resolved protocol."""
         warm = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
         if self.schedule == "steps":
-            unit = steps_per_epoch if self.per_epoch else 1
+            unit = 1 if self.steps else steps_per_epoch
             length, place = Fraction(total, unit), step // unit
             shares = [Fraction(mark).limit_denominator(100) for mark in self.milestones]
             return warm * self.gamma ** sum(place >= floor(length * share) for share in shares)
-        progress = (step // steps_per_epoch * steps_per_epoch if self.per_epoch else step) / total
+        progress = (step if self.steps else step // steps_per_epoch * steps_per_epoch) / total
         return warm * (1 + cos(pi * min(1.0, progress) / self.zeta)) / 2
+
+    def statistics(self) -> tuple[list[float], list[float]] | None:
+        """Mean and standard deviation of each channel of images in [0, 1] for the student; None: the teacher's."""
+        return rules.STATISTICS[self.normalisation]
 
     def margin(self, size: int) -> float:
         """What a test image of a size in pixels is resized to, as a multiple of that, before it is centre-cropped."""

@@ -5,6 +5,11 @@ from collections.abc import Sequence
 from ddselect.runtime.errors import UserError
 
 _TINY_IMAGENET = 200  # classes
+STATISTICS: dict[str, tuple[list[float], list[float]] | None] = {
+    "teacher": None,
+    "imagenet": ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+    "half": ([0.5] * 3, [0.5] * 3),
+}
 _RESNET18 = ("resnet18", "resnet18_in")
 
 

@@ -18,7 +18,6 @@ label belongs to an image as the student sees it in that step: cut, mirrored, an
 """
 
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -31,13 +30,16 @@ from torch.utils.data import Dataset
 from ddselect.composition.distilled import METADATA, read_images
 from ddselect.protocol.recipe import ProtocolConfig
 from ddselect.relabel.settings import DESCRIPTION, VERSION
+from ddselect.relabel.views import views_of
 from ddselect.runtime.errors import NumericalError, UserError
 from ddselect.runtime.files import read_json, write_json, write_tensors
 from ddselect.runtime.fill import Loading, MakeTrainer, fill_shards
 from ddselect.runtime.progress import note
 from ddselect.runtime.shards import ShardPlan
+from ddselect.runtime.stage import Facts, Trial
 from ddselect.student.models import Classifier, last_layer
 from ddselect.student.views import Batch, TrainingSet, Views
+from ddselect.teacher.card import load_teacher
 
 _LABELS, _CLASSIFIER, _MADE = "labels", "classifier.safetensors", "made"
 _GIB = 2**30
@@ -65,15 +67,6 @@ def _only(rows: list[Batch]) -> Batch:
     return rows[0]
 
 
-@dataclass(frozen=True)
-class _Labelled:
-    """The labels of a step: (N, K) logits or (N, D) features, float16, and the (N,) images that they belong to."""
-
-    labels: Tensor
-    images: Tensor
-    step: int
-
-
 class _Labelling(pl.LightningModule):
     """A predict step gives the teacher's outputs on the views of a step, and which they are."""
 
@@ -81,14 +74,22 @@ class _Labelling(pl.LightningModule):
         super().__init__()
         self.teacher, self.views, self.keep = teacher, views, keep
 
-    def predict_step(self, batch: Batch, batch_idx: int = 0) -> list[_Labelled]:
-        """One entry."""
+    def predict_step(self, batch: Batch, batch_idx: int = 0) -> list[dict[str, Tensor]]:
+        """One entry: the rows of the shard that are of this step."""
         images, _, stitched, step = batch
         mixed = self.views.mixed(images, stitched, step).images
         found = (self.teacher if self.keep == "logits" else self.teacher.features)(mixed).half().cpu()
         if not found.isfinite().all():
             raise NumericalError(f"the teacher's {self.keep} at step {step} are not finite in float16")
-        return [_Labelled(found, self.views.rows(step), step)]
+        steps = torch.full((len(found),), step, dtype=torch.int32)
+        return [{_LABELS: found, "images": self.views.rows(step).int(), "steps": steps}]
+
+
+def run(trial: Trial, folder: Path) -> Facts:
+    """The relabel stage."""
+    e = trial.experiment
+    teacher = load_teacher(trial.stages["teacher"].folder).to(e.trainer.device)
+    return store_labels(teacher, views_of(trial), e.relabel.keep, e.trainer.student, folder, trial.name)
 
 
 def store_labels(
@@ -98,14 +99,6 @@ def store_labels(
 
     Says how many bytes that takes before it starts. Features and the teacher's last layer make logits that are exact up
     to the rounding; they are smaller where classes are many.
-
-    Args:
-        teacher: The teacher, in evaluation mode.
-        views: What the student will see.
-        keep: ``logits`` or ``features``.
-        make_trainer: Makes a trainer with the given callbacks.
-        folder: Where shards are, or will be.
-        name: Name for the progress display.
 
     Raises:
         UserError: The labels do not fit on the disk, or the teacher's last layer is not linear.
@@ -135,23 +128,13 @@ def store_labels(
         plan,
         lambda: _Labelling(teacher, views, keep),
         _Steps(views),
-        lambda path, rows: write_tensors(path, _tensors(rows), made),
+        lambda path, rows: write_tensors(path, {key: torch.cat([row[key] for row in rows]) for key in rows[0]}, made),
         make_trainer,
         Loading(1, 0, _only),
         f"labels of {name}",
         "steps",
     )
     return {"passes": passes, "label_bytes": needed, "width": width}
-
-
-def _tensors(pass_: list[_Labelled]) -> dict[str, Tensor]:
-    """What is written of a pass."""
-    steps = [torch.full((len(done.images),), done.step, dtype=torch.int32) for done in pass_]
-    return {
-        _LABELS: torch.cat([done.labels for done in pass_]),
-        "images": torch.cat([done.images for done in pass_]).int(),
-        "steps": torch.cat(steps),
-    }
 
 
 def _describe(views: Views) -> dict[str, object]:

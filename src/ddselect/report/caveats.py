@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ddselect.dataset.survey import UNREADABLE
-from ddselect.evaluation.branch import Trial
 from ddselect.runtime.files import read_json
+from ddselect.runtime.stage import Trial
 from ddselect.runtime.store import StageResult
 
 _LISTED = 50  # unreadable images, prompts
@@ -14,13 +14,7 @@ _LISTED = 50  # unreadable images, prompts
 
 @dataclass(frozen=True)
 class Caveat:
-    """Something to know of a result.
-
-    Attributes:
-        about: The stage or the part of the run.
-        text: A sentence without its full stop.
-        items: What it is about, one by one.
-    """
+    """Something to know of a result: a sentence without its full stop, and what it is about, one by one."""
 
     about: str
     text: str

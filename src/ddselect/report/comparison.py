@@ -1,22 +1,12 @@
-"""The comparison of selections as the page shows it: lines, a chart's axis, and the words that keep it honest."""
+"""The comparison of selections as the page shows it: lines and a chart's axis."""
 
 from dataclasses import dataclass
-from math import sqrt
 from typing import Any
 
 from ddselect.evaluation.results import Row, comparison
-from ddselect.report.palette import Look, looks
+from ddselect.report.svg import Look, looks
 
-_AXES = (
-    (5, 1),
-    (10, 2),
-    (20, 5),
-    (30, 5),
-    (40, 10),
-    (60, 10),
-    (80, 20),
-    (100, 20),
-)  # end and step of the chart's axis in percent
+_AXES = {5: 1, 10: 2, 20: 5, 30: 5, 40: 10, 60: 10, 80: 20, 100: 20}  # end and step of the chart's axis in percent
 
 
 @dataclass(frozen=True)
@@ -24,11 +14,8 @@ class Line:
     """One selection.
 
     Attributes:
-        row: Its numbers over seeds.
         seeds: Seed and last top-1 in percent of each student.
-        look: How it is drawn.
         reference: Whether it trains on all images, whatever the IPC.
-        chosen: Whether it is the selection of the run rather than one it is compared with.
         highest: Whether its top-1 is the highest of several that are no reference.
     """
 
@@ -45,12 +32,8 @@ class Comparison:
     """All selections.
 
     Attributes:
-        rivals: Selections at the run's IPC, in its order.
-        references: Full-data references.
         chance: Top-1 in percent of guessing.
         top: End of the chart's axis in percent; it starts at 0.
-        ticks: Its marks.
-        notes: What a reader must know to read the numbers.
     """
 
     rivals: list[Line]
@@ -58,7 +41,6 @@ class Comparison:
     chance: float
     top: int
     ticks: list[int]
-    notes: list[str]
 
     @property
     def lines(self) -> list[Line]:
@@ -72,26 +54,15 @@ class Comparison:
         return max(others, key=lambda line: line.row.top1, default=None)
 
 
-@dataclass(frozen=True)
-class Trainings:
-    """Top-1 of every selection with every student under every protocol.
-
-    Attributes:
-        title: What there are several of, in words.
-        columns: What tells a column from the others, the chosen student and protocol first.
-        rows: Each selection with its numbers, one for each column.
-    """
-
-    title: str
-    columns: list[str]
-    rows: list[tuple[str, list[Row]]]
-
-
-def across_trainings(entries: list[dict[str, Any]]) -> Trainings | None:
+def across_trainings(entries: list[dict[str, Any]]) -> dict[str, Any] | None:
     """What each student makes of each selection under each protocol; None for a single student and protocol.
 
     Args:
         entries: ``results`` of ``results.json``.
+
+    Returns:
+        ``title``: what there are several of, in words; ``columns``: what tells each from the others, the chosen one
+        first; ``rows``: each selection with its :class:`Row` for each column.
     """
     rows = comparison(entries)
     words = {"student": "with every student", "protocol": "under every protocol"}
@@ -101,21 +72,13 @@ def across_trainings(entries: list[dict[str, Any]]) -> Trainings | None:
     columns = dict.fromkeys(", ".join(getattr(row, name) for name in named) for row in rows)
     selections = dict.fromkeys(row.selection for row in rows)
     title = " and ".join(words[name] for name in named)
-    return Trainings(title, [*columns], [(name, [row for row in rows if row.selection == name]) for name in selections])
-
-
-def _way(entry: dict[str, Any]) -> tuple[str, str]:
-    return entry["protocol"], entry["student"]
+    lines = [(name, [row for row in rows if row.selection == name]) for name in selections]
+    return {"title": title, "columns": [*columns], "rows": lines}
 
 
 def compare(entries: list[dict[str, Any]], classes: int) -> Comparison:
-    """The comparison of the entries of ``results.json`` for the chosen student and protocol, those of the first one.
-
-    Args:
-        entries: Its ``results``.
-        classes: Number of classes.
-    """
-    entries = [entry for entry in entries if _way(entry) == _way(entries[0])]
+    """The comparison of the entries of ``results.json`` for the chosen student and protocol, those of the first one."""
+    entries = [e for e in entries if all(e[key] == entries[0][key] for key in ("protocol", "student"))]
     rows = comparison(entries)
     references = {entry["selection"] for entry in entries if entry["ipc"] is None}
     look = looks([row.selection for row in rows], references)
@@ -136,32 +99,6 @@ def compare(entries: list[dict[str, Any]], classes: int) -> Comparison:
     reach = max(
         [chance, *(line.row.top1 + (line.row.top1_std or 0) for line in lines), *(e["top1_last"] for e in entries)]
     )
-    top, step = next(((end, step) for end, step in _AXES if end >= reach), _AXES[-1])
+    top = next((end for end in _AXES if end >= reach), 100)
     rivals, all_data = [x for x in lines if not x.reference], [x for x in lines if x.reference]
-    notes = _notes(lines, entries[0]["test_images"], all_data)
-    return Comparison(rivals, all_data, chance, top, list(range(0, top + 1, step)), notes)
-
-
-def _notes(lines: list[Line], tests: int, references: list[Line]) -> list[str]:
-    """The caveats that these numbers need."""
-    seeds = min(line.row.seeds for line in lines)
-    error = 100 * sqrt(0.25 / tests)
-    sampling = f"measured on {tests} test images, an accuracy has a standard error of up to {error:.1f} points"
-    if seeds == 1:
-        notes = [f"One seed: no spread, differences of a few points may be chance ({sampling})."]
-    else:
-        rough = " A spread of so few seeds is itself only a rough guess." if seeds < 5 else ""
-        notes = [
-            f"± is the sample standard deviation over {seeds} seeds, each with its own selection and its own student. "
-            f"Differences within the spread may be chance ({sampling}).{rough}"
-        ]
-    notes.append(
-        "“Best” is the highest of the tests made during training. It is picked on the test images, so it flatters; the "
-        "comparison goes by the last one."
-    )
-    notes += [
-        f"“{line.row.selection}” trains on all {line.row.images} images under the same protocol: a reference for what "
-        "the full data give here, not a competitor."
-        for line in references
-    ]
-    return notes
+    return Comparison(rivals, all_data, chance, top, list(range(0, top + 1, _AXES[top])))

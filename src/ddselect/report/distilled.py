@@ -10,31 +10,8 @@ from typing import Any
 from PIL import Image
 
 from ddselect.composition.distilled import DISTILLED, METADATA, class_of
-from ddselect.evaluation.branch import Trial
 from ddselect.report.pictures import COLUMNS, Detail, inline, sheet, thumbnail
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where a patch comes from.
-
-    Attributes:
-        image: Number of the distilled image in its class, from 1.
-        place: Where in it the patch lies, in words.
-        source: Path of the training image.
-        box: x0, y0, x1, y1 in its pixels.
-        rank: Place in the selection's order, from 1.
-        score: The selection's score.
-        cluster: The style, or the cluster of features, where the selection has either.
-    """
-
-    image: int
-    place: str
-    source: str
-    box: tuple[int, int, int, int]
-    rank: int
-    score: float
-    cluster: int | None
+from ddselect.runtime.stage import Trial
 
 
 @dataclass(frozen=True)
@@ -42,15 +19,9 @@ class Sheet:
     """The distilled images of one selection and class.
 
     Attributes:
-        selection: Its name.
         picture: Data URI of all images shown.
-        width: Its width in pixels.
-        height: Its height in pixels.
-        columns: Images in a line.
-        shown: Images shown.
         of: Images that there are.
-        made_of: What they consist of, in words.
-        origins: Their patches.
+        origins: Their patches, as lines of the metadata, each with the number of its image, from 1.
     """
 
     selection: str
@@ -61,12 +32,7 @@ class Sheet:
     shown: int
     of: int
     made_of: str
-    origins: list[Origin]
-
-    @property
-    def bytes(self) -> int:
-        """About how much it takes on the page."""
-        return len(self.picture) + 270 + sum(len(origin.source) + 150 for origin in self.origins)
+    origins: list[tuple[int, dict[str, Any]]]
 
 
 class DistilledSet:
@@ -99,7 +65,7 @@ class DistilledSet:
             shown=len(entries),
             of=len(everything),
             made_of=_made_of([patch for entry in everything for patch in entry["patches"]]),
-            origins=[_origin(i, p) for i, e in enumerate(entries, 1) for p in e["patches"]] if detail.origins else [],
+            origins=[(i, p) for i, e in enumerate(entries, 1) for p in e["patches"]] if detail.origins else [],
         )
 
     def picture(self, entry: dict[str, Any]) -> Image.Image:
@@ -125,20 +91,6 @@ def distilled_sets(trained: Sequence[Trial]) -> list[DistilledSet]:
         if branch.arm.selection.limit:
             firsts.setdefault(branch.arm.selection.name, branch)
     return [DistilledSet(branch) for branch in firsts.values()]
-
-
-def _origin(image: int, patch: dict[str, Any]) -> Origin:
-    row, column = patch["cell"]
-    own = f" (class {patch['class']})" if "class" in patch else ""
-    return Origin(
-        image=image,
-        place="whole" if patch["kind"] == "image" else f"row {row + 1}, column {column + 1}{own}",
-        source=patch["source"],
-        box=tuple(patch["box"]),
-        rank=patch["rank"] + 1,
-        score=patch["score"],
-        cluster=patch["cluster"] if patch["cluster"] >= 0 else None,
-    )
 
 
 def _made_of(patches: list[dict[str, Any]]) -> str:

@@ -14,8 +14,9 @@ from ddselect.dataset.images import source_to_view
 from ddselect.dataset.index import Index
 from ddselect.evaluation.localisation import smooth3, true_boxes
 from ddselect.report.distilled import DistilledSet
-from ddselect.report.pictures import Detail, from_pixels, inline, thumbnail, uri
-from ddselect.scoring.table import read_maps, read_scores
+from ddselect.report.pictures import Detail, inline, thumbnail, uri
+from ddselect.scoring.maps import read_maps
+from ddselect.scoring.table import read_scores
 
 _RED, _BLUE = (178, 24, 43), (33, 102, 172)  # differ for colour-blind readers too
 _SHADES = 12  # steps of a map's opacity: few, so that it takes few bytes
@@ -29,13 +30,8 @@ class Example:
     """A training image.
 
     Attributes:
-        path: Path of the image in its dataset.
-        why: Why it is shown, in words.
-        facts: Score, and style or cluster where there is one, in words.
-        image: Data URI of the square view.
         heat: Data URI of the map, to be laid over the view; None if the image was not scored.
         box: The box that was cut, or the best one of an image that was not selected.
-        truth: The true box, where known.
         patch: Data URI of the patch as it is in the distilled image; None of an image that was not selected.
     """
 
@@ -47,11 +43,6 @@ class Example:
     box: Rectangle
     truth: Rectangle | None
     patch: str | None
-
-    @property
-    def bytes(self) -> int:
-        """About how much it takes on the page."""
-        return len(self.image) + len(self.heat or "") + len(self.patch or "") + len(self.path) + 600
 
 
 @dataclass(frozen=True)
@@ -74,13 +65,20 @@ class Examples:
     """
 
     def __init__(
-        self, index: Index, folders: tuple[Path, Path] | None, chosen: DistilledSet | None, view: int, count: int
+        self,
+        index: Index,
+        folders: tuple[Path, Path] | None,
+        prediction_shift_weight: float,
+        chosen: DistilledSet | None,
+        view: int,
+        count: int,
     ) -> None:
         """Chooses the images and reads their maps.
 
         Args:
             index: The training images.
-            folders: Of boxes and scores, and of the difference maps, if there are any.
+            folders: Of boxes and scores, and of the finished scoring, if there are any.
+            prediction_shift_weight: That of the boxes.
             chosen: The distilled set of the selection that the run chose, if it has one.
             view: Side in pixels of the square view that students are trained on.
             count: Images of each class.
@@ -91,7 +89,7 @@ class Examples:
         wanted = list(dict.fromkeys(pick.source for picks in self._picks.values() for pick in picks))
         places = pc.index_in(pa.array(wanted, pa.string()), index.table["id"]).to_pylist()
         self._rows = dict(zip(wanted, places, strict=True))
-        maps = read_maps(folders[1], wanted) if folders and wanted else {}
+        maps = read_maps(folders[1], wanted, prediction_shift_weight) if folders and wanted else {}
         self._maps = {image: smooth3(plane[None])[0] for image, plane in maps.items()}
         self.scale = _scale(self._maps)
         shown = index.take(np.array(places, dtype=np.int64))
@@ -143,7 +141,7 @@ class Examples:
             path=pick.source,
             why=pick.why,
             facts=pick.facts,
-            image=inline(from_pixels(pixels), detail),
+            image=inline(Image.fromarray(pixels), detail),
             heat=self._heat(pick.source, detail),
             box=_rectangle(np.array(pick.box, dtype=np.float64), size),
             truth=None if truth is None else _rectangle(truth, size),
@@ -156,7 +154,7 @@ class Examples:
         plane = self._maps[source] / self.scale
         side = min(plane.shape[0], max(8, detail.side // 3))
         smaller = Image.fromarray(plane.astype(np.float32)).resize((side, side), Image.Resampling.BOX)
-        return uri(from_pixels(heat_layer(np.asarray(smaller))), lossless=True)
+        return uri(Image.fromarray(heat_layer(np.asarray(smaller))), lossless=True)
 
     def _patch(self, pick: _Pick, detail: Detail) -> str | None:
         """The patch, cut from the distilled image that it is in."""

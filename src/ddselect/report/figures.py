@@ -3,13 +3,12 @@
 import json
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
-from ddselect.evaluation.branch import Trial
-from ddselect.report.palette import Look
-from ddselect.report.svg import INK, stand_in, svg_of, svg_settings
+from ddselect.report.svg import Look, figure_axes, stand_in, svg_of
+from ddselect.runtime.stage import Trial
 
 
 @dataclass(frozen=True)
@@ -17,8 +16,6 @@ class Curve:
     """The tests of one selection's students during training.
 
     Attributes:
-        name: The selection.
-        look: How it is drawn.
         steps: (T,) steps at which all seeds were tested.
         values: Per quantity (``top1`` in percent, ``loss``) the values (seeds, T).
     """
@@ -44,41 +41,24 @@ def read_curves(trained: list[Trial], looks: dict[str, Look]) -> list[Curve]:
     return curves
 
 
-def draw_curves(curves: list[Curve], key: str, label: str, log: bool = False) -> str:
+def draw_curves(curves: list[Curve], key: str, label: str, log: bool = False) -> Markup:
     """SVG of one quantity over steps: the mean over seeds, and each seed faintly.
 
-    Args:
-        curves: The selections.
-        key: ``top1`` or ``loss``.
-        label: What the vertical axis says, and the figure for a screen reader.
-        log: Whether that axis is logarithmic; it is only where all values are positive.
+    A logarithmic axis is taken only where all values are positive.
     """
     # matplotlib takes half a second to import: only a run that gets to its report pays for it.
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-    with rc_context(svg_settings(key)):
-        figure = Figure(figsize=(5.2, 3.2), layout="constrained")
-        axes = figure.subplots()
+    with figure_axes(key) as axes:
         for number, curve in enumerate(curves):
-            style: dict[str, Any] = {
-                "color": stand_in(number),
-                "linestyle": (0, curve.look.dash) if curve.look.dash else "-",
-            }
             values = curve.values[key]
-            if len(values) > 1:
-                for seed in values:
-                    axes.plot(curve.steps, seed, color=style["color"], linewidth=0.8, alpha=0.35)
-            axes.plot(curve.steps, values.mean(0), linewidth=2, marker="o", markersize=3, **style)
+            for seed in values if len(values) > 1 else ():
+                axes.plot(curve.steps, seed, color=stand_in(number), linewidth=0.8, alpha=0.35)
+            axes.plot(curve.steps, values.mean(0), linewidth=2, marker="o", markersize=3, **curve.look.style(number))
         if log and all((curve.values[key] > 0).all() for curve in curves):
             axes.set_yscale("log")
             axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.yaxis.set_major_formatter("{x:g}")
             axes.yaxis.set_minor_formatter(NullFormatter())
         axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
-        axes.set_xlabel("step")
-        axes.set_ylabel(label)
-        axes.grid(color=INK, alpha=0.15, linewidth=0.6)
-        axes.spines[["top", "right"]].set_visible(False)
-        return svg_of(figure, [curve.look.colour for curve in curves], f"{label} over steps")
+        return svg_of(axes, "step", label, [curve.look.colour for curve in curves], f"{label} over steps")

@@ -1,16 +1,14 @@
 """``report.html``: everything a run found, as one page that needs no other file and no network."""
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
 from ddselect.dataset.index import Index
-from ddselect.evaluation.branch import Trial
 from ddselect.evaluation.dd_ranking import SCORES
-from ddselect.report.cards import Material, build_cards
+from ddselect.report.cards import build_cards
 from ddselect.report.caveats import caveats
 from ddselect.report.comparison import across_trainings, compare
 from ddselect.report.distilled import distilled_sets
@@ -21,9 +19,9 @@ from ddselect.report.per_class import extremes, per_class
 from ddselect.report.pictures import SHARP
 from ddselect.report.quality import quality_lines
 from ddselect.report.settings import ReportConfig
-from ddselect.report.stages import command_line, environment_lines, stage_lines, stage_sums
+from ddselect.report.stages import stage_lines
 from ddselect.runtime.files import write_text
-from ddselect.runtime.store import StageResult
+from ddselect.runtime.stage import Trial
 
 
 def write_report(
@@ -31,22 +29,13 @@ def write_report(
     results: dict[str, Any],
     trained: list[Trial],
     index: Index,
-    scores: StageResult | None,
+    folders: tuple[Path, Path] | None,
     path: Path,
     prompts: Sequence[Mapping[str, str]] = (),
-    maps: StageResult | None = None,
 ) -> None:
-    """Writes the page.
+    """Writes the page of ``results.json`` to a path; boxes and scores are those of a finished stage, if one was needed.
 
-    Args:
-        settings: How many pictures it shows, and how large it may be.
-        results: Content of ``results.json``.
-        trained: The students with their stages.
-        index: The training images.
-        scores: The finished stage of boxes and scores, if a selection needed one.
-        path: Where the page goes.
-        prompts: Class, positive and reference prompt of each class, if there are scores.
-        maps: The finished stage of the difference maps; None if they lie with the scores.
+    ``folders`` are those of boxes and scores and of the scoring; prompts are there if there are scores.
     """
     entries, config = results["results"], results["config"]
     view = int(config["dataset"]["image_size"])
@@ -55,11 +44,11 @@ def write_report(
     chosen = [branch for branch in trained if (branch.protocol.name, branch.student.name) == way]
     looks = {line.row.selection: line.look for line in compared.lines}
     curves = read_curves(chosen, looks)
-    lines = stage_lines(trained)
     sets, accuracies = distilled_sets(chosen), per_class(chosen, len(index.class_names))
     first = sets[0] if sets and sets[0].selection == entries[0]["selection"] else None
-    folders = (scores.folder, (maps or scores).folder) if scores else None
-    examples = Examples(index, folders, first, view, settings.maps_per_class)
+    weight = config["boxes"]["prediction_shift_weight"]
+    examples = Examples(index, folders, weight, first, view, settings.maps_per_class)
+    cards, detail, full = build_cards(index, sets, examples, accuracies, prompts, settings)
     page = render_page(
         "report.html.jinja",
         "report",
@@ -77,21 +66,22 @@ def write_report(
         qualities=quality_lines(entries),
         class_names=index.class_names,
         extremes=extremes(accuracies.get(entries[0]["selection"])),
-        cards=build_cards(Material(index, sets, examples, accuracies, prompts), settings),
+        cards=cards,
+        detail=detail,
+        full=full,
         examples=examples,
         accuracies=accuracies,
         sharp=view <= SHARP,
-        scored=scores is not None,
-        change=config["scoring"]["change"],
+        scored=folders is not None,
+        change=weight,
         reference=prompts[0]["reference"] if prompts else None,
         localisation=results["localisation"],
         curves=curves,
-        top1_curves=Markup(draw_curves(curves, "top1", "top-1 on test images, %")),
-        loss_curves=Markup(draw_curves(curves, "loss", "training loss", log=True)),
-        stages=lines,
-        sums=stage_sums(lines),
-        command=command_line(results["environment"]),
-        environment=environment_lines(results["environment"]),
+        top1_curves=draw_curves(curves, "top1", "top-1 on test images, %"),
+        loss_curves=draw_curves(curves, "loss", "training loss", log=True),
+        stages=stage_lines(trained),
+        command=shlex.join(["python", "run.py", *results["environment"]["command"]]),
+        environment=results["environment"],
         config=json.dumps(config, indent=2, ensure_ascii=False),
     )
     write_text(path, page)

@@ -13,11 +13,7 @@ def render_page(template: str, folder: str, **values: Any) -> str:
 
     That one has the blocks ``title``, ``style`` (further CSS), ``nav`` (links to the sections), ``content`` and
     ``script``; the filters ``duration`` (seconds), ``size`` (bytes) and ``breakable`` (names) can be used.
-
-    Args:
-        template: Name of the template's file.
-        folder: Folder of this package that it lies in, such as ``report``.
-        values: What it shows.
+    The folder is that of this package in which the template lies, such as ``report``.
     """
     loaders = [PackageLoader("ddselect", name) for name in dict.fromkeys((folder, "report"))]
     environment = Environment(

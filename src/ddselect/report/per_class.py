@@ -2,11 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from statistics import mean
 
-from ddselect.evaluation.branch import Trial
-from ddselect.evaluation.confusion import class_accuracies, read_confusion
+from ddselect.runtime.stage import Trial
+from ddselect.student.confusion import class_accuracies, read_confusion
 
 _LISTED = 5
 
@@ -29,22 +28,12 @@ def per_class(trained: Sequence[Trial], classes: int) -> dict[str, list[float | 
     }
 
 
-@dataclass(frozen=True)
-class Extremes:
-    """The worst and the best classes of the chosen selection.
+def extremes(accuracies: Sequence[float | None] | None) -> dict[str, list[tuple[int, float]]]:
+    """A few of the ``worst`` classes and of the ``best``, none in both: numbers and top-1, the most extreme first.
 
-    Attributes:
-        worst: Class numbers with their top-1 in percent, the worst first.
-        best: The best first.
+    Empty if the accuracies are not known or there is one class only.
     """
-
-    worst: list[tuple[int, float]]
-    best: list[tuple[int, float]]
-
-
-def extremes(accuracies: Sequence[float | None] | None) -> Extremes | None:
-    """A few classes from both ends, none in both; None if the accuracies are not known or there is one class only."""
     known = [(label, value) for label, value in enumerate(accuracies or []) if value is not None]
     order = sorted(known, key=lambda pair: pair[1])
     count = min(_LISTED, len(order) // 2)
-    return Extremes(order[:count], order[::-1][:count]) if count else None
+    return {"worst": order[:count], "best": order[::-1][:count]} if count else {}

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 
-import numpy as np
 from PIL import Image
 
 SHARP = 64  # pixels: up to this side an image is shown pixel by pixel, above it as a thumbnail
@@ -71,18 +70,9 @@ def uri(image: Image.Image, lossless: bool, quality: int = 75) -> str:
 def sheet(images: Sequence[Image.Image]) -> Image.Image:
     """Images (at least one, all as large as the first) in lines of ``COLUMNS``, in order, with clear gaps between."""
     side, columns = images[0].width, min(COLUMNS, len(images))
-    step = side + gap(side)
-    canvas = Image.new("RGBA", (columns * step - gap(side), -(-len(images) // columns) * step - gap(side)))
+    gap = max(1, side // 16)
+    step = side + gap
+    canvas = Image.new("RGBA", (columns * step - gap, -(-len(images) // columns) * step - gap))
     for number, image in enumerate(images):
         canvas.paste(image, (number % columns * step, number // columns * step))
     return canvas
-
-
-def gap(side: int) -> int:
-    """Pixels between images of a sheet."""
-    return max(1, side // 16)
-
-
-def from_pixels(pixels: np.ndarray) -> Image.Image:
-    """(H, W, 3) or (H, W, 4) uint8 as an image."""
-    return Image.fromarray(pixels)

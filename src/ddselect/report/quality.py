@@ -18,23 +18,14 @@ _COLUMNS = {  # place in an entry, heading, factor, digits
 
 @dataclass(frozen=True)
 class Qualities:
-    """A table with a line for each selection.
-
-    Attributes:
-        headings: What is measured; what no set has is left out.
-        lines: Selections with their values in words.
-    """
+    """A table with a line for each selection."""
 
     headings: list[str]
     lines: list[tuple[str, list[str]]]
 
 
 def quality_lines(entries: Sequence[dict[str, Any]]) -> Qualities:
-    """Means over seeds of what was measured on each selection's distilled sets.
-
-    Args:
-        entries: ``results`` of ``results.json``.
-    """
+    """Means over seeds of what was measured on each selection's distilled sets."""
     sets: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
     for entry in entries:
         if entry["quality"]:

@@ -76,7 +76,7 @@ def print_pilot(facts: dict[str, Any]) -> None:
     reference = facts["reference"]
     title = (
         f"scoring budgets on {facts['images']} images, as shares of how far two scorings of {reference['draws']} "
-        f"independent draws ({reference['evaluations']} network evaluations an image) agree"
+        f"unpaired draws ({reference['evaluations']} network evaluations an image) agree"
     )
     table = Table(title=title, title_justify="left", header_style="bold")
     for column in ("band", "draws", "evaluations", *facts["ceiling"]):

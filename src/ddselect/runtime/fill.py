@@ -9,8 +9,8 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 from torch.utils.data import DataLoader, Dataset
 
-from ddselect.runtime.companions import working_together
 from ddselect.runtime.hardware import processors
+from ddselect.runtime.parallel import working_together
 from ddselect.runtime.progress import Counter, counting
 from ddselect.runtime.shards import ShardBatches, ShardPlan
 

@@ -3,6 +3,7 @@
 import signal
 from types import FrameType
 
+CODE = 130  # exit code of an interrupted process: 128 + SIGINT
 _asked_for = False
 
 

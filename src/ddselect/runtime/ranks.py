@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+STARTED = "DDSELECT_STARTED"  # in the environment of ranks that the first one of their machine started
 _VARIABLES = ("RANK", "SLURM_PROCID", "LOCAL_RANK")  # torchrun, SLURM, Lightning's own launcher
 
 

@@ -3,16 +3,14 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from ddselect.runtime.files import read_json, write_json
+
 
 class ShardPlan:
     """Divides rows into shards.
 
     Attributes:
-        folder: Where the shards lie.
-        rows: Number of rows.
         size: Rows per shard; the last one may have fewer.
-        suffix: Of their files.
-        stem: What their names begin with.
     """
 
     def __init__(self, folder: Path, rows: int, size: int, suffix: str, stem: str = "shard") -> None:
@@ -32,6 +30,17 @@ class ShardPlan:
     def missing(self) -> list[int]:
         """Shards that are not written yet."""
         return [shard for shard in range(len(self)) if not self.path(shard).exists()]
+
+
+def settled_size(folder: Path, size: int) -> int:
+    """Rows per shard in a folder: those that it was begun with, else ``size``, which it then keeps.
+
+    So the size is free to change between attempts, and what is finished is read without knowing it.
+    """
+    path = folder / "shards.json"
+    if not path.exists():
+        write_json(path, {"rows": size})
+    return int(read_json(path)["rows"])
 
 
 class ShardBatches:

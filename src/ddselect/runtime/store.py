@@ -112,8 +112,8 @@ class StageResult:
 
 
 @dataclass(frozen=True)
-class Stage:
-    """A stage that can be run.
+class Task:
+    """A stage with everything that it needs to be run.
 
     ``build`` gets the stage's folder, which holds what an interrupted attempt left there: it must go on from that or
     write over it, and returns facts about the result for the manifest.
@@ -126,6 +126,7 @@ class Stage:
         build: Computes the stage.
         title: What to show.
         label: What tells it from others of its name in a run, such as ``diffusion-seed0``; empty where there is one.
+        expects: Facts that are known before it is built.
         together: Whether all ranks build the stage. Otherwise the first rank does, and the others wait for it; the
             manifest is written by the first in any case.
     """
@@ -138,6 +139,7 @@ class Stage:
     title: str = ""
     together: bool = False
     label: str = ""
+    expects: Callable[[], Mapping[str, object]] = dict
 
     def identity(self) -> dict[str, Any]:
         """All that decides the result, as plain JSON."""
@@ -153,10 +155,10 @@ class Stage:
 class Listener:
     """Is told what a store does; this one takes no notice."""
 
-    def started(self, stage: Stage) -> None:
+    def started(self, task: Task) -> None:
         """A stage is next, whether it is computed or finished already."""
 
-    def finished(self, stage: Stage, done: StageResult) -> None:
+    def finished(self, task: Task, done: StageResult) -> None:
         """A stage is finished, now or before; told again whenever it is asked for again."""
 
 
@@ -174,38 +176,38 @@ class Store:
         self.root, self.run_name, self.listener = root, run_name, listener or Listener()
         self._opened = time.time()
 
-    def run(self, stage: Stage) -> StageResult:
-        """Runs a stage, or skips it if it is finished.
+    def run(self, task: Task) -> StageResult:
+        """Runs a task, or skips it if it is finished.
 
         Raises:
             KeyboardInterrupt: The run was to end, see :mod:`ddselect.runtime.interruption`.
         """
-        self.listener.started(stage)
-        done = self._run(stage)
-        self.listener.finished(stage, done)
+        self.listener.started(task)
+        done = self._run(task)
+        self.listener.finished(task, done)
         raise_if_interrupted()
         return done
 
-    def _run(self, stage: Stage) -> StageResult:
-        folder, title = self._folder(stage), stage.title or stage.name
-        if not stage.together:
+    def _run(self, task: Task) -> StageResult:
+        folder, title = self._folder(task), task.title or task.name
+        if not task.together:
             _wait_for_first_rank(folder)
-        finished = self.find(stage)
+        finished = self.find(task)
         if not finished:
             folder.mkdir(parents=True, exist_ok=True)
             with sole_builder(folder, self.run_name, title, (folder / MANIFEST).exists):
-                finished = self.find(stage)  # it may have been computed meanwhile
+                finished = self.find(task)  # it may have been computed meanwhile
                 if not finished:
-                    return self._build(stage, folder)
+                    return self._build(task, folder)
         if finished.reused:
             note(f"[dim]{title}: done before ({finished.fingerprint})[/dim]")
         return finished
 
-    def _build(self, stage: Stage, folder: Path) -> StageResult:
-        note(f"{stage.title or stage.name} ...")
+    def _build(self, task: Task, folder: Path) -> StageResult:
+        note(f"{task.title or task.name} ...")
         spent = _Spent(folder / "spent.json")
         try:
-            facts = stage.build(folder)
+            facts = task.build(folder)
         finally:
             if rank() == 0 and folder.exists():
                 spent.save()
@@ -213,9 +215,9 @@ class Store:
             for torn in folder.rglob(".*.tmp"):  # what a kill in the middle of writing left
                 torn.unlink()
         _wait_for_first_rank(folder)  # it may have something left to do alone
-        fingerprint = stage.fingerprint()
+        fingerprint = task.fingerprint()
         manifest = {
-            **stage.identity(),
+            **task.identity(),
             "fingerprint": fingerprint,
             "run": self.run_name,
             "seconds": round(spent.total(), 3),
@@ -227,24 +229,24 @@ class Store:
         if rank() == 0:
             write_json(folder / MANIFEST, manifest)
             spent.remove()
-        return StageResult(stage.name, fingerprint, folder, manifest, reused=False)
+        return StageResult(task.name, fingerprint, folder, manifest, reused=False)
 
-    def find(self, stage: Stage) -> StageResult | None:
+    def find(self, task: Task) -> StageResult | None:
         """A stage if it is finished."""
-        folder = self._folder(stage)
+        folder = self._folder(task)
         if not (folder / MANIFEST).exists():
             return None
         manifest = _read_manifest(folder)
         is_ours = manifest.get("run", self.run_name) == self.run_name and manifest["finished"] >= self._opened
-        return StageResult(stage.name, stage.fingerprint(), folder, manifest, reused=not is_ours)
+        return StageResult(task.name, task.fingerprint(), folder, manifest, reused=not is_ours)
 
     def finished(self) -> list[StageResult]:
         """All finished stages that lie in it, of whatever run."""
         folders = [path.parent for path in sorted(self.root.glob(f"*/*/{MANIFEST}"))]
         return [StageResult(f.parent.name, f.name, f, _read_manifest(f), reused=True) for f in folders]
 
-    def _folder(self, stage: Stage) -> Path:
-        return self.root / stage.name / stage.fingerprint()
+    def _folder(self, task: Task) -> Path:
+        return self.root / task.name / task.fingerprint()
 
 
 def _wait_for_first_rank(folder: Path) -> None:

@@ -24,16 +24,8 @@ class TrainerConfig:
     """Devices; see ``conf/trainer/``.
 
     Attributes:
-        accelerator: ``cpu`` or ``gpu``.
-        devices: Processes per node that work together.
-        nodes: Machines.
-        strategy: ``auto``, ``ddp``, or any strategy name of Lightning.
-        threads: Threads of a scoring process; 0 for torch's default.
-        student_devices: 1: a student trains on one device; ``devices``: each trains on all of them, of all nodes, as it
-            would on one up to rounding.
-        students: Students trained at the same time, each in a process of its own; 0 for as many as the processors allow
-            (on a GPU: one).
-        student_threads: Threads of each of them.
+        accelerator: ``auto`` is a GPU if torch sees one; ``cpu`` or ``gpu`` once it is built.
+        student_threads: 0 is 1 on processors and 8 beside a GPU; known once it is built.
     """
 
     accelerator: str = execution("cpu")
@@ -43,15 +35,20 @@ class TrainerConfig:
     threads: int = execution(0)
     student_devices: int = execution(1)
     students: int = execution(0)
-    student_threads: int = execution(1)
+    student_threads: int = execution(0)
 
     def __post_init__(self) -> None:
-        if self.accelerator not in ("cpu", "gpu"):
-            raise UserError(f"trainer.accelerator={self.accelerator}: choose cpu or gpu")
-        for name, least in (("devices", 1), ("nodes", 1), ("threads", 0), ("students", 0), ("student_threads", 1)):
+        if self.accelerator not in ("auto", "cpu", "gpu"):
+            raise UserError(f"trainer.accelerator={self.accelerator}: choose auto, cpu or gpu")
+        for name, least in (("devices", 1), ("nodes", 1), ("threads", 0), ("students", 0), ("student_threads", 0)):
             if getattr(self, name) < least:
                 raise UserError(f"trainer.{name}={getattr(self, name)}: at least {least} is needed")
+        if any(word in self.strategy for word in ("spawn", "fork", "notebook")):
+            raise UserError(f"trainer.strategy={self.strategy}: ranks run this command once more each; choose ddp")
         self._check_student_devices()
+        if self.accelerator == "auto":
+            self.accelerator = "gpu" if torch.cuda.is_available() else "cpu"
+        self.student_threads = self.student_threads or (8 if self.accelerator == "gpu" else 1)
 
     def _check_student_devices(self) -> None:
         place = f"trainer.student_devices={self.student_devices}"
@@ -98,21 +95,20 @@ class TrainerConfig:
 
     def parallel(self, callbacks: "list[Callback]", **options: Any) -> "pl.Trainer":
         """A trainer over all devices, with further options of ``pl.Trainer``."""
-        from ddselect.runtime.companions import Companions, watch_started_ranks
+        from ddselect.runtime.parallel import keep_listening
 
-        watch_started_ranks()
         torch.set_num_threads(self.threads or _THREADS)
         if self.threads:  # Lightning would choose a number of its own when it starts the ranks
             os.environ["OMP_NUM_THREADS"] = str(self.threads)
         return self._make(
-            devices=self.devices, num_nodes=self.nodes, strategy=self.strategy, callbacks=[*callbacks, Companions()],
-            use_distributed_sampler=False, **{"logger": False, "enable_checkpointing": False, **options},
+            devices=self.devices, num_nodes=self.nodes, strategy=self.strategy, use_distributed_sampler=False,
+            callbacks=[*callbacks, keep_listening()], **{"logger": False, "enable_checkpointing": False, **options},
         )  # fmt: skip
 
-    def single(self, **options: Any) -> "pl.Trainer":
+    def single(self, callbacks: "list[Callback] | None" = None, **options: Any) -> "pl.Trainer":
         """A trainer on one device for a student or a teacher, with further options of ``pl.Trainer``."""
         torch.set_num_threads(self.student_threads)
-        return self._make(devices=1, **{"logger": False, **options})
+        return self._make(devices=1, callbacks=callbacks, **{"logger": False, **options})
 
     def student(self, callbacks: "list[Callback]", **options: Any) -> "pl.Trainer":
         """A trainer for a student, or for its labels: on one device, or over all where these train it together."""

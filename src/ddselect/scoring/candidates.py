@@ -4,8 +4,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ddselect.dataset.index import Index
+from ddselect.dataset.index import Index, read_index
 from ddselect.runtime.seeds import key64
+from ddselect.runtime.store import StageResult
 
 
 def candidates(index: Index, cap: int, seed: int) -> Index:
@@ -21,6 +22,21 @@ def candidates(index: Index, cap: int, seed: int) -> Index:
     order = np.lexsort([keys, labels])
     first = np.searchsorted(labels[order], labels[order])  # where each one's class begins
     return index.take(np.sort(order[np.arange(len(order)) - first < cap]))
+
+
+def candidate_count(images: StageResult, cap: int) -> int:
+    """Images of a finished or planned index that are scored; where classes are not counted yet, the most there can be.
+
+    Raises:
+        KeyError: It is not known how many images there are.
+    """
+    count = int(images.facts["images"]["train"])
+    if not cap:
+        return count
+    if "finished" not in images.manifest:
+        return min(count, cap * int(images.facts["classes"]))
+    labels = read_index(images.folder).split("train").labels
+    return int(np.minimum(np.bincount(labels), cap).sum())
 
 
 def scored_images(index: Index, table: pa.Table) -> Index:

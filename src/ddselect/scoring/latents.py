@@ -16,7 +16,7 @@ from ddselect.dataset.index import Index
 from ddselect.runtime.errors import NumericalError
 from ddselect.runtime.files import write_tensors
 from ddselect.runtime.fill import Loading, MakeTrainer, fill_shards
-from ddselect.runtime.shards import ShardPlan
+from ddselect.runtime.shards import ShardPlan, settled_size
 from ddselect.scoring.settings import ScoringConfig
 
 _NAME = "latents"
@@ -87,9 +87,9 @@ class _Encoding(pl.LightningModule):
         return list(latents)
 
 
-def latent_shards(folder: Path, rows: int, settings: ScoringConfig) -> ShardPlan:
-    """The shards of kept latents."""
-    return ShardPlan(folder, rows, settings.shard_size, ".safetensors")
+def latent_shards(folder: Path, rows: int, size: int = 500) -> ShardPlan:
+    """The shards of kept latents; ``size`` counts in a new folder alone."""
+    return ShardPlan(folder, rows, settled_size(folder, size), ".safetensors")
 
 
 def keep_latents(
@@ -110,7 +110,7 @@ def keep_latents(
         NumericalError: A latent is not finite.
     """
     shape = denoiser.latent_shape(view)
-    plan = latent_shards(folder, len(index), settings)
+    plan = latent_shards(folder, len(index), settings.shard_size)
     fill_shards(
         plan,
         lambda: _Encoding(denoiser, index.ids),

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from ddselect.backbone.denoiser import Denoiser
-from ddselect.dataset.images import view_to_source
 from ddselect.dataset.index import Index
 from ddselect.prompt.conditions import Conditions
 from ddselect.runtime.errors import NumericalError, UserError
@@ -16,13 +15,13 @@ from ddselect.runtime.fill import Loading, MakeTrainer, fill_shards
 from ddselect.runtime.ranks import rank
 from ddselect.scoring.at_once import AtOnce
 from ddselect.scoring.latents import KeptLatents, Views
-from ddselect.scoring.scorer import LossError, Maps, best_boxes, difference_maps, image_scores, window
+from ddselect.scoring.maps import Maps, check, map_shards, packed, write_rows
+from ddselect.scoring.scorer import LossError, difference_maps
 from ddselect.scoring.settings import ScoringConfig
-from ddselect.scoring.table import merge, packed, score_shards, write_rows
 
 
 class ScoringModule(pl.LightningModule):
-    """Wraps the scorer: a predict step turns a batch of images into rows of the score table."""
+    """Wraps the scorer: a predict step turns a batch of images into rows of maps."""
 
     def __init__(
         self,
@@ -30,19 +29,18 @@ class ScoringModule(pl.LightningModule):
         conditions: Conditions,
         settings: ScoringConfig,
         index: Index,
-        view: int,
         at_once: AtOnce,
     ) -> None:
         super().__init__()
         self.denoiser, self.conditions, self.settings = denoiser, conditions, settings
-        self.index, self.view, self.at_once = index, view, at_once
+        self.at_once = at_once
         self.hashes = index.table["hash"].to_pylist()
         self.labels, self.ids = index.labels, index.ids
         self.draws = settings.make_draws()
         self._lanes = 1
 
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int = 0) -> list[dict[str, object]]:
-        """Rows (:data:`ddselect.scoring.table.SCHEMA`) for a batch and its row numbers (N,).
+        """Rows (:data:`ddselect.scoring.maps.SCHEMA`) for a batch and its row numbers (N,).
 
         The batch is of images (N, 3, S, S) uint8, or of kept latents (N, C, h, w) float16.
         """
@@ -54,33 +52,20 @@ class ScoringModule(pl.LightningModule):
             maps = self._maps(images, hashes, positive)
         except LossError as error:
             raise NumericalError(f"image {self.ids[rows[error.position]]}: {error}") from None
-        cell = self.view // maps.difference.shape[-1]
-        side = max(1, round(self.settings.box * maps.difference.shape[-1]))
-        place = maps.place(self.settings.change)
-        boxes = best_boxes(place, [window(side, self.settings.sigma * side or None)], self.settings.boxes)
-        of_boxes, losses = boxes.mean(maps.difference), boxes.mean(maps.loss)
-        # without a reference the difference is zero on average: how far the best box stands out must do
-        scores = (of_boxes[:, 0] if self.conditions.reference is None else image_scores(maps)).tolist()
-        planes, differences = packed(place, maps.difference)
-        corners = (torch.cat([boxes.corner, boxes.corner + side], -1) * cell).cpu().numpy()
-        result = []
-        for i, row in enumerate(rows):
-            found = boxes.exists[i]
-            source = view_to_source(corners[i][found.cpu().numpy()], *self.index.sizes_at(row), self.view)
-            result.append(
-                {
-                    "id": self.ids[row],
-                    "label": int(self.labels[row]),
-                    "image_score": scores[i],
-                    "boxes": source.ravel().tolist(),
-                    "scores": of_boxes[i][found].tolist(),
-                    "losses": losses[i][found].tolist(),
-                    "map": planes[i].tobytes(),
-                    "map_side": planes.shape[-2],
-                    "difference": differences[i].tobytes(),
-                }
-            )
-        return result
+        scores: list[float | None] = [None] * len(rows)
+        if self.conditions.reference is not None:
+            scores = maps.difference.mean((1, 2)).tolist()
+        difference, shift = packed(maps.difference), packed(maps.prediction_shift)
+        return [
+            {
+                "id": self.ids[row],
+                "label": int(self.labels[row]),
+                "image_score": scores[i],
+                "difference": difference[i].tobytes(),
+                "prediction_shift": shift[i].tobytes(),
+            }
+            for i, row in enumerate(rows)
+        ]
 
     def on_predict_start(self) -> None:
         own_threads = self.device.type == "cpu" and not self.denoiser.is_compiled
@@ -120,10 +105,9 @@ class ScoringModule(pl.LightningModule):
         latents = torch.cat([latents, latents[-1:].expand(more, -1, -1, -1)])
         positive = torch.cat([positive, positive[-1:].expand(more)])
         hashes = [*hashes, *hashes[-1:] * more]
-        maps = difference_maps(
-            self.denoiser, latents, hashes, positive, self.conditions.reference, self.draws, self.settings.cross
-        )
-        return Maps(maps.difference[:count], maps.change[:count], maps.loss[:count])
+        reference, weight = self.conditions.reference, self.settings.cross_draw_weight
+        maps = difference_maps(self.denoiser, latents, hashes, positive, reference, self.draws, weight)
+        return Maps(maps.difference[:count], maps.prediction_shift[:count])
 
     def _halve(self, images: int) -> None:
         if images == 1:
@@ -137,7 +121,7 @@ class ScoringModule(pl.LightningModule):
 
 def joined(parts: list[Maps]) -> Maps:
     """The maps of several batches as those of one."""
-    return Maps(*(torch.cat([getattr(maps, name) for maps in parts]) for name in ("difference", "change", "loss")))
+    return Maps(*(torch.cat([getattr(maps, name) for maps in parts]) for name in ("difference", "prediction_shift")))
 
 
 def score_images(
@@ -150,7 +134,7 @@ def score_images(
     folder: Path,
     latents: KeptLatents | None = None,
 ) -> dict[str, object]:
-    """Scores the images whose shards are missing and writes the merged table.
+    """Scores the images whose shards are missing: ``shard-*.parquet`` of :data:`ddselect.scoring.maps.SCHEMA`.
 
     Args:
         index: The images.
@@ -168,12 +152,12 @@ def score_images(
     """
     denoiser.latent_shape(view)
     denoiser.install(conditions.table)
-    plan, at_once = score_shards(folder, len(index), settings.shard_size), AtOnce(folder, settings.batch_size)
+    plan, at_once = map_shards(folder, len(index), settings.shard_size), AtOnce(folder, settings.batch_size)
     if rank() == 0:  # before the ranks meet: an earlier attempt may have had less memory
         at_once.forget()
     todo = fill_shards(
         plan,
-        lambda: ScoringModule(denoiser, conditions, settings, index, view, at_once),
+        lambda: ScoringModule(denoiser, conditions, settings, index, at_once),
         Views(index, view) if latents is None else latents.of(index),
         write_rows,
         make_trainer,
@@ -181,7 +165,7 @@ def score_images(
         "scoring",
     )
     if rank() == 0:
-        merge(plan)
+        check(plan)
         at_once.forget()
     return {
         "images": len(index),

@@ -4,9 +4,15 @@ import warnings
 
 import numpy as np
 
-from ddselect.runtime.seeds import numpy_generator
+from ddselect.runtime.seeds import key64, numpy_generator
 
-_FEW_CLUSTERS = 50
+# Candidates of a class and kind that are ordered by what they look like; the rest follows by rank. Enough for IPC 100
+# of 2 x 2 crops, and a bound on the time that a class of thousands takes.
+DEPTH = 400
+# Principal components of the features that are clustered, where there are more: a class has hundreds of candidates, a
+# teacher up to thousands of features, and the time of k-means grows with these.
+_COMPONENTS = 64
+_FEW_CLUSTERS = 50  # up to which k-means starts as scikit-learn does
 
 
 def levels(limit: int) -> list[int]:
@@ -15,111 +21,95 @@ def levels(limit: int) -> list[int]:
     return [level for level in series if level < limit] + [limit]
 
 
-def agreed(scores: np.ndarray, losses: np.ndarray, share: float) -> np.ndarray:
-    """(N,) how good candidates are by two judges, larger is better: their places by both, weighted.
+def weighted_places(scores: np.ndarray, losses: np.ndarray, weight: float) -> np.ndarray:
+    """(N,) how good candidates are by score and by loss, larger is better: their places by both, weighted.
 
-    Places are of 0 for the worst to N - 1 for the best, so that neither judge's scale counts.
+    Places are of 0 for the worst to N - 1 for the best, so that neither scale counts.
 
     Args:
-        scores: (N,) of the first judge, larger is better.
-        losses: (N,) of the second judge, smaller is better.
-        share: Weight of the second, from 0 to 1.
+        scores: (N,) larger is better.
+        losses: (N,) smaller is better.
+        weight: Of the losses, from 0 to 1.
     """
     last = len(scores) - 1
-    return (1 - share) * (last - _places([-scores])) + share * (last - _places([losses]))
+    return (1 - weight) * (last - _places(-scores)) + weight * (last - _places(losses))
 
 
-def embedding(features: np.ndarray, components: int, seed: int) -> np.ndarray:
-    """Features (N, D) of a class, standardised, and reduced to their first principal components.
+def cluster_order(scores: np.ndarray | None, features: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """A class's candidates ordered by clusters of their features (N, D): see :func:`nested_order`."""
+    key = key64(seed, "k-means")
+    return nested_order(scores, principal_components(features, _COMPONENTS, key), DEPTH, key)
+
+
+def principal_components(features: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Features (N, D) of a class, standardised, and reduced to (N, count) where there are more of D and of N.
 
     Args:
         features: (N, D).
-        components: Dimensions to keep where there are more; 0 keeps all.
+        count: Principal components to keep.
         seed: Seed of the randomised decomposition.
     """
     scaled: np.ndarray = (features - features.mean(0)) / (features.std(0) + 1e-6)
-    if not components or features.shape[1] <= components or len(features) <= components:
+    if min(features.shape) <= count:
         return scaled
     from sklearn.decomposition import PCA  # a second to import
 
-    reduced: np.ndarray = PCA(components, svd_solver="randomized", random_state=seed % 2**32).fit_transform(scaled)
+    reduced: np.ndarray = PCA(count, svd_solver="randomized", random_state=seed % 2**32).fit_transform(scaled)
     return reduced
 
 
 def nested_order(
-    scores: np.ndarray | None,
-    features: np.ndarray,
-    pick: str,
-    depth: int,
-    seed: int,
-    clusters_per_pick: float = 1.0,
-    lead: int = 0,
+    scores: np.ndarray | None, features: np.ndarray, depth: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Orders candidates by k-means with a growing number of clusters.
 
-    The first ``lead`` come by score alone, and count as chosen. At every level k of the 1-2-5 series the candidates are
-    clustered into k clusters (times ``clusters_per_pick``). Those clusters of which fewest candidates are chosen give
-    one more each, better ones first, until k are chosen: with one cluster for each pick these are the clusters that
-    hold nothing chosen before. So each prefix covers the class about as well as a clustering of its own size, and a
-    larger IPC extends a smaller one. Of equals the first comes first. Beyond ``depth``, the order is by score.
+    At every level k of the 1-2-5 series the candidates are clustered into k clusters, one for each pick. Clusters that
+    hold nothing chosen before (then those that hold least) give one more each, better ones first, until k are chosen.
+    So each prefix covers the class about as well as a clustering of its own size, and a larger IPC extends a smaller
+    one. Of equals the first comes first. Beyond ``depth``, the order is by score.
 
     Args:
-        scores: (N,) larger is better. None: candidates from larger clusters are better, and beyond ``depth`` the order
-            is the given one.
-        features: (N, D) embedding, as :func:`embedding` makes it.
-        pick: The member that a cluster gives: ``best`` score, ``nearest`` to the centroid, or ``both``: of the least
-            sum of its places in its cluster by score and by closeness, the higher score first where sums are equal.
+        scores: (N,) larger is better; a cluster gives its best, and is as good as this one. None: a cluster gives the
+            member nearest to its centroid, larger clusters are better, and beyond ``depth`` the order is the given one.
+        features: (N, D) as :func:`principal_components` makes them.
         depth: Number of candidates to order by clusters.
         seed: Seed of k-means.
-        clusters_per_pick: Clusters for each candidate that is picked.
-        lead: Number of candidates that come first, by score; within ``depth``. Without scores there are none.
 
     Returns:
         (N,) order and (N,) cluster of each in that order: the cluster of the last level.
     """
-    count = len(features)
-    by_worth = np.arange(count) if scores is None else np.argsort(-scores, kind="stable")
-    chosen: list[int] = [] if scores is None else by_worth[: min(lead, depth)].tolist()
+    count, chosen = len(features), list[int]()
     clusters = np.zeros(count, dtype=np.int32)
-    *early, last = levels(min(depth, count))
-    for level in [*(level for level in early if level > len(chosen)), last]:
-        number = min(count, max(1, round(level * clusters_per_pick)))
-        centres, clusters = k_means(features, number, seed)
-        distance = ((features - centres[clusters]) ** 2).sum(1)
-        worth = np.bincount(clusters, minlength=number)[clusters] if scores is None else scores
-        rank = _pick_ranks(pick, scores, distance, clusters)
-        chosen += _round_robin(clusters, rank, worth, chosen, level - len(chosen))
+    for level in levels(min(depth, count)):
+        centres, clusters = k_means(features, level, seed)
+        if scores is None:
+            worth = np.bincount(clusters, minlength=level)[clusters]
+            places = _places(((features - centres[clusters]) ** 2).sum(1))
+        else:
+            worth, places = scores, _places(-scores)
+        chosen += _round_robin(clusters, places, worth, chosen, level - len(chosen))
+    by_worth = np.arange(count) if scores is None else np.argsort(-scores, kind="stable")
     late = np.setdiff1d(by_worth, chosen, assume_unique=True)
     order = np.concatenate([np.array(chosen, dtype=np.int64), late])
     return order, clusters[order]
 
 
-def _pick_ranks(pick: str, scores: np.ndarray | None, distance: np.ndarray, clusters: np.ndarray) -> np.ndarray:
-    """(N,) in what order members of a cluster come, the lowest first; of equals, the first candidate."""
-    if scores is None or pick == "nearest":
-        return _places([distance])
-    if pick == "best":
-        return _places([-scores])
-    # sorted by cluster, the places in one begin at the same number for all of its members
-    by_score, by_closeness = _places([-scores, clusters]), _places([distance, clusters])
-    begins = np.searchsorted(np.sort(clusters), clusters)
-    return _places([-scores, by_score + by_closeness - 2 * begins])
-
-
-def _places(keys: list[np.ndarray]) -> np.ndarray:
-    """(N,) place of each candidate in the rising order of some keys (N,), the last of which counts most."""
-    places = np.empty(len(keys[0]), dtype=np.int64)
-    places[np.lexsort(keys)] = np.arange(len(places))
+def _places(values: np.ndarray) -> np.ndarray:
+    """(N,) place of each candidate in the rising order of some values (N,); of equals the first comes first."""
+    places = np.empty(len(values), dtype=np.int64)
+    places[np.argsort(values, kind="stable")] = np.arange(len(places))
     return places
 
 
-def _round_robin(clusters: np.ndarray, rank: np.ndarray, worth: np.ndarray, chosen: list[int], count: int) -> list[int]:
-    """``count`` more candidates, from the clusters that hold fewest of those chosen: of each its first by ``rank``.
+def _round_robin(
+    clusters: np.ndarray, places: np.ndarray, worth: np.ndarray, chosen: list[int], count: int
+) -> list[int]:
+    """``count`` more candidates, from the clusters that hold fewest of those chosen: of each its first by ``places``.
 
     Where clusters are level, the candidate of the highest worth comes first.
     """
     free = np.setdiff1d(np.arange(len(clusters)), chosen)
-    free = free[np.lexsort([rank[free], clusters[free]])]
+    free = free[np.lexsort([places[free], clusters[free]])]
     held = np.bincount(clusters[chosen], minlength=clusters.max() + 1)
     begins = np.searchsorted(clusters[free], clusters[free])  # where each one's cluster begins
     turn = held[clusters[free]] + np.arange(len(free)) - begins

@@ -3,13 +3,11 @@
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-import numpy as np
-
 from ddselect.runtime.errors import UserError
-from ddselect.selection.base import CandidateSelectionConfig, Order, unclustered
+from ddselect.selection.base import CandidateSelectionConfig
 from ddselect.selection.random_boxes import check_area
 
-LOSSES_VERSION = 1  # of what the stage writes
+CROPS_VERSION = 1  # of what the stage writes
 
 
 @dataclass
@@ -46,7 +44,4 @@ class TeacherScoredConfig(CandidateSelectionConfig):
 
 @dataclass
 class RDEDConfig(TeacherScoredConfig):
-    """RDED (Sun et al., CVPR 2024): the crops with the lowest teacher loss; whole images likewise."""
-
-    def order(self, scores: np.ndarray, features: np.ndarray | None, kind: str, label: int, seed: int) -> Order:
-        return unclustered(np.argsort(-scores, kind="stable"))
+    """RDED (Sun et al., CVPR 2024): the crops with the lowest teacher loss, which is their score; images likewise."""

@@ -26,11 +26,11 @@ class RandomConfig(SelectionConfig):
         super().__post_init__()
         check_area(self.area)
 
-    def rank(self, material: SelectionInputs) -> list[pa.Table]:
-        index = material.index
-        random = numpy_generator(material.seed, "random")
+    def rank(self, inputs: SelectionInputs) -> list[pa.Table]:
+        index = inputs.index
+        random = numpy_generator(inputs.seed, "random")
         zeros = np.zeros(len(index), np.float32)
-        crops = Candidates(np.arange(len(index)), random_boxes(index, self.area, material.view, random), zeros)
+        crops = Candidates(np.arange(len(index)), random_boxes(index, self.area, inputs.view, random), zeros)
         whole = Candidates(np.arange(len(index)), index.square_boxes(), zeros)
         tables = []
         for label, mine in enumerate(rows_by_class(index)):

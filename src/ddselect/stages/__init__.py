@@ -1,1 +1,1 @@
-"""The stages of a run: what each reads, what decides its result, and who computes it."""
+"""The walk through the stages, and the dry run."""

@@ -2,22 +2,48 @@
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 
-from ddselect.student.instance_block import norm_relu_pool, pays_at_once
 from ddselect.student.norm import instance_norm
+from ddselect.student.ranks import has_batch_norm
+
+_CACHED = 2**21  # values of a block's maps that a processor works on together
 
 
-class _Block(nn.Sequential):
-    """Convolution, norm, ReLU and average pooling; on a processor the last three at once where the norm allows it."""
+class _Halving(nn.AvgPool2d):
+    """Average pooling of 2 x 2; as sums of maps in plain layout on a processor, where torch's own is slow in bf16."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        convolution, norm, *_ = self
-        maps: Tensor = convolution(x)
-        if isinstance(norm, nn.GroupNorm) and norm.num_groups == norm.num_channels and pays_at_once(maps):
-            return norm_relu_pool(maps, norm.weight, norm.bias, norm.eps)
-        for layer in list(self)[1:]:
-            maps = layer(maps)
+    def __init__(self) -> None:
+        super().__init__(2)
+
+    def forward(self, input: Tensor) -> Tensor:
+        if input.device.type != "cpu" or not input.is_contiguous():
+            return super().forward(input)
+        height, width = (side // 2 * 2 for side in input.shape[-2:])
+        rows = input[..., :height:2, :] + input[..., 1:height:2, :]
+        return (rows[..., :width:2] + rows[..., 1:width:2]) / 4
+
+
+class _Body(nn.Sequential):
+    """Blocks of a width; on a processor, images that do not depend on each other go through a few at a time.
+
+    Maps of whole batches fit in no cache, and are so large that their memory is handed back and asked for again.
+    """
+
+    def __init__(self, width: int, *blocks: nn.Module) -> None:
+        super().__init__(*blocks)
+        self.width, self.together = width, has_batch_norm(self)
+
+    def forward(self, input: Tensor) -> Tensor:
+        few = max(1, _CACHED // (self.width * input[0, 0].numel()))
+        if self.together or input.device.type != "cpu" or len(input) <= few:
+            return self._through(input)
+        return torch.cat([self._through(images) for images in torch.split(input, few)])
+
+    def _through(self, maps: Tensor) -> Tensor:
+        for block in self:
+            maps = block(maps)
         return maps
 
 
@@ -42,10 +68,10 @@ class ConvNet(nn.Module):
         super().__init__()
         self.image_size = image_size
         blocks = [
-            _Block(nn.Conv2d(inputs, width, 3, 1, 1), norm(width), nn.ReLU(), nn.AvgPool2d(2))
+            nn.Sequential(nn.Conv2d(inputs, width, 3, 1, 1), norm(width), nn.ReLU(), _Halving())
             for inputs in [3] + [width] * (depth - 1)
         ]
-        self.body = nn.Sequential(*blocks)
+        self.body = _Body(width, *blocks)
         self.fc = nn.Linear(width * (image_size // 2**depth) ** 2, num_classes)
 
     def forward_features(self, x: Tensor) -> Tensor:

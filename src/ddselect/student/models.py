@@ -11,8 +11,8 @@ from ddselect.runtime.hardware import convolution_layout
 from ddselect.student import resnet_ap, timm_models
 from ddselect.student.convnet import ConvNet
 from ddselect.student.norm import instance_norm
+from ddselect.student.ranks import has_batch_norm
 from ddselect.student.small_resnet import SmallResNet
-from ddselect.student.winograd import use_winograd
 
 _SMALL_RESNETS = {"small_resnet16": 16, "small_resnet32": 32}  # width
 _CONVNETS: dict[str, tuple[int, Callable[[int], nn.Module]]] = {  # depth and norm
@@ -40,9 +40,7 @@ class Classifier(nn.Module):
         self, network: nn.Module, mean: Sequence[float], std: Sequence[float], columns: list[int] | None = None
     ) -> None:
         super().__init__()
-        # the norms of a ConvNet are none of torch's, see instance_block.py
-        layout = torch.channels_last if isinstance(network, ConvNet) else convolution_layout(network)
-        self.network, self.columns = use_winograd(network.to(memory_format=layout)), columns
+        self.network, self.columns = network.to(memory_format=_layout(network)), columns
         self.side = network.image_size if isinstance(network, ConvNet) else timm_models.fixed_side(network)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
@@ -67,6 +65,13 @@ class Classifier(nn.Module):
     def pad_black(self, images: Tensor, padding: tuple[int, int, int, int]) -> Tensor:
         """Pads (left, right, top, bottom) with what is 0 after normalisation, as padding a normalised image does."""
         return F.pad(images - self.mean, padding) + self.mean
+
+
+def _layout(network: nn.Module) -> torch.memory_format:
+    """The memory format in which a network is fastest here; plain for a ConvNet's instance norms on a processor."""
+    if isinstance(network, ConvNet) and not has_batch_norm(network) and not torch.cuda.is_available():
+        return torch.contiguous_format
+    return convolution_layout(network)
 
 
 def last_layer(model: Classifier) -> tuple[Tensor, Tensor]:

@@ -7,13 +7,12 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from ddselect.evaluation.accuracy import Accuracy
-from ddselect.relabel.live import soft_label_loss
 from ddselect.runtime.errors import NumericalError
+from ddselect.student.accuracy import Accuracy
+from ddselect.student.losses import class_label_loss, soft_label_loss
 from ddselect.student.models import Classifier
 from ddselect.student.optimizer import build_optimizer, build_schedule
 from ddselect.student.ranks import part_of
@@ -43,12 +42,6 @@ def checkpoint_steps(tests: list[int]) -> list[int]:
     return found
 
 
-def class_label_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy of logits (N, K) with classes (N,), or (N, P) of P parts of equal area of each image."""
-    parts = labels.reshape(len(labels), -1).T
-    return torch.stack([F.cross_entropy(logits, part) for part in parts]).mean()
-
-
 class StudentModule(pl.LightningModule):
     """Trains a classifier by a resolved protocol.
 
@@ -61,7 +54,7 @@ class StudentModule(pl.LightningModule):
         model: Classifier,
         views: Views,
         labeller: Labeller | None,
-        test: Callable[[Classifier], Accuracy],
+        test: Callable[[Classifier], Accuracy] | None,
     ) -> None:
         """A training.
 
@@ -69,7 +62,7 @@ class StudentModule(pl.LightningModule):
             model: The untrained student.
             views: What it sees, and the protocol.
             labeller: Gives logits (N, K) for the mixed images (N, 3, S, S) of a step's rows; None for class labels.
-            test: Measures the accuracy on the test images.
+            test: Measures the accuracy on the test images; None for a training that is not tested.
         """
         super().__init__()
         self.model, self.views, self.protocol = model, views, views.protocol
@@ -121,19 +114,15 @@ class StudentModule(pl.LightningModule):
             self._test(loss)
 
     def _test(self, loss: float) -> None:
-        accuracy = self.test_on(self.model)
-        self.model.train()
-        row = {
-            "step": float(self.global_step),
-            "loss": loss,
-            "top1": accuracy.top1,
-            "top5": accuracy.top5,
-            "images": float(accuracy.images),
-        }
+        row = {"step": float(self.global_step), "loss": loss}
+        if self.test_on:
+            accuracy = self.test_on(self.model)
+            self.model.train()
+            row |= {"top1": accuracy.top1, "top5": accuracy.top5, "images": float(accuracy.images)}
+            self.confusion = accuracy.confusion
         self._since_test = torch.empty(0)
-        self.confusion = accuracy.confusion
         self.history.append(row)
-        self.log_dict({name: row[name] for name in ("loss", "top1", "top5")}, sync_dist=True)
+        self.log_dict({name: value for name, value in row.items() if name not in ("step", "images")}, sync_dist=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["history"], checkpoint["since_test"] = self.history, self._since_test

@@ -5,6 +5,8 @@ from torch import nn
 
 from ddselect.protocol.recipe import ProtocolConfig
 
+BETAS = (0.9, 0.999)  # of every published protocol
+
 
 def build_optimizer(model: nn.Module, protocol: ProtocolConfig) -> torch.optim.Optimizer:
     """The resolved protocol's optimiser; parameters of one dimension form a group of their own, which may not decay."""
@@ -18,8 +20,7 @@ def build_optimizer(model: nn.Module, protocol: ProtocolConfig) -> torch.optim.O
     if protocol.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=learning_rate, momentum=protocol.momentum, fused=True)
     kind = torch.optim.AdamW if protocol.optimizer == "adamw" else torch.optim.Adam
-    low, high = protocol.betas
-    return kind(groups, lr=learning_rate, betas=(low, high), fused=True)
+    return kind(groups, lr=learning_rate, betas=BETAS, fused=True)
 
 
 def build_schedule(

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
-from ddselect.evaluation.accuracy import Accuracy
-from ddselect.evaluation.confusion import write_confusion
 from ddselect.protocol.recipe import ProtocolConfig
 from ddselect.runtime.checkpoints import AtomicCheckpointIO
-from ddselect.runtime.companions import working_together
 from ddselect.runtime.files import write_tensors, write_text
+from ddselect.runtime.parallel import working_together
 from ddselect.runtime.progress import Counter, counting
 from ddselect.runtime.ranks import rank
+from ddselect.student.accuracy import Accuracy
+from ddselect.student.confusion import write_confusion
 from ddselect.student.models import Classifier
 from ddselect.student.module import Labeller, StudentModule
 from ddselect.student.ranks import share_batch_norm
@@ -48,7 +48,7 @@ def train_student(
     views: Views,
     precision: str,
     labeller: Labeller | None,
-    test: Callable[[Classifier], Accuracy],
+    test: Callable[[Classifier], Accuracy] | None,
     make_trainer: MakeTrainer,
     folder: Path,
     name: str,
@@ -63,7 +63,7 @@ def train_student(
         views: What it sees, and the protocol; see :func:`student_views`.
         precision: ``fp32`` or ``bf16`` (autocast).
         labeller: Labels every batch; None for class labels.
-        test: Measures the accuracy on the test images.
+        test: Measures the accuracy on the test images; None for a training that is not tested.
         make_trainer: Makes a trainer from keyword arguments of ``pl.Trainer``; of several ranks the first writes.
         folder: The stage's folder.
         name: Name for the progress display.
@@ -92,16 +92,16 @@ def train_student(
             if rank() == 0:
                 write_tensors(folder / "student.safetensors", model.state_dict())
                 write_text(folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in module.history))
-                write_confusion(folder, module.confusion)
+                if test:
+                    write_confusion(folder, module.confusion)
                 last.unlink(missing_ok=True)
-    best = max(module.history, key=lambda row: row["top1"])
-    final = module.history[-1]
+    accuracy: dict[str, object] = {}
+    if test:
+        best, final = max(module.history, key=lambda row: row["top1"]), module.history[-1]
+        accuracy = {f"{name}_last": final[name] for name in ("top1", "top5")}
+        accuracy |= {**{f"{name}_best": best[name] for name in ("top1", "top5")}, "test_images": int(final["images"])}
     return {
-        "top1_last": final["top1"],
-        "top1_best": best["top1"],
-        "top5_last": final["top5"],
-        "top5_best": best["top5"],
-        "test_images": int(final["images"]),
+        **accuracy,
         "steps": views.total,
         "batch_size": views.batch_size,
         "training_images": len(views.data.labels),

@@ -24,11 +24,8 @@ class Job:
 
     Attributes:
         name: Its folder below the sweep's, most often its number.
-        folder: Its run folder.
-        overrides: Its settings, as on the command line.
         error: What went wrong in one line; empty if nothing did.
         seconds: Wall time; None where that is not known.
-        results: Content of its ``results.json``; None if it has none.
     """
 
     name: str

@@ -2,14 +2,11 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
-
-from markupsafe import Markup
+from typing import Any
 
 from ddselect.report.page import render_page
-from ddselect.report.palette import looks
-from ddselect.sweep.charts import MOST_CHARTS, Chart, charts
-from ddselect.sweep.figures import draw_bars, draw_curves
+from ddselect.report.svg import looks
+from ddselect.sweep.charts import MOST_CHARTS, charts, draw_chart
 from ddselect.sweep.job import REPORT, Job
 from ddselect.sweep.pooling import Pooled, best_settings
 from ddselect.sweep.table import accuracy, images
@@ -17,41 +14,9 @@ from ddselect.sweep.table import accuracy, images
 _MOST_JOBS = 6  # that a line of the table links to
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """A chart with its figures as SVG; None where there is too little to draw."""
-
-    chart: Chart
-    curves: Markup | None
-    bars: Markup | None
-
-
-@dataclass(frozen=True)
-class Work:
-    """What the stages of a name took.
-
-    Attributes:
-        stage: Their name.
-        computed: How many there are.
-        uses: How many jobs used one of them, all of them counted.
-        seconds: Wall time of all, each counted once.
-    """
-
-    stage: str
-    computed: int
-    uses: int
-    seconds: float
-
-
 def render_sweep(name: str, jobs: Sequence[Job], pooled: Pooled) -> str:
-    """The page.
-
-    Args:
-        name: What the sweep is called: its folder's name.
-        jobs: All its jobs.
-        pooled: What they found.
-    """
-    drawn = [_draw(chart) for chart in charts(pooled)]
+    """The page of a sweep of that name, of its jobs and of what they found."""
+    drawn = [(chart, draw_chart(chart)) for chart in charts(pooled)]
     selections = list(dict.fromkeys(setting.selection for setting in pooled.settings))
     references = {setting.selection for setting in pooled.settings if setting.is_reference}
     look = looks(selections, references)
@@ -69,7 +34,7 @@ def render_sweep(name: str, jobs: Sequence[Job], pooled: Pooled) -> str:
         seeds=max((len(setting.entries) for setting in pooled.settings), default=0),
         looks={name: found.colour for name, found in look.items()},
         best=best_settings(pooled),
-        drawn=[one for one in drawn if one.curves or one.bars],
+        drawn=[(chart, figure) for chart, figure in drawn if figure],
         panels=len(pooled.panels),
         most=MOST_CHARTS,
         most_jobs=_MOST_JOBS,
@@ -82,17 +47,8 @@ def render_sweep(name: str, jobs: Sequence[Job], pooled: Pooled) -> str:
     )
 
 
-def _draw(chart: Chart) -> Drawn:
-    lines = [line for line in chart.lines if not line.level]
-    return Drawn(
-        chart,
-        curves=Markup(draw_curves(chart)) if len(chart.places) > 1 else None,
-        bars=Markup(draw_bars(chart)) if len(lines) > 1 else None,
-    )
-
-
-def _work(jobs: Sequence[Job]) -> list[Work]:
-    """What each stage took over all jobs, in the order of the way."""
+def _work(jobs: Sequence[Job]) -> list[dict[str, Any]]:
+    """For each ``stage``, in order: how many were ``computed``, what they took, ``uses`` by jobs, all jobs counted."""
     seconds: dict[str, dict[str, float]] = defaultdict(dict)
     uses: dict[str, set[tuple[str, str]]] = defaultdict(set)
     for job in jobs:
@@ -100,4 +56,7 @@ def _work(jobs: Sequence[Job]) -> list[Work]:
             for stage, fingerprint in entry["fingerprints"].items():
                 seconds[stage][fingerprint] = entry["seconds"][stage]
                 uses[stage].add((job.name, fingerprint))
-    return [Work(stage, len(took), len(uses[stage]), sum(took.values())) for stage, took in seconds.items()]
+    return [
+        {"stage": stage, "computed": len(took), "uses": len(uses[stage]), "seconds": sum(took.values())}
+        for stage, took in seconds.items()
+    ]

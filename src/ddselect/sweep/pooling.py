@@ -177,9 +177,6 @@ class Best:
 
     Attributes:
         place: IPC and whatever else varies, in words.
-        first: The setting with the highest top-1.
-        second: The one after it, if there is one.
-        reference: What all images give there, if that was trained.
     """
 
     place: str

@@ -1,25 +1,24 @@
 """Running one job of a sweep in a process of its own, whatever launcher runs the job."""
 
 import os
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ddselect.runtime.files import read_json
+from ddselect.runtime import processes
+from ddselect.runtime.errors import one_line
+from ddselect.runtime.files import read_json, write_text
 from ddselect.runtime.hardware import JOBS_AT_ONCE, processors
+from ddselect.runtime.interruption import CODE
 from ddselect.runtime.ranks import rank
 from ddselect.sweep import callback
 from ddselect.sweep.callback import INTERRUPTED
 from ddselect.sweep.job import ERROR, FOLDER, RESULTS, UNFINISHED, write_record
 from ddselect.sweep.objective import objective
 
-CODE = 130  # exit code of an interrupted process: 128 + SIGINT
-CHILD = "ddselect.sweep.child"
-_GRACE = 10.0  # seconds in which a job that was told to stop should have ended
+_GRACE = 2 * processes.GRACE  # seconds in which a job that was told to stop should have ended, with its own children
 _LOOK = 1.0  # seconds between looks whether the sweep was interrupted
 
 
@@ -70,37 +69,45 @@ def jobs_at_once(hydra_config: Any) -> int:
 
 def _run(overrides: Sequence[str], folder: Path, sweep: Path, at_once: int) -> int:
     """Exit code of the job's process, which ends when this one is gone or the sweep is interrupted."""
-    command = [sys.executable, "-m", CHILD, *overrides, f"{FOLDER}{folder}"]
     share = {JOBS_AT_ONCE: str(at_once)} if at_once > 1 else {}
     grouped = {"WANDB_RUN_GROUP": sweep.name, "WANDB_JOB_TYPE": "sweep"}  # W&B's own names; a user's come first
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, env={**grouped, **os.environ, **share})
+    command = ["-m", __name__, *overrides, f"{FOLDER}{folder}"]
+    job = processes.start(command, env={**grouped, **os.environ, **share})
     try:
-        while True:
-            try:
-                return process.wait(_LOOK)
-            except subprocess.TimeoutExpired:
-                if (sweep / INTERRUPTED).exists():
-                    return _end(process)
-    except KeyboardInterrupt:
-        if _end(process) == CODE:
-            return CODE
-        raise
-
-
-def _end(process: subprocess.Popen[bytes]) -> int:
-    """Waits for a job after Ctrl-C, of which a terminal tells it too; who told this process alone means the job."""
-    try:
-        return process.wait(_GRACE)
-    except subprocess.TimeoutExpired:
-        process.terminate()
-        return process.wait()
+        while not processes.wait([job], _LOOK):
+            if (sweep / INTERRUPTED).exists():
+                raise KeyboardInterrupt
+    except KeyboardInterrupt:  # a terminal's Ctrl-C reaches the job too; who told this process alone means the job
+        processes.end([job], _GRACE, 2 * processes.GRACE)
+        if job.returncode != CODE:
+            raise
+    return job.returncode
 
 
 def _error(folder: Path, code: int) -> str:
     """What went wrong, in one line; empty if nothing did."""
-    if code == 0:
-        return ""
-    if code < 0:
-        why = " (most often for want of memory)" if code == -signal.SIGKILL else ""
-        return f"killed by {signal.Signals(-code).name}{why}"
+    if code <= 0:
+        return processes.killed(code) if code else ""
     return (folder / ERROR).read_text() if (folder / ERROR).exists() else f"exit code {code}"
+
+
+def main() -> None:
+    """The job's process: runs the command line and leaves word why it failed, ``error.txt`` in the run folder.
+
+    That is its last argument. Further ranks, started with the same command and more, leave none.
+    """
+    from ddselect import cli
+    from ddselect.exits import Leaving
+
+    processes.end_with_parent()
+    try:
+        cli.main()
+    except BaseException as error:
+        if rank() == 0:
+            message = error.message if isinstance(error, Leaving) else f"{type(error).__name__}: {error}"
+            write_text(Path(sys.argv[-1].removeprefix(FOLDER)) / ERROR, one_line(message))
+        raise
+
+
+if __name__ == "__main__":
+    main()

@@ -9,15 +9,13 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from ddselect.dataset.index import Index
-from ddselect.evaluation.accuracy import Accuracy
-from ddselect.evaluation.confusion import FILE as CONFUSION
+from ddselect.dataset.index import Index, read_index
 from ddselect.protocol.recipe import ProtocolConfig
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import folder_signature, read_json, write_json, write_tensors
-from ddselect.student.models import Classifier
+from ddselect.runtime.stage import Facts, Trial
 from ddselect.student.settings import StudentConfig
-from ddselect.teacher.card import CARD, WEIGHTS, Card, load_teacher, write_teacher
+from ddselect.teacher.card import CARD, WEIGHTS, Card, write_teacher
 
 VERSION = 3
 HALF = [0.5, 0.5, 0.5]
@@ -25,32 +23,23 @@ HALF = [0.5, 0.5, 0.5]
 
 @dataclass(frozen=True)
 class Bench:
-    """What training and checking a teacher needs.
+    """What a teacher is trained with.
 
     Attributes:
-        index: The training images.
         view: Side in pixels of the square view.
-        test: Measures the accuracy on real test images.
-        make_trainer: Makes a single-device trainer.
     """
 
     index: Index
     view: int
-    test: Callable[[Classifier], Accuracy]
     make_trainer: Callable[..., Any]
 
 
 @dataclass
 class TeacherConfig:
-    """A teacher; see ``conf/teacher/``.
-
-    Attributes:
-        name: Name in results and reports.
-        check: Whether it is refused if its accuracy on real test images is near chance; it is measured in any case.
-    """
+    """A teacher; see ``conf/teacher/``."""
 
     name: str
-    check: bool = field(default=True, kw_only=True)
+    check: bool = field(default=True, kw_only=True, metadata={"execution": True})  # the check is a stage of its own
 
     def provide(self, bench: Bench, folder: Path) -> dict[str, object]:
         """Writes ``teacher.safetensors`` and ``teacher.json`` to a folder, and tells what else there is to say.
@@ -67,11 +56,7 @@ class TeacherConfig:
 
 @dataclass
 class StoredTeacherConfig(TeacherConfig):
-    """A teacher from a folder with ``teacher.safetensors`` and ``teacher.json``, as the teacher stage writes them.
-
-    Attributes:
-        path: The folder; ``embedded`` is the teacher in the package.
-    """
+    """A teacher from a folder with ``teacher.safetensors`` and ``teacher.json``, as the teacher stage writes them."""
 
     path: str = "embedded"
 
@@ -99,18 +84,20 @@ class StoredTeacherConfig(TeacherConfig):
         return {}
 
 
+def _recipe() -> ProtocolConfig:
+    """How a teacher is trained: the rest of it, which the YAML file does not show, is not for turning."""
+    return ProtocolConfig(
+        "teacher", labels="hard", steps=1500, batch_size=64, learning_rate=4e-3, weight_decay=5e-4, decay_vectors=True,
+        warmup=20, mixing="none", area=[0.64, 1.5625], shift=0.25, flip=False, evaluations=1,
+    )  # fmt: skip
+
+
 @dataclass
 class TrainedTeacherConfig(TeacherConfig):
-    """A teacher trained on all training images with their class labels.
+    """A teacher trained on all training images with their class labels."""
 
-    Attributes:
-        student: Architecture and precision.
-        recipe: How it is trained.
-        seed: Seed of weights, order and augmentation.
-    """
-
-    student: StudentConfig = field(default_factory=lambda: StudentConfig("small_resnet32", "small_resnet32"))
-    recipe: ProtocolConfig = field(default_factory=lambda: ProtocolConfig("teacher", steps=1500, labels="hard"))
+    student: StudentConfig = field(default_factory=lambda: StudentConfig("teacher", "small_resnet32"))
+    recipe: ProtocolConfig = field(default_factory=_recipe)
     seed: int = 0
 
     def provide(self, bench: Bench, folder: Path) -> dict[str, object]:
@@ -121,8 +108,8 @@ class TrainedTeacherConfig(TeacherConfig):
         images, labels = bench.index.read_all(bench.view), torch.from_numpy(bench.index.labels)
         data = TrainingSet(images, labels, torch.zeros(len(labels), dtype=torch.bool), 1, None)
         views = student_views(data, self.recipe, self.student, self.seed)
-        train_student(model, views, self.student.precision, None, bench.test, bench.make_trainer, folder, "all data")
-        for name in ("student.safetensors", "metrics.jsonl", CONFUSION):
+        train_student(model, views, self.student.precision, None, None, bench.make_trainer, folder, "all data")
+        for name in ("student.safetensors", "metrics.jsonl"):
             (folder / name).unlink()
         classes = bench.index.class_names
         card = Card(self.student.architecture, len(classes), HALF, HALF, classes, image_size=bench.view)
@@ -130,22 +117,8 @@ class TrainedTeacherConfig(TeacherConfig):
         return {}
 
 
-def build_teacher(teacher: TeacherConfig, bench: Bench, folder: Path) -> dict[str, object]:
-    """Provides a teacher and measures it on real test images before anything expensive.
-
-    Returns:
-        Its accuracy in percent, and what else it tells about itself.
-
-    Raises:
-        UserError: It is near chance and ``check`` is set: most often its class order is not that of the folders.
-    """
-    told = teacher.provide(bench, folder)
-    accuracy = bench.test(load_teacher(folder))
-    chance = 1 / len(bench.index.class_names)
-    if teacher.check and accuracy.top1 < 100 * (chance + 0.1 * (1 - chance)):
-        raise UserError(
-            f"teacher {teacher.name} has {accuracy.top1:.1f} % top-1 on the real test images, near chance "
-            f"({100 * chance:.1f} %): check that its class order is that of the class folders, or set "
-            "teacher.check=false"
-        )
-    return {"top1": accuracy.top1, "top5": accuracy.top5, "test_images": accuracy.images, **told}
+def run(trial: Trial, folder: Path) -> Facts:
+    """The teacher stage."""
+    e, images = trial.experiment, read_index(trial.stages["index"].folder).split("train")
+    teacher: TeacherConfig = e.teacher
+    return teacher.provide(Bench(images, trial.view, e.trainer.single), folder)

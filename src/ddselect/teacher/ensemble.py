@@ -7,16 +7,12 @@ from pathlib import Path
 
 from ddselect.runtime.errors import UserError
 from ddselect.teacher.card import CARD, join_teachers
-from ddselect.teacher.choice import Bench, StoredTeacherConfig, TeacherConfig, build_teacher
+from ddselect.teacher.choice import Bench, StoredTeacherConfig, TeacherConfig
 
 
 @dataclass
 class EnsembleConfig(TeacherConfig):
-    """The choice of an ensemble: its members by name.
-
-    Attributes:
-        members: Options of the group, or folders of teachers.
-    """
+    """The choice of an ensemble: its members by name."""
 
     members: list[str] = field(default_factory=list)
 
@@ -33,11 +29,7 @@ class EnsembleConfig(TeacherConfig):
 
 @dataclass
 class Ensemble(TeacherConfig):
-    """Several teachers, of whose logits the mean is taken; see :class:`ddselect.teacher.joint.JointTeacher`.
-
-    Attributes:
-        teachers: The members.
-    """
+    """Several teachers, of whose logits the mean is taken; see :class:`ddselect.teacher.card.JointTeacher`."""
 
     teachers: list[TeacherConfig] = field(default_factory=list)
 
@@ -49,7 +41,7 @@ class Ensemble(TeacherConfig):
         told = []
         for teacher, place in zip(self.teachers, places, strict=True):
             place.mkdir(parents=True, exist_ok=True)
-            told.append({"name": teacher.name, **build_teacher(teacher, bench, place)})
+            told.append({"name": teacher.name, **teacher.provide(bench, place)})
         join_teachers(folder, places)
         shutil.rmtree(folder / "members")
         return {"members": told}

@@ -1,7 +1,5 @@
 """torchvision's classifiers, with the three methods of timm's."""
 
-from typing import Any
-
 from torch import Tensor, nn
 
 from ddselect.runtime.errors import UserError, one_line
@@ -11,12 +9,7 @@ _WITH_INPUT_OF_THEIR_OWN = ("googlenet", "inception_v3")  # pretrained ones norm
 
 
 class TorchvisionNetwork(nn.Module):
-    """A torchvision model whose last linear layer stands apart, so that what it is given can be had.
-
-    Attributes:
-        body: The model without that layer.
-        fc: The layer.
-    """
+    """A torchvision model whose last linear layer (``fc``) stands apart, so that what it is given can be had."""
 
     def __init__(self, model: nn.Module) -> None:
         """Takes a model apart.
@@ -55,7 +48,9 @@ def torchvision_model(architecture: str, outputs: int) -> nn.Module:
     Raises:
         UserError: torchvision has no classifier of that name.
     """
-    model: nn.Module = _models().get_model(_known(architecture), weights=None, num_classes=outputs)
+    from torchvision.models import get_model  # seconds to import
+
+    model: nn.Module = get_model(_known(architecture), weights=None, num_classes=outputs)
     return model
 
 
@@ -74,7 +69,9 @@ def pretrained_torchvision(architecture: str) -> tuple[nn.Module, list[float], l
     Raises:
         UserError: The name or the weights are unknown, or the weights can not be had.
     """
-    models, name = _models(), _known(architecture)
+    from torchvision import models
+
+    name = _known(architecture)
     enum = models.get_model_weights(name)
     tag = architecture.partition(".")[2] or "DEFAULT"
     if tag not in enum.__members__:
@@ -92,30 +89,17 @@ def pretrained_torchvision(architecture: str) -> tuple[nn.Module, list[float], l
 
 
 def last_linear(model: nn.Module) -> str:
-    """Name of the last layer of a model.
-
-    Raises:
-        UserError: It is not linear.
-    """
+    """Name of the last layer of a model; a ``UserError`` if it is not linear."""
     layers = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
     if not layers or not isinstance(layers[-1][1], nn.Linear):
         raise UserError(f"{type(model).__name__} of torchvision has no linear last layer; choose another architecture")
     return layers[-1][0]
 
 
-def _models() -> Any:
-    from torchvision import models  # seconds to import
-
-    return models
-
-
 def _known(architecture: str) -> str:
-    """Name in torchvision of an architecture.
+    """Name in torchvision of an architecture; a ``UserError`` if it has no classifier of that name."""
+    from torchvision import models
 
-    Raises:
-        UserError: torchvision has no classifier of that name.
-    """
-    models = _models()
     name = architecture.removeprefix(_PREFIX).split(".")[0]
     known = [name for name in models.list_models(models) if name not in _WITH_INPUT_OF_THEIR_OWN]  # classifiers only
     if name not in known:

@@ -55,11 +55,5 @@ def misfit(network: nn.Module, weights: Mapping[str, Tensor]) -> str:
     return next((f"'{name}' is unknown" for name in weights if name not in own), "")
 
 
-def fill(network: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
-    """A network with weights that fit."""
-    network.load_state_dict({**network.state_dict(), **weights})
-    return network
-
-
 def _shape(tensor: Tensor) -> str:
     return " x ".join(map(str, tensor.shape)) or "a number"

@@ -5,7 +5,12 @@ which no key is needed.
 """
 
 import argparse
+import json
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from omegaconf import OmegaConf
 
 try:
     import wandb_workspaces.reports.v2 as wr
@@ -13,23 +18,24 @@ try:
 except ModuleNotFoundError:
     raise SystemExit("ddselect: the dashboard needs wandb-workspaces; pip install 'ddselect[dashboard]'") from None
 
-from ddselect.cli import one_line_errors
+from ddselect.exits import one_line_errors
 from ddselect.runtime.errors import UserError
 from ddselect.tracking.login import has_key
 
 NAME = "Distillation by selection"
-_RATE = "scoring/progress/images_per_second"
+_OPEN = ("Results", "Students")
 
 
 def workspace(entity: str, project: str, labels: Sequence[str]) -> ws.Workspace:
     """The dashboard: results and sweeps, students, distilled sets, scores and costs; below, W&B's own panels.
 
-    Args:
-        entity: User or team.
-        project: Its project.
-        labels: Distilled sets whose images are shown: ``<selection>-seed<n>``, as metrics are named.
+    Labels are those of the distilled sets whose images are shown: ``<selection>-seed<n>``, as metrics are named.
     """
-    sections = [_results(), _students(labels), _distilled(labels), _scores(), _costs()]
+    told = OmegaConf.to_container(OmegaConf.load(Path(__file__).with_name("dashboard.yaml")))
+    sections = [
+        ws.Section(name, [panel for one in panels for panel in _panels(one, labels)], is_open=name in _OPEN)
+        for name, panels in cast(dict[str, list[dict[str, Any]]], told).items()
+    ]
     runs = ws.RunsetSettings(
         groupby=[ws.Metric("Group")],
         pinned_columns=["summary:results/top1", "summary:results/top1_best", "config:ipc.value"],
@@ -37,62 +43,16 @@ def workspace(entity: str, project: str, labels: Sequence[str]) -> ws.Workspace:
     return ws.Workspace(entity, project, NAME, sections, runset_settings=runs, auto_generate_panels=True)
 
 
-def _results() -> ws.Section:
-    swept = ("ipc", "selection.name", "composition.whole", "scoring.draws", "protocol.name", "student.name")
-    columns = [wr.ParallelCoordinatesPlotColumn(wr.Config(name)) for name in swept]
-    top1 = wr.ParallelCoordinatesPlotColumn(wr.SummaryMetric("results/top1"))
-    panels = [
-        wr.BarPlot(title="top-1 of the chosen selection, %", metrics=["results/top1"]),
-        wr.WeavePanelSummaryTable(table_name="results/selections"),
-        wr.ParallelCoordinatesPlot(title="sweeps", columns=[*columns, top1]),
-        wr.MediaBrowser(title="reports", media_keys=["results/report"]),
-    ]
-    return ws.Section("Results", panels, is_open=True)
-
-
-def _students(labels: Sequence[str]) -> ws.Section:
-    def curves(title: str, name: str, log: bool) -> wr.LinePlot:
-        return wr.LinePlot(title=title, x="student/step", metric_regex=f"student/.+/{name}", log_y=log)
-
-    panels = [
-        curves("top-1 on test images, %", "top1", False),
-        curves("training loss", "loss", True),
-        *(wr.WeavePanelSummaryTable(table_name=f"student/{label}/confused") for label in labels),
-    ]
-    return ws.Section("Students", panels, is_open=True)
-
-
-def _distilled(labels: Sequence[str]) -> ws.Section:
-    panels = [
-        panel
-        for label in labels
-        for panel in (
-            wr.MediaBrowser(title=f"distilled images, {label}", media_keys=[f"composition/{label}/gallery"]),
-            wr.MediaBrowser(title=f"where they come from, {label}", media_keys=[f"composition/{label}/patches"]),
-            wr.WeavePanelSummaryTable(table_name=f"composition/{label}/clusters"),
-        )
-    ]
-    return ws.Section("Distilled sets", panels)
-
-
-def _scores() -> ws.Section:
-    panels = [
-        wr.LinePlot(title="images scored per second", x="Relative time (process)", y=[_RATE]),
-        wr.MediaBrowser(title="difference maps", media_keys=["scoring/heat_maps", "scoring/boxes"]),
-        wr.BarPlot(title="pointing game, %", metrics=["results/localisation/pointing_game"]),
-    ]
-    return ws.Section("Scores", panels)
-
-
-def _costs() -> ws.Section:
-    shared = [
-        f"{stage}/seconds" for stage in ("index", "teacher", "prompt", "scoring", "features", "confidence", "styles")
-    ]
-    panels = [
-        wr.BarPlot(title="seconds of the stages that all selections share", metrics=shared),
-        wr.WeavePanelSummaryTable(table_name="stages"),
-    ]
-    return ws.Section("Costs", panels)
+def _panels(told: dict[str, Any], labels: Sequence[str]) -> list[Any]:
+    """A panel, or one for each label."""
+    text, found = json.dumps(told), []
+    for label in labels if "{label}" in text else [""]:
+        options = json.loads(text.replace("{label}", label))
+        if "columns" in options:
+            metrics = [wr.SummaryMetric(name) if "/" in name else wr.Config(name) for name in options["columns"]]
+            options["columns"] = [wr.ParallelCoordinatesPlotColumn(metric) for metric in metrics]
+        found.append(getattr(wr, options.pop("kind"))(**options))
+    return found
 
 
 def main() -> None:

@@ -1,10 +1,9 @@
 """Whether a run reaches Weights & Biases at once, or leaves files for later."""
 
-import netrc
 import os
-from pathlib import Path
 from typing import Literal, cast
-from urllib.parse import urlsplit
+
+import wandb
 
 from ddselect.runtime.errors import UserError
 
@@ -30,15 +29,5 @@ def wandb_mode(chosen: str) -> Mode | None:
 
 
 def has_key() -> bool:
-    """Whether W&B will find a key: in its environment variables, or in the file where ``wandb login`` puts it."""
-    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
-        return True
-    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).netloc
-    places = (os.environ.get("NETRC"), "~/.netrc", "~/_netrc")
-    for file in (Path(place).expanduser() for place in places if place):
-        if file.is_file():
-            try:
-                return netrc.netrc(file).authenticators(host) is not None
-            except (netrc.NetrcParseError, OSError):
-                return False
-    return False
+    """Whether W&B finds a key: in its environment variables, or in the file where ``wandb login`` puts it."""
+    return bool(os.environ.get("WANDB_IDENTITY_TOKEN_FILE") or wandb.api.api_key)

@@ -16,7 +16,8 @@ from ddselect.dataset.images import source_to_view
 from ddselect.dataset.index import Index
 from ddselect.evaluation.localisation import true_boxes
 from ddselect.scoring.candidates import scored_images
-from ddselect.scoring.table import read_maps, read_scores
+from ddselect.scoring.maps import read_maps
+from ddselect.scoring.table import read_scores
 
 _MOST = 100  # images of a gallery; W&B drops those beyond 108
 _CLASSES, _PER_CLASS = 20, 10  # evenly spread ones, if there are more
@@ -28,15 +29,15 @@ Boxes = Mapping[str, np.ndarray]  # groups by name: (N, 4) x0, y0, x1, y1 in sha
 Entries = Sequence[Mapping[str, Any]]  # of ``metadata.jsonl``, or patches of it
 
 
-def heat_maps(index: Index, scores: Path, view: int) -> dict[str, list[wandb.Image]]:
+def heat_maps(
+    index: Index, scores: Path, maps: Path, prediction_shift_weight: float, view: int
+) -> dict[str, list[wandb.Image]]:
     """Difference maps of some training images of each class shown, and these images with their boxes.
 
     The highest scores alone would show the method at its best, so ordinary ones are beside them.
 
-    Args:
-        index: The images that are selected from.
-        scores: Folder of the finished scoring stage.
-        view: Side in pixels of the square view.
+    ``scores`` is the folder of boxes and scores, ``maps`` that of the finished scoring, ``prediction_shift_weight``
+    that of the boxes, ``view`` the side in pixels of the square view.
     """
     table = read_scores(scores)
     index, values = scored_images(index, table), table["image_score"].to_numpy()
@@ -47,27 +48,21 @@ def heat_maps(index: Index, scores: Path, view: int) -> dict[str, list[wandb.Ima
         chosen += [(name, int(order[round(q * (len(order) - 1))])) for name, q in _QUANTILES.items() if len(order)]
     rows = np.array([row for _, row in chosen], dtype=np.int64)
     images, truth = index.take(rows), true_boxes(index.take(rows))
-    maps = read_maps(scores, images.ids)
-    scale = float(np.quantile(np.abs(np.concatenate([plane.ravel() for plane in maps.values()])), _CLIPPED)) or 1.0
+    planes = read_maps(maps, images.ids, prediction_shift_weight)
+    scale = float(np.quantile(np.abs(np.concatenate([plane.ravel() for plane in planes.values()])), _CLIPPED)) or 1.0
     found: dict[str, list[wandb.Image]] = {"heat_maps": [], "boxes": []}
     for place, (name, row) in enumerate(chosen):
         score, path = f"{name} score {values[row]:.3g}", images.ids[place]
         caption = f"{index.class_names[index.labels[row]]}, {score}: {path}"
         boxes = {"candidate": _in_view(np.array(table["boxes"][row].as_py()).reshape(-1, 4), images, place)}
         boxes |= {} if truth is None else {"true box": _in_view(truth[place : place + 1], images, place)}
-        found["heat_maps"].append(wandb.Image(_coloured(maps[path] / scale), caption=caption))
+        found["heat_maps"].append(wandb.Image(_coloured(planes[path] / scale), caption=caption))
         found["boxes"].append(_boxed(_view(images, place, view), caption, boxes))
     return found
 
 
 def distilled_images(folder: Path, entries: Entries, class_names: list[str]) -> list[wandb.Image]:
-    """The first distilled images of each class shown, with the cells of their patches.
-
-    Args:
-        folder: Of the finished composition.
-        entries: Its metadata.
-        class_names: Names of the classes.
-    """
+    """The first distilled images of each class shown, with the cells of their patches."""
     found = []
     for entry in _first(entries, class_names):
         side = isqrt(len(entry["patches"]))
@@ -79,13 +74,7 @@ def distilled_images(folder: Path, entries: Entries, class_names: list[str]) -> 
 
 
 def picked_patches(index: Index, entries: Entries, view: int) -> list[wandb.Image]:
-    """The source images of the first patches of each class shown, with the boxes that were cut out.
-
-    Args:
-        index: The images that are selected from.
-        entries: Metadata of a composition.
-        view: Side in pixels of the square view.
-    """
+    """The source images of the first patches of each class shown, with the boxes that were cut out."""
     patches = [{"class": entry["class"], "label": entry["label"], **p} for entry in entries for p in entry["patches"]]
     patches.sort(key=lambda patch: (patch["kind"] != "crop", patch["rank"]))  # crops first
     chosen = _first(patches, index.class_names)

@@ -11,9 +11,9 @@ import wandb
 
 from ddselect.composition.distilled import class_of
 from ddselect.dataset.index import Index
-from ddselect.evaluation.confusion import class_accuracies, class_counts
 from ddselect.evaluation.results import comparison
-from ddselect.runtime.store import Stage, StageResult
+from ddselect.runtime.store import StageResult, Task
+from ddselect.student.confusion import class_accuracies, class_counts
 
 _CHARTED = 50  # classes up to which a confusion matrix can be read
 _CONFUSED = 100  # rows of the table of confusions
@@ -27,22 +27,18 @@ def table_of(rows: Sequence[Mapping[str, Any]]) -> wandb.Table:
 
 def class_table(index: Index) -> wandb.Table:
     """Every class with its number of images in each split."""
-    counts = index.table.group_by(["split", "label"]).aggregate([([], "count_all")]).to_pylist()
-    by_class: dict[int, dict[str, int]] = defaultdict(dict)
-    for row in counts:
-        by_class[row["label"]][row["split"]] = row["count_all"]
-    splits = sorted({row["split"] for row in counts})
+    of = index.table["split"].to_numpy(zero_copy_only=False)
+    splits = {
+        split: np.bincount(index.labels[of == split], minlength=len(index.class_names)) for split in sorted(set(of))
+    }
     names = enumerate(index.class_names)
-    return table_of([{"class": name, **{s: by_class[label].get(s, 0) for s in splits}} for label, name in names])
+    return table_of([{"class": name, **{s: int(n[label]) for s, n in splits.items()}} for label, name in names])
 
 
 def cluster_table(selection: pa.Table, entries: Sequence[Mapping[str, Any]], class_names: list[str]) -> wandb.Table:
     """For each class, of its crops and of its whole images: candidates, clusters, and how many of either were picked.
 
-    Args:
-        selection: The table of a finished selection.
-        entries: Metadata of a distilled set made by it.
-        class_names: Names of the classes.
+    The selection's table is set against the metadata of a distilled set made by it.
     """
     places, clusters = defaultdict[tuple[int, str], int](int), defaultdict[tuple[int, str], set[int]](set)
     for entry in entries:
@@ -70,9 +66,7 @@ def cluster_table(selection: pa.Table, entries: Sequence[Mapping[str, Any]], cla
 def confusion_of(pairs: np.ndarray, class_names: list[str]) -> dict[str, Any]:
     """The accuracy of each class, the most frequent confusions, and of a few classes the confusion matrix.
 
-    Args:
-        pairs: (M, 3) a class, one that its test images were taken for, and how many of them were.
-        class_names: Names of the classes.
+    The pairs, (M, 3), are a class, one that its test images were taken for, and how many of them were.
     """
     wrong = pairs[:, 0] != pairs[:, 1]
     images, accuracies = class_counts(pairs, len(class_names))[0].tolist(), class_accuracies(pairs, len(class_names))
@@ -90,11 +84,7 @@ def confusion_of(pairs: np.ndarray, class_names: list[str]) -> dict[str, Any]:
 
 
 def results_of(results: Mapping[str, Any]) -> dict[str, Any]:
-    """The comparison over seeds, every student, and the chosen selection's top-1 in percent.
-
-    Args:
-        results: Content of ``results.json``.
-    """
+    """Of ``results.json`` the comparison over seeds, every student, and the chosen selection's top-1 in percent."""
     rows, entries = comparison(results["results"]), results["results"]
     plain = [{k: v for k, v in entry.items() if not isinstance(v, Mapping | list)} for entry in entries]
     return {
@@ -107,20 +97,11 @@ def results_of(results: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def stage_table(stages: Sequence[tuple[Stage, StageResult]]) -> wandb.Table:
+def stage_table(stages: Sequence[tuple[Task, StageResult]]) -> wandb.Table:
     """What each stage took when it was computed, and whether it was done before this run."""
-    return table_of(
-        [
-            {
-                "stage": done.name,
-                "title": stage.title or stage.name,
-                "fingerprint": done.fingerprint,
-                "cached": done.reused,
-                "seconds": done.seconds,
-                "bytes": done.bytes,
-                "peak bytes": done.peak_bytes,
-                "GPU peak bytes": done.gpu_peak_bytes,
-            }
-            for stage, done in stages
-        ]
-    )
+    columns: list[Any] = ["stage", "title", "fingerprint", "cached", "seconds", "bytes", "peak bytes", "GPU peak bytes"]
+    rows = [
+        [d.name, s.title or s.name, d.fingerprint, d.reused, d.seconds, d.bytes, d.peak_bytes, d.gpu_peak_bytes]
+        for s, d in stages
+    ]
+    return wandb.Table(columns=columns, data=rows)

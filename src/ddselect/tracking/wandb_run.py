@@ -12,9 +12,8 @@ from ddselect.runtime.environment import capture_environment
 from ddselect.runtime.errors import UserError, is_interruption, one_line
 from ddselect.runtime.files import read_json
 from ddselect.runtime.progress import listening, note
-from ddselect.runtime.store import Stage, StageResult
-from ddselect.tracking.artifacts import artifact_of
-from ddselect.tracking.contents import Finished, Row, contents
+from ddselect.runtime.store import StageResult, Task
+from ddselect.tracking.contents import Finished, Row, artifact_of, contents
 from ddselect.tracking.login import wandb_mode
 from ddselect.tracking.tables import results_of, stage_table
 from ddselect.tracking.tracker import Tracker
@@ -26,11 +25,8 @@ _NAME = 128  # characters that W&B takes
 def wandb_run(experiment: Experiment, folder: Path) -> Iterator[Tracker]:
     """A tracker with a W&B run of its own, which ends with the exit code of this one.
 
-    Its group and job type are those of W&B's environment variables, which the jobs of a sweep get.
-
-    Args:
-        experiment: What is run; its resolved config and the environment become the run's config.
-        folder: The run folder, for W&B's files.
+    Its group and job type are those of W&B's environment variables, which the jobs of a sweep get. The resolved
+    config and the environment become the run's config; the run folder takes W&B's files.
 
     Raises:
         UserError: W&B cannot start.
@@ -79,10 +75,10 @@ class WandbTracker(Tracker):
     def __init__(self, run: wandb.Run, experiment: Experiment) -> None:
         self._run, self._experiment = run, experiment
         self._place = ""
-        self._told: dict[str, tuple[Stage, StageResult]] = {}  # by fingerprint
+        self._told: dict[str, tuple[Task, StageResult]] = {}  # by fingerprint
         self._made_from: dict[str, dict[str, str]] = {}  # by fingerprint: those of all stages before, by name
 
-    def started(self, stage: Stage) -> None:
+    def started(self, stage: Task) -> None:
         self._place = _place(stage)
 
     def progressed(self, unit: str, done: int, rate: float) -> None:
@@ -90,7 +86,7 @@ class WandbTracker(Tracker):
         place = f"{self._place}/progress/{unit}"
         self._run.log({place: done, f"{place}_per_second": rate})
 
-    def finished(self, stage: Stage, done: StageResult) -> None:
+    def finished(self, stage: Task, done: StageResult) -> None:
         if done.fingerprint in self._told:
             return
         self._told[done.fingerprint] = stage, done
@@ -118,7 +114,7 @@ class WandbTracker(Tracker):
         """Logs what the stages took."""
         self._run.log({"stages": stage_table(list(self._told.values()))})
 
-    def _log(self, stage: Stage, row: Row) -> None:
+    def _log(self, stage: Task, row: Row) -> None:
         """Logs a row under the stage's place; a ``step`` is the horizontal axis that all stages of its name share."""
         place, axis = _place(stage), f"{stage.name}/step"
         keys = {name: axis if name == "step" else f"{place}/{name}" for name in row}
@@ -129,7 +125,7 @@ class WandbTracker(Tracker):
         self._run.log({keys[name]: value for name, value in row.items()})
 
 
-def _place(stage: Stage) -> str:
+def _place(stage: Task) -> str:
     return f"{stage.name}/{stage.label}".rstrip("/")
 
 

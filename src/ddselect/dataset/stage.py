@@ -1,0 +1,36 @@
+"""The index: every readable image of the dataset, with its content hash."""
+
+from pathlib import Path
+
+from ddselect.dataset.index import VERSION
+from ddselect.runtime.files import file_signature
+from ddselect.runtime.stage import Facts, Stage, Trial
+
+
+def _expects(trial: Trial) -> Facts:
+    dataset = trial.experiment.dataset
+    counts = dataset.counts()
+    return {"classes": len(dataset.class_folders()), **({"images": counts} if counts else {})}
+
+
+def _key(trial: Trial) -> Facts:
+    dataset = trial.experiment.dataset
+    return {"dataset": dataset, "files": dataset.signature(), "names": file_signature(Path(dataset.names))}
+
+
+INDEX = Stage(
+    name="index",
+    version=VERSION,
+    reads=(),
+    key=_key,
+    run="ddselect.dataset.index:run",
+    expects=_expects,
+    cost=lambda _, facts: ([], sum(facts["images"].values()), sum(facts["images"].values())),
+    unit="images",
+    on_processor=True,
+)
+
+
+def image_count(trial: Trial) -> int:
+    """Training images that are selected from."""
+    return int(trial.images.facts["images"]["train"])

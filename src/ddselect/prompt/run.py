@@ -1,0 +1,17 @@
+"""The prompt stage."""
+
+from pathlib import Path
+
+from ddselect.backbone.stage import prior_of
+from ddselect.dataset.index import read_index
+from ddselect.prompt.conditions import write_conditions
+from ddselect.runtime.stage import Facts, Trial
+
+
+def embed_prompts(trial: Trial, folder: Path) -> Facts:
+    """Writes the conditions of the dataset's classes."""
+    e, images = trial.experiment, read_index(trial.stages["index"].folder)
+    names, folders = images.class_names, images.class_folders
+    conditions = prior_of(trial).conditions(e.prompt, names, folders, e.trainer.device)
+    write_conditions(folder, conditions, names, folders)
+    return {"mode": e.prompt.mode, "reference": conditions.words[-1], "shortened": conditions.shortened}

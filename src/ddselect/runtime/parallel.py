@@ -1,0 +1,98 @@
+"""Work over all devices: the first rank of a machine starts the others, and all of them end together."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytorch_lightning as pl
+import torch
+from hydra.core.hydra_config import HydraConfig
+from pytorch_lightning.callbacks import Callback, LambdaCallback
+from pytorch_lightning.strategies import ParallelStrategy
+
+from ddselect.runtime import interruption, processes
+from ddselect.runtime.errors import UserError, is_interruption
+from ddselect.runtime.ranks import STARTED, rank
+
+_others: list[processes.Child] = []  # what this rank started
+_leaving = threading.Event()  # this rank is on its way out and says why
+
+
+@contextmanager
+def working_together(trainer: pl.Trainer) -> Iterator[None]:
+    """Around the work of a trainer: its ranks are started if need be, and end together if one fails.
+
+    A rank that fails has said why: the others end quietly.
+    """
+    _start_others(trainer)
+    try:
+        yield
+        try:
+            trainer.strategy.barrier("done")
+        except RuntimeError:
+            sys.exit(1)
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()  # nothing later may wait for the other ranks
+    except BaseException as error:
+        unclear = not (isinstance(error, UserError) or is_interruption(error))
+        if trainer.world_size > 1 and rank() == 0 and unclear:
+            time.sleep(processes.GRACE + 2 * processes.EVERY)  # it may be but another's end, of which the watch tells
+        _leaving.set()
+        for other in _others:
+            other.kill()  # it would wait for this one in vain
+        raise
+
+
+def _start_others(trainer: pl.Trainer) -> None:
+    """Starts the other ranks of this machine, unless somebody has: torchrun, SLURM, a user, or this for earlier work.
+
+    They get the variables that Lightning's own launcher would set; where it finds these, it starts none. Its watch ends
+    a job without a word, and it has no public place for another.
+    """
+    if STARTED in os.environ:
+        processes.end_with_parent()
+    strategy = trainer.strategy
+    environment = strategy.cluster_environment if isinstance(strategy, ParallelStrategy) else None
+    if environment is None or environment.creates_processes_externally:
+        return
+    os.environ |= {"MASTER_PORT": str(environment.main_port), "LOCAL_RANK": "0"}
+    command, folder = sys.orig_argv[1:], None
+    if HydraConfig.initialized():  # the same run folder, in which only the first rank writes down the settings
+        runtime = HydraConfig.get().runtime
+        command, folder = [*command, f'hydra.run.dir="{runtime.output_dir}"', "hydra.output_subdir=null"], runtime.cwd
+    for number in range(1, trainer.num_devices):
+        variables = {"LOCAL_RANK": str(number), STARTED: "1"}
+        _others.append(processes.start(command, cwd=folder, env={**os.environ, **variables}))
+    processes.watch(_others_are_done)
+
+
+def keep_listening() -> Callback:
+    """Keeps this program's answer to a scheduler's stop: Lightning's waits for ranks that may not have got it."""
+    handler = signal.getsignal(signal.SIGTERM)
+
+    def again(*_: object) -> None:
+        signal.signal(signal.SIGTERM, handler)
+
+    return LambdaCallback(on_train_start=again, on_predict_start=again)
+
+
+def _others_are_done() -> bool:
+    """Whether the ranks that this one started are done. If one failed, all end, with one line for them."""
+    codes = [other.poll() for other in _others]
+    failed = [(number, code) for number, code in enumerate(codes, 1) if code]
+    if not failed:
+        return all(code == 0 for code in codes)
+    number, code = failed[0]
+    if _leaving.wait(processes.GRACE if code > 0 else 0):  # Ctrl-C reaches all of them, and each ends by itself
+        return True
+    for other in _others:
+        other.kill()
+    if code < 0 or code == interruption.CODE:  # otherwise it has said why
+        how = "interrupted" if code > 0 else processes.killed(code)
+        message = f"rank {number} was {how}; what was finished is kept, the same command goes on from it"
+        os.write(2, f"ddselect: {message}\n".encode())
+    os._exit(code if code > 0 else 1)

@@ -1,0 +1,47 @@
+"""Latents, if they are kept, and the difference maps of every image that is selected from."""
+
+from ddselect.backbone.stage import prior_key, prior_kind, prior_of
+from ddselect.runtime.stage import Cost, Facts, Stage, Trial
+from ddselect.scoring.candidates import candidate_count
+from ddselect.scoring.settings import LATENTS_VERSION, VERSION
+
+
+def _latents_key(trial: Trial) -> Facts:
+    scoring = trial.experiment.scoring
+    return {"cap": scoring.cap, "seed": scoring.seed if scoring.cap else 0, **prior_key(prior_of(trial))}
+
+
+def _expects(trial: Trial) -> Facts:
+    e, images = trial.experiment, candidate_count(trial.images, trial.experiment.scoring.cap)
+    each = e.scoring.evaluations(e.prompt.conditions)
+    return {"images": images, "network_evaluations_per_image": each, "evaluations": images * each}
+
+
+def _cost(config: Facts, facts: Facts) -> Cost:
+    return [prior_kind(config), config["scoring"]["keep_latents"]], facts["evaluations"], facts["images"]
+
+
+LATENTS = Stage(
+    name="latents",
+    version=LATENTS_VERSION,
+    reads=("index", "pool?", "backbone?"),
+    key=_latents_key,
+    run="ddselect.scoring.run:keep",
+    exists=lambda t: bool(t.experiment.scoring.keep_latents),
+    advice="set scoring.keep_latents=true",
+    together=lambda _: True,
+    expects=lambda t: {"images": candidate_count(t.images, t.experiment.scoring.cap)},
+    cost=lambda config, facts: (prior_kind(config), facts["images"], facts["images"]),
+    unit="images",
+)
+SCORING = Stage(
+    name="scoring",
+    version=VERSION,
+    reads=("index", "pool?", "backbone?", "prompt", "latents?"),
+    key=lambda t: {"scoring": t.experiment.scoring, **prior_key(prior_of(t))},
+    run="ddselect.scoring.run:score",
+    together=lambda _: True,
+    expects=_expects,
+    cost=_cost,
+    unit="evaluations",
+)

@@ -1,0 +1,34 @@
+"""The stages of selection."""
+
+from pathlib import Path
+
+from ddselect.dataset.index import read_index
+from ddselect.embed.table import embed_shards
+from ddselect.runtime.stage import Facts, Trial
+from ddselect.selection.base import SelectionInputs
+from ddselect.selection.table import write_selection
+from ddselect.selection.teacher_crops import judge_crops
+from ddselect.teacher.card import load_teacher
+
+
+def judge(trial: Trial, folder: Path) -> Facts:
+    """Random crops of every image, judged by the teacher."""
+    e, images = trial.experiment, read_index(trial.images.folder).split("train")
+    teacher = load_teacher(trial.stages["teacher"].folder).to(e.trainer.device)
+    return judge_crops(images, teacher, trial.method.selection, trial.view, trial.seed, e.trainer.single, folder)
+
+
+def select(trial: Trial, folder: Path) -> Facts:
+    """The order of every class's crops and whole images."""
+    stages = trial.stages
+    scores = next((stages[name].folder for name in ("boxes", "teacher_crops") if name in stages), None)
+    embedding = None
+    if "embed" in stages:
+        embedding = embed_shards(stages["embed"].folder, stages["embed"].facts["images"])
+    images = read_index(trial.images.folder).split("train")
+    return write_selection(
+        folder,
+        trial.method.selection.rank(
+            SelectionInputs(index=images, view=trial.view, seed=trial.seed, scores=scores, embedding=embedding)
+        ),
+    )

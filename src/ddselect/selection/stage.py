@@ -1,0 +1,51 @@
+"""The teacher's random crops, for RDED and the coresets, and the order of every class's candidates for all IPC."""
+
+from ddselect.dataset.stage import image_count
+from ddselect.runtime.stage import Cost, Facts, Stage, Trial
+from ddselect.selection.base import VERSION
+from ddselect.selection.rded import CROPS_VERSION
+
+
+def _reads(trial: Trial) -> list[str]:
+    method = trial.method.selection
+    scored = {"prior": ["boxes"], "teacher": ["teacher_crops"], "": []}[method.scored_by]
+    return ["index", "pool?", *scored, *["embed"] * bool(method.embeds)]
+
+
+def _expects(trial: Trial) -> Facts:
+    method, stages = trial.method.selection, trial.stages
+    images = next((stages[n].facts["images"] for n in ("boxes", "teacher_crops") if n in stages), image_count(trial))
+    crops = trial.experiment.boxes.per_image if method.scored_by == "prior" else 1
+    return {"image": images, "crop": images * crops}
+
+
+def _crops_cost(config: Facts, facts: Facts) -> Cost:
+    return [config["padded"], config["view"]], facts["images"] * (config["crops"] + 1), facts["images"]
+
+
+TEACHER_CROPS = Stage(
+    name="teacher_crops",
+    version=CROPS_VERSION,
+    reads=("index", "pool?", "teacher"),
+    key=lambda t: {**t.method.selection.crop_settings, "seed": t.seed, "view": t.view},
+    run="ddselect.selection.run:judge",
+    exists=lambda t: bool(t.method.selection.scored_by == "teacher"),
+    advice="choose a selection like rded, which asks the teacher",
+    scope="seed",
+    title=lambda t: f"teacher losses of random crops, seed {t.seed}",
+    expects=lambda t: {"images": image_count(t)},
+    cost=_crops_cost,
+    unit="images",
+)
+SELECTION = Stage(
+    name="selection",
+    version=VERSION,
+    reads=_reads,
+    key=lambda t: {"selection": t.method.selection, "seed": t.seed, "view": t.view},
+    run="ddselect.selection.run:select",
+    scope="method",
+    title=lambda t: f"selection {t.distilled}",
+    expects=_expects,
+    cost=lambda c, f: ([c["selection"]["kind"], c["view"]], f["image"], f["crop"] + f["image"]),
+    on_processor=True,
+)

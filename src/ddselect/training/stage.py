@@ -1,0 +1,41 @@
+"""A student trained from scratch under the protocol, and its accuracy on the test images."""
+
+from ddselect.relabel.stage import training_size
+from ddselect.runtime.stage import Cost, Facts, Stage, Trial
+from ddselect.student.settings import VERSION
+
+
+def _reads(trial: Trial) -> list[str]:
+    asks_teacher = trial.protocol.labels == "soft" or trial.protocol.normalisation == "teacher"
+    return ["index", *["teacher"] * asks_teacher, "composition", "relabel?"]
+
+
+def _key(trial: Trial) -> Facts:
+    split = trial.experiment.evaluation.split
+    return {"student": trial.student, "protocol": trial.protocol, "seed": trial.seed, "split": split}
+
+
+def _expects(trial: Trial) -> Facts:
+    student = trial.student
+    protocol = trial.protocol.resolve(student.architecture, student.learning_rate, trial.ipc, trial.classes)
+    return dict(zip(("steps", "batch_size", "training_images"), training_size(trial, protocol), strict=True))
+
+
+def _cost(config: Facts, facts: Facts) -> Cost:
+    kind = [config["student"]["architecture"], config["student"]["precision"], config["protocol"]["labels"]]
+    return kind, facts["steps"] * facts["batch_size"], 1
+
+
+STUDENT = Stage(
+    name="student",
+    version=VERSION,
+    reads=_reads,
+    key=_key,
+    run="ddselect.training.run:train",
+    scope="student",
+    together=lambda t: bool(t.experiment.trainer.together),
+    title=lambda t: f"student on {t.name}",
+    expects=_expects,
+    cost=_cost,
+    unit="steps",
+)

@@ -1,0 +1,135 @@
+"""Which stages are made for those that are named, what each reads, and that nothing is made that nothing reads."""
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from ddselect.config import Experiment, build_experiment
+from ddselect.evaluation.twins import protocols_for
+from ddselect.options import conf_dir, options
+from ddselect.pipeline import STAGES
+from ddselect.runtime.errors import UserError
+from ddselect.runtime.stage import Trial
+from ddselect.runtime.store import StageResult, Task
+from ddselect.schema import GROUPS
+from ddselect.stages.dry_run import DryRunStore
+from ddselect.stages.graph import Graph
+
+CHECKED = {"index", "teacher", "teacher_check"}
+SCORES = {"index", "prompt", "scoring"}
+EMBEDDED = {*SCORES, *CHECKED, "boxes", "embed"}
+SELECTED = {*EMBEDDED, "selection"}
+
+
+def experiment_of(*overrides: str) -> Experiment:
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return build_experiment(compose("config", ["compare=[]", *overrides]))
+
+
+def graph_of(e: Experiment) -> tuple[Graph, list[Trial]]:
+    """As of a run, but without a look at the dataset."""
+    trials = [
+        Trial(e, method, seed, protocol, student)
+        for method in e.methods
+        for seed in e.seeds
+        for protocol in protocols_for(e, method)
+        for student in e.students
+    ]
+    return Graph(STAGES, e.stages, trials), trials
+
+
+@pytest.mark.parametrize(
+    ("overrides", "found"),
+    [
+        (["stages=[index]"], {"index"}),
+        (["stages=[teacher]"], CHECKED),
+        (["stages=[scoring]"], SCORES),
+        (["stages=[scoring]", "scoring.keep_latents=true"], {*SCORES, "latents"}),
+        (["stages=[scoring]", "pool=mixed"], {*SCORES, "pool"}),
+        (["stages=[scoring]", "backbone/adapt=full"], {*SCORES, "backbone"}),
+        (["stages=[scoring]", "selection=random_image"], SCORES),
+        (["stages=[boxes]"], {*SCORES, "boxes"}),
+        (["stages=[boxes]", "boxes=scales", "selection=rded"], {*SCORES, "boxes"}),
+        (["stages=[embed]"], EMBEDDED),
+        (["stages=[embed]", "selection=herding"], {*CHECKED, "teacher_crops", "embed"}),
+        (
+            ["stages=[embed]", "embed=backbone", "selection=herding", "evaluation.quality=false"],
+            {*CHECKED, "teacher_crops", "prompt", "embed"},
+        ),
+        (["stages=[pilot]"], {"index", "prompt", "pilot"}),
+        (["stages=[selection]"], SELECTED),
+        (["stages=[selection]", "selection=diffusion"], SELECTED),
+        (
+            ["stages=[selection]", "selection.teacher_weight=0", "evaluation.quality=false"],
+            SELECTED - {"teacher", "teacher_check"},
+        ),
+        (["stages=[selection]", "selection=top_score"], {*SCORES, "boxes", "selection"}),
+        (["stages=[selection]", "selection=random_crop"], {"index", "selection"}),
+        (["stages=[selection]", "selection=random_crop", "pool=generated"], {"index", "prompt", "pool", "selection"}),
+        (["stages=[selection]", "selection=rded"], {*CHECKED, "teacher_crops", "selection"}),
+        (["stages=[relabel]", "relabel=logits"], {*SELECTED, "composition", "relabel"}),
+        (["stages=[student]"], {*SELECTED, "composition", "student"}),
+        ([], {*SELECTED, "composition", "quality", "student", "report"}),
+        (["evaluation.quality=false"], {*SELECTED, "composition", "student", "report"}),
+        (["selection=all"], {*CHECKED, "selection", "composition", "student", "report"}),
+        (
+            ["selection=random_image", "protocol=digits_hard", "evaluation.quality=false"],
+            {"index", "selection", "composition", "student", "report"},
+        ),
+    ],
+)
+def test_what_is_needed_is_made_and_nothing_beyond(overrides: list[str], found: set[str]) -> None:
+    graph, _ = graph_of(experiment_of(*overrides))
+    assert set(graph.order) == found
+
+
+@pytest.mark.parametrize(
+    ("stage", "advice"),
+    [
+        ("latents", "set scoring.keep_latents=true"),
+        ("teacher_crops", "choose a selection like rded"),
+        ("quality", "evaluation.quality=true"),
+        ("scorng", "no such stage; did you mean scoring"),
+    ],
+)
+def test_a_stage_that_a_run_has_not_is_refused(stage: str, advice: str) -> None:
+    with pytest.raises(UserError, match=advice):
+        graph_of(experiment_of(f"stages=[{stage}]", "evaluation.quality=false"))
+
+
+SEE_FILES = ("dataset", "backbone", "teacher", "trainer")  # their keys look at files or devices
+EVERY_OPTION = [(group, option) for group in GROUPS if group != "dataset" for option in options(group)]
+
+
+@pytest.mark.parametrize(("group", "option"), EVERY_OPTION, ids=lambda value: str(value))
+def test_every_stage_has_what_it_reads_and_is_read(group: str, option: str, tmp_path: Path) -> None:
+    """For every option: the results that a stage is given are those that it declares, and somebody reads its own."""
+    graph, trials = graph_of(experiment_of(f"{group}={option}", "compare=[rded,random_image,all]"))
+    order = {name: place for place, name in enumerate(graph.order)}
+    for trial in trials:
+        read = graph.needed(trial)
+        assert all(order[before] < order[name] for name, reads in read.items() for before in reads)
+        checks = {stage.name for stage in STAGES if stage.checks in read}
+        assert read.keys() - {before for reads in read.values() for before in reads} - checks == {"report"}
+
+
+@pytest.mark.parametrize(
+    "group", [name for name in GROUPS if name not in ("dataset", "backbone", "teacher", "trainer")]
+)
+def test_a_task_comes_after_what_its_stage_declares(group: str, tmp_path: Path) -> None:
+    seen: list[Task] = []
+
+    class Watched(DryRunStore):
+        def run(self, task: Task) -> StageResult:
+            seen.append(task)
+            return super().run(task)
+
+    for option in options(group):
+        graph, trials = graph_of(experiment_of(f"{group}={option}"))
+        seen.clear()
+        graph.walk(trials, Watched(tmp_path).run)
+        declared = {name: reads for trial in trials for name, reads in graph.needed(trial).items()}
+        assert {task.name for task in seen} == set(graph.order) - {"report"}
+        for task in seen:
+            assert [done.name for done in task.after] == list(declared[task.name])
