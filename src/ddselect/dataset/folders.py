@@ -104,7 +104,7 @@ class DatasetConfig:
 class StoredConfig(DatasetConfig):
     """A dataset in a folder of the user's."""
 
-    layout: ClassVar[str]  # how its files must lie, a line for each kind
+    layout: ClassVar[str] = ""  # how its files must lie, a line for each kind
     kept: ClassVar[str] = "images"
     root: str = ""
     train: str = "train"

@@ -12,7 +12,7 @@ from ddselect.report.settings import ReportConfig
 _SAMPLE = 20  # classes that are tried first
 _MARGIN = 1.04  # the others may be larger
 _REST = 150_000  # bytes of the page without its cards
-_FRAME = 1000  # bytes of a card around what it shows
+_FRAME = 1200  # bytes of a card around what it shows
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,14 @@
 """The distilled images of each selection as a sheet for each class, with where every patch comes from."""
 
-import json
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from ddselect.composition.distilled import DISTILLED, METADATA, class_of
+from ddselect.composition.distilled import DISTILLED, class_of, read_metadata
 from ddselect.report.pictures import COLUMNS, Detail, inline, sheet, thumbnail
 from ddselect.runtime.stage import Trial
 
@@ -21,7 +20,8 @@ class Sheet:
     Attributes:
         picture: Data URI of all images shown.
         of: Images that there are.
-        origins: Their patches, as lines of the metadata, each with the number of its image, from 1.
+        patches: All of theirs, as lines of the metadata.
+        origins: The patches of the images shown, each with the number of its image, from 1.
     """
 
     selection: str
@@ -31,7 +31,7 @@ class Sheet:
     columns: int
     shown: int
     of: int
-    made_of: str
+    patches: list[dict[str, Any]] = field(repr=False)
     origins: list[tuple[int, dict[str, Any]]]
 
 
@@ -45,8 +45,7 @@ class DistilledSet:
         self.root = branch.stages["composition"].folder / DISTILLED
         self.entries: dict[int, list[dict[str, Any]]] = defaultdict(list)  # by class of the folder
         self.patches: dict[int, list[tuple[dict[str, Any], dict[str, Any]]]] = defaultdict(list)  # by their own class
-        for line in (self.root / METADATA).read_text().splitlines():
-            entry = json.loads(line)
+        for entry in read_metadata(branch.stages["composition"].folder):
             self.entries[entry["label"]].append(entry)
             for patch in entry["patches"]:
                 self.patches[class_of(patch, entry)].append((entry, patch))
@@ -64,7 +63,7 @@ class DistilledSet:
             columns=min(COLUMNS, len(entries)),
             shown=len(entries),
             of=len(everything),
-            made_of=_made_of([patch for entry in everything for patch in entry["patches"]]),
+            patches=[patch for entry in everything for patch in entry["patches"]],
             origins=[(i, p) for i, e in enumerate(entries, 1) for p in e["patches"]] if detail.origins else [],
         )
 
@@ -91,17 +90,3 @@ def distilled_sets(trained: Sequence[Trial]) -> list[DistilledSet]:
         if branch.arm.selection.limit:
             firsts.setdefault(branch.arm.selection.name, branch)
     return [DistilledSet(branch) for branch in firsts.values()]
-
-
-def _made_of(patches: list[dict[str, Any]]) -> str:
-    """``20 crops and 5 whole images of 24 training images, of 25 styles or clusters``; ``of 10 classes`` if mixed."""
-    counts = {kind: sum(patch["kind"] == kind for patch in patches) for kind in ("crop", "image")}
-    words = {"crop": ("crop", "crops"), "image": ("whole image", "whole images")}
-    classes = len({patch["class"] for patch in patches if "class" in patch and patch["kind"] == "crop"})
-    mixed = {"crop": f" of {classes} classes" if classes > 1 else "", "image": ""}
-    parts = [f"{count} {words[kind][count > 1]}{mixed[kind]}" for kind, count in counts.items() if count]
-    sources = len({patch["source"] for patch in patches})
-    clusters = len({(patch["kind"], patch["cluster"]) for patch in patches if patch["cluster"] >= 0})
-    text = f"{' and '.join(parts)} of {sources} training image{'s' if sources > 1 else ''}"
-    kinds = "styles or clusters" if clusters > 1 else "style or cluster"
-    return f"{text}, of {clusters} {kinds}" if clusters else text

@@ -2,9 +2,8 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from statistics import mean
-from typing import Any
+from typing import Any, NamedTuple
 
 _COLUMNS = {  # place in an entry, heading, factor, digits
     ("quality", "coverage"): ("coverage", 1, 3),
@@ -16,8 +15,7 @@ _COLUMNS = {  # place in an entry, heading, factor, digits
 }
 
 
-@dataclass(frozen=True)
-class Qualities:
+class Qualities(NamedTuple):
     """A table with a line for each selection."""
 
     headings: list[str]

@@ -134,7 +134,8 @@ def draw_chart(chart: Chart) -> Markup | None:
         else:
             for x, (number, line) in enumerate(lines):
                 _bar(axes, x, number, line.points[0][1])
-            axes.set_xticks(range(len(lines)), [line.name for _, line in lines])
+            axes.set_xticks(range(len(lines)), [line.name for _, line in lines], parse_math=False)
+            axes.tick_params(axis="x", rotation=30 if len(lines) > 4 else 0)  # or names would overlap
             axes.set_ylim(bottom=0)
         about = f"Top-1 over {chart.axis_label}{f', {chart.title}' if chart.title else ''}"
         across = chart.axis_label if len(chart.places) > 1 else f"{chart.axis_label}: {chart.places[0]:g}"
