@@ -14,6 +14,7 @@ from ddselect.composition.settings import CompositionConfig
 from ddselect.dataset.folders import DatasetConfig
 from ddselect.embed.settings import EmbedConfig
 from ddselect.evaluation.dd_ranking import NEEDED
+from ddselect.evaluation.objective import OBJECTIVES
 from ddselect.evaluation.settings import EvaluationConfig
 from ddselect.options import conf_dir as conf_dir
 from ddselect.options import options as options
@@ -32,7 +33,6 @@ from ddselect.schema import checked, read_option
 from ddselect.scoring.settings import ScoringConfig
 from ddselect.selection.base import SelectionConfig
 from ddselect.student.settings import StudentConfig
-from ddselect.sweep.objective import OBJECTIVES
 from ddselect.teacher.choice import TeacherConfig
 from ddselect.teacher.ensemble import EnsembleConfig, stored_member
 
@@ -93,6 +93,7 @@ class Experiment:
         dry_run: Whether to show what would be done instead of doing it.
         students: The chosen student first, then those that are trained on the same sets.
         protocols: The chosen protocol first, then the others under which they are trained.
+        presets: Its protocols as their files have them, by name.
         config: The resolved config, as plain values.
         source: The config before its interpolations were resolved, as YAML: from it the experiment can be built again.
     """
@@ -119,6 +120,7 @@ class Experiment:
     report: ReportConfig
     trainer: TrainerConfig
     logger: LoggerConfig
+    presets: dict[str, ProtocolConfig]
     config: dict[str, Any]
     source: str
 
@@ -163,6 +165,7 @@ def build_experiment(cfg: DictConfig) -> Experiment:
             methods.append(method)
     if isinstance(teacher := built["teacher"], EnsembleConfig):
         built["teacher"] = teacher.of([_member(cfg, name) for name in teacher.members])
+    named_presets = [protocol.name for protocol in protocols if protocol.name in options("protocol")]
     config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
     return Experiment(
         ipc=top.ipc,
@@ -173,6 +176,7 @@ def build_experiment(cfg: DictConfig) -> Experiment:
         methods=methods,
         students=students,
         protocols=protocols,
+        presets={name: build(_with_option(cfg, "protocols", "protocol", name), "protocol") for name in named_presets},
         config=config,
         source=OmegaConf.to_yaml(cfg),
         **built,

@@ -5,9 +5,9 @@ from statistics import stdev
 
 import pytest
 
+from ddselect.evaluation.objective import objective
 from ddselect.sweep.charts import charts
 from ddselect.sweep.job import read_jobs
-from ddselect.sweep.objective import objective
 from ddselect.sweep.pooling import Pooled, best_settings, pool
 from tests.sweep.made import entry, make_job, make_sweep
 

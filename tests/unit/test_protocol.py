@@ -6,13 +6,15 @@ from math import cos, pi
 import pytest
 import torch
 
-from ddselect.protocol.deviations import Case, deviations
+from ddselect.evaluation.deviations import Case, deviations
+from ddselect.options import options
 from ddselect.protocol.recipe import ProtocolConfig
 from ddselect.runtime.errors import UserError
 from ddselect.student.settings import StudentConfig
 from ddselect.student.views import TrainingSet, Views
 from tests.helpers.protocols import preset
 
+PRESETS = {name: preset(name) for name in options("protocol")}
 CASE = Case(ipc=10, classes=10, image_size=224, factor=2, student=StudentConfig("net", "resnet50", 0.5))
 
 
@@ -103,21 +105,25 @@ def test_a_settled_protocol_needs_no_rules_and_stays_as_it_is() -> None:
 
 @pytest.mark.parametrize("name", ["rded", "rded_mixup", "fkd", "rd3", "hard", "digits", "digits_hard"])
 def test_a_preset_does_not_differ_from_itself(name: str) -> None:
-    assert deviations(preset(name), CASE) == []
+    assert deviations(preset(name), PRESETS, CASE) == []
 
 
 def test_what_differs_from_the_preset_is_written_as_on_the_command_line() -> None:
     changed = preset(
         "rded", "protocol.epochs=100", "protocol.area=[0.25,1]", "protocol.flip=false", "protocol.loss=mse"
     )
-    assert deviations(changed, CASE) == [
+    assert deviations(changed, PRESETS, CASE) == [
         "protocol.epochs=100 (rded: 300)",
         "protocol.loss=mse (rded: kl)",
         "protocol.area=[0.25,1.0] (rded: [0.5,1.0] at factor 2)",
         "protocol.flip=false (rded: true)",
     ]
-    assert deviations(preset("rded_mixup", "protocol.alpha=1"), CASE) == ["protocol.alpha=1.0 (rded_mixup: 0.8)"]
-    assert deviations(ProtocolConfig("mine", steps=3), CASE) == ["protocol.name=mine (no protocol of conf/protocol)"]
+    assert deviations(preset("rded_mixup", "protocol.alpha=1"), PRESETS, CASE) == [
+        "protocol.alpha=1.0 (rded_mixup: 0.8)"
+    ]
+    assert deviations(ProtocolConfig("mine", steps=3), PRESETS, CASE) == [
+        "protocol.name=mine (no protocol of conf/protocol)"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -133,15 +139,15 @@ def test_what_differs_from_the_preset_is_written_as_on_the_command_line() -> Non
     ],
 )
 def test_where_a_rule_stands_in_the_preset_its_result_is_named(name: str, change: str, text: str) -> None:
-    assert deviations(preset(name, f"protocol.{change}"), CASE) == [f"protocol.{text}"]
+    assert deviations(preset(name, f"protocol.{change}"), PRESETS, CASE) == [f"protocol.{text}"]
 
 
 def test_steps_in_place_of_epochs_and_epochs_in_place_of_steps() -> None:
-    assert deviations(preset("rded", "protocol.epochs=0", "protocol.steps=7"), CASE) == [
+    assert deviations(preset("rded", "protocol.epochs=0", "protocol.steps=7"), PRESETS, CASE) == [
         "protocol.epochs=0 (rded: 300)",
         "protocol.steps=7 (rded: 300 epochs)",
     ]
-    assert deviations(preset("digits", "protocol.epochs=2", "protocol.steps=0"), CASE) == [
+    assert deviations(preset("digits", "protocol.epochs=2", "protocol.steps=0"), PRESETS, CASE) == [
         "protocol.epochs=2 (digits: 1600 steps)",
         "protocol.steps=0 (digits: 1600)",
     ]
@@ -174,9 +180,9 @@ def test_without_augmentation_an_image_is_seen_as_it_is() -> None:
 
 
 def test_a_twin_departs_from_the_twin_of_the_preset() -> None:
-    assert deviations(preset("rded").without_augmentation(), CASE) == []
+    assert deviations(preset("rded").without_augmentation(), PRESETS, CASE) == []
     short = preset("rded", "protocol.epochs=4").with_class_labels()
-    assert deviations(short, CASE) == ["protocol.epochs=4 (rded+class_labels: 300)"]
+    assert deviations(short, PRESETS, CASE) == ["protocol.epochs=4 (rded+class_labels: 300)"]
 
 
 @pytest.mark.parametrize("evaluations", [1, 6, 10])

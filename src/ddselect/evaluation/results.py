@@ -11,10 +11,9 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from ddselect.composition.distilled import DISTILLED
-from ddselect.config import Experiment
+from ddselect.evaluation.deviations import Case, deviations
 from ddselect.evaluation.quality import quality_of
 from ddselect.evaluation.twins import dd_ranking
-from ddselect.protocol.deviations import Case, deviations
 from ddselect.runtime.environment import capture_environment
 from ddselect.runtime.files import write_json
 from ddselect.runtime.stage import Trial
@@ -25,7 +24,7 @@ _FACTS = ("top1_last", "top1_best", "top5_last", "top5_best", "test_images", "tr
 _COSTS = ("seconds", "bytes", "peak_bytes", "gpu_peak_bytes", "reused")  # of stages, when they were computed
 
 
-def entry(experiment: Experiment, trained: Trial, folder: Path) -> dict[str, Any]:
+def entry(experiment: Any, trained: Trial, folder: Path) -> dict[str, Any]:
     """One entry of ``results``: accuracies in percent, what each stage took when it was computed, and where sets lie.
 
     Places are told from the run's folder.
@@ -120,7 +119,7 @@ def published(dataset: str, labels: str, architecture: str, ipc: int) -> list[di
 
 
 def write_results(
-    experiment: Experiment,
+    experiment: Any,
     trained: list[Trial],
     teacher: dict[str, Any],
     localisation: dict[str, Any] | None,
@@ -137,7 +136,7 @@ def write_results(
         "schema_version": SCHEMA_VERSION,
         "results": [entry(e, item, path.parent) for item in trained if item.protocol.name in asked_for],
         "dd_ranking": {"scores": dd_ranking(e, trained), "students": twins} if e.evaluation.dd_ranking else None,
-        "deviations": {name: deviations(protocol, case) for name, protocol in protocols.items()},
+        "deviations": {name: deviations(protocol, e.presets, case) for name, protocol in protocols.items()},
         "published": [
             row
             for student in e.students

@@ -9,8 +9,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from ddselect.evaluation.objective import objective
 from ddselect.runtime.files import read_json, write_json
-from ddselect.sweep.objective import objective
 
 RECORD, RESULTS, REPORT, ERROR = "job.json", "results.json", "report.html", "error.txt"
 FOLDER = "hydra.run.dir="  # the last argument of a job's process

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ddselect.evaluation.objective import objective
 from ddselect.runtime import processes
 from ddselect.runtime.errors import one_line
 from ddselect.runtime.files import read_json, write_text
@@ -16,7 +17,6 @@ from ddselect.runtime.ranks import rank
 from ddselect.sweep import callback
 from ddselect.sweep.callback import INTERRUPTED
 from ddselect.sweep.job import ERROR, FOLDER, RESULTS, UNFINISHED, write_record
-from ddselect.sweep.objective import objective
 
 _GRACE = 2 * processes.GRACE  # seconds in which a job that was told to stop should have ended, with its own children
 _LOOK = 1.0  # seconds between looks whether the sweep was interrupted

@@ -1,13 +1,10 @@
 """Where a run departs from the protocol that it names."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
-from omegaconf import OmegaConf
-
-from ddselect.options import options
 from ddselect.protocol.recipe import ProtocolConfig
-from ddselect.schema import build, read_option
 from ddselect.student.settings import StudentConfig
 
 _TWINS = {"class_labels": ProtocolConfig.with_class_labels, "no_augmentation": ProtocolConfig.without_augmentation}
@@ -32,16 +29,15 @@ class Case:
     student: StudentConfig
 
 
-def deviations(protocol: ProtocolConfig, case: Case) -> list[str]:
+def deviations(protocol: ProtocolConfig, presets: Mapping[str, ProtocolConfig], case: Case) -> list[str]:
     """Every key that is not as in ``conf/protocol/<name>.yaml``, e.g. ``protocol.epochs=100 (rded: 300)``.
 
     Where a rule stands there instead of a value, the text says what it gives for a case: ``2000 epochs at IPC 10``.
     """
     name, _, twin = protocol.name.partition("+")
-    if name not in options("protocol") or (twin and twin not in _TWINS):
+    if name not in presets or (twin and twin not in _TWINS):
         return [f"protocol.name={protocol.name} (no protocol of conf/protocol)"]
-    preset: ProtocolConfig = build(OmegaConf.create({"protocol": read_option("protocol", name)}), "protocol")
-    preset = _TWINS[twin](preset) if twin else preset
+    preset = _TWINS[twin](presets[name]) if twin else presets[name]
     rules = _by_rule(preset, case)
     pairs = [(field.name, getattr(protocol, field.name), getattr(preset, field.name)) for field in fields(preset)]
     return [
