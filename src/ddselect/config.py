@@ -155,7 +155,7 @@ def build_experiment(cfg: DictConfig) -> Experiment:
 
     def method_of(selection: SelectionConfig, settings: CompositionConfig) -> MethodConfig:
         composition = settings.resolve(top.ipc, built["dataset"].image_size, soft)
-        return MethodConfig(selection.resolve(composition, soft), composition)
+        return MethodConfig(selection.resolve(composition.factor, composition.whole, soft), composition)
 
     methods = [method_of(built.pop("selection"), built.pop("composition"))]
     for named in [*top.compare, *(NEEDED if built["evaluation"].dd_ranking else ())]:

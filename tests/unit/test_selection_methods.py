@@ -154,7 +154,7 @@ GOLDEN = {  # rows of the first ten of each class, as the default before this op
 def test_ddselect_orders_as_the_earlier_default(
     composition: Composition, kind: str, bench: Bench, animals: Index
 ) -> None:
-    rows = rows_of(DDSelectConfig("ddselect").resolve(composition, soft=True), bench)
+    rows = rows_of(DDSelectConfig("ddselect").resolve(composition.factor, composition.whole, soft=True), bench)
     found = [[animals.ids.index(row["id"]) for row in of(rows, label, kind)[:10]] for label in range(3)]
     assert found == GOLDEN[composition, kind]
 
@@ -172,14 +172,14 @@ def test_ddselect_orders_as_the_earlier_default(
 def test_how_whole_images_are_picked_follows_from_the_labels(
     composition: Composition, soft: bool, own: str | None, pick: str
 ) -> None:
-    resolved = DDSelectConfig("ddselect", image_pick=own).resolve(composition, soft)
+    resolved = DDSelectConfig("ddselect", image_pick=own).resolve(composition.factor, composition.whole, soft)
     assert resolved.picks == {"crop": "channel_stats", "image": pick}
     assert ("features" in resolved.embeds) == (pick == "k_center")
 
 
 @pytest.mark.parametrize(("factor", "whole", "lead"), [(1, 1.0, 0), (2, 0.0, 4), (2, 1.0, 4), (3, 0.5, 9)])
 def test_as_many_crops_lead_as_fill_a_stitched_image(factor: int, whole: float, lead: int, bench: Bench) -> None:
-    resolved = DDSelectConfig("ddselect").resolve(Composition(factor, whole), soft=False)
+    resolved = DDSelectConfig("ddselect").resolve(factor, whole, soft=False)
     assert resolved.lead == lead
     for label in range(3):
         rows = rows_of(resolved, bench)

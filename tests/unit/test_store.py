@@ -15,7 +15,7 @@ import pytest
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import write_json
 from ddselect.runtime.locks import BUILDER, LOCK
-from ddselect.runtime.store import MANIFEST, StageResult, Store, Task, describe, execution, optional
+from ddselect.runtime.store import MANIFEST, StageResult, Store, Task, describe, execution
 
 
 @dataclasses.dataclass
@@ -23,18 +23,6 @@ class Settings:
     draws: int = 8
     batch: int = execution(64)
     names: list[str] = execution([])
-
-
-@dataclasses.dataclass
-class MoreSettings(Settings):
-    lead: int = optional(0)
-
-
-def test_an_optional_field_counts_only_where_it_is_not_its_default() -> None:
-    without = {"kind": "MoreSettings", "draws": 8}
-    assert describe(MoreSettings()) == describe(MoreSettings(lead=0)) == without
-    assert describe(MoreSettings(lead=4)) == {**without, "lead": 4}
-    assert MoreSettings().lead == 0
 
 
 class Build:

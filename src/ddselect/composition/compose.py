@@ -22,7 +22,6 @@ from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import write_text
 from ddselect.runtime.progress import counting
 from ddselect.runtime.seeds import numpy_generator
-from ddselect.runtime.store import optional
 from ddselect.selection.table import first
 
 VERSION = 3
@@ -41,7 +40,7 @@ class Composition:
 
     factor: int
     whole: float
-    mix_classes: bool = optional(False)
+    mix_classes: bool = False
 
     def is_whole(self, slot: int) -> bool:
         """Whether the image in this place of a class is a whole one: evenly spread, and the same for every IPC."""

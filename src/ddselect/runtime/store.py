@@ -20,7 +20,6 @@ from ddselect.runtime.progress import note
 from ddselect.runtime.ranks import rank
 
 MANIFEST = "manifest.json"
-_ALWAYS_TOLD = object()
 
 
 def execution(default: Any) -> Any:
@@ -30,26 +29,14 @@ def execution(default: Any) -> Any:
     return dataclasses.field(default=default, metadata={"execution": True})
 
 
-def optional(default: Any, silent_at: Any = None) -> Any:
-    """A config field that came later: where it gives the result of a config without it, it is in no fingerprint.
-
-    Args:
-        default: The field's default.
-        silent_at: The value that changes nothing; None: the default.
-    """
-    return dataclasses.field(default=default, metadata={"silent_at": default if silent_at is None else silent_at})
-
-
 def describe(value: object) -> Any:
     """The part of a config that decides a result, as plain JSON: class name and fields.
 
-    Execution fields are left out, and optional ones where they change nothing.
+    Execution fields are left out.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: f.metadata for f in dataclasses.fields(value) if not f.metadata.get("execution")}
-        values = {name: getattr(value, name) for name in fields}
-        told = {name: v for name, v in values.items() if fields[name].get("silent_at", _ALWAYS_TOLD) != v}
-        return {"kind": type(value).__name__, **{name: describe(v) for name, v in told.items()}}
+        names = [f.name for f in dataclasses.fields(value) if not f.metadata.get("execution")]
+        return {"kind": type(value).__name__, **{name: describe(getattr(value, name)) for name in names}}
     if isinstance(value, Mapping):
         return {str(k): describe(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

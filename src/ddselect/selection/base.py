@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -18,9 +18,6 @@ from ddselect.runtime.store import execution
 from ddselect.scoring.candidates import scored_images
 from ddselect.scoring.table import crops_of, read_scores
 from ddselect.selection.table import Candidates, ranked
-
-if TYPE_CHECKING:  # the package that builds on this one
-    from ddselect.composition.compose import Composition
 
 VERSION = 5  # numbers that decide an order are constants of this package: whoever changes one raises this
 Order = tuple[np.ndarray, np.ndarray]  # (n,) candidates, best first, and (n,) the cluster of each, -1 for none
@@ -95,11 +92,12 @@ class SelectionConfig:
         if self.whole is not None and not 0 <= self.whole <= 1:
             raise UserError(f"selection.whole={self.whole}: a share from 0 to 1 is needed")
 
-    def resolve(self, composition: "Composition", soft: bool) -> "SelectionConfig":
+    def resolve(self, factor: int, whole: float, soft: bool) -> "SelectionConfig":
         """This method with what its settings leave open decided by what the run makes of it; most leave nothing open.
 
         Args:
-            composition: How the distilled images are filled.
+            factor: Crops per side of a stitched image.
+            whole: Share of the distilled images that are whole images.
             soft: Whether all protocols of the run have soft labels.
         """
         return self

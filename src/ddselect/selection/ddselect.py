@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -13,9 +13,6 @@ from ddselect.selection.base import CandidateSelectionConfig, ClassCandidates, O
 from ddselect.selection.channel_stats import SharedChannelStats, order_by_centres
 from ddselect.selection.greedy import k_center_order
 from ddselect.selection.ranking import DEPTH, weighted_places
-
-if TYPE_CHECKING:  # the package that builds on this one
-    from ddselect.composition.compose import Composition
 
 PICKS = ("channel_stats", "k_center", "score")
 # Shares of a class's candidates, the highest ranked, that picks choose from; the rest follows by rank. Measured on
@@ -71,7 +68,7 @@ class DDSelectConfig(CandidateSelectionConfig):
         }
         return tuple(name for name in FIELDS if reads[name])
 
-    def resolve(self, composition: "Composition", soft: bool) -> "DDSelectConfig":
+    def resolve(self, factor: int, whole: float, soft: bool) -> "DDSelectConfig":
         """Settles how whole images are picked, and how many crops lead.
 
         Whole images, where there are any, are picked by ``k_center`` under soft labels and by ``channel_stats``
@@ -81,9 +78,9 @@ class DDSelectConfig(CandidateSelectionConfig):
         As many crops lead as the first stitched image holds, so that IPC 1 shows the class as it mostly looks
         (experiments/choices); the share of whole images is left out of it, so that IPCs share one order of crops.
         """
-        by_labels = "k_center" if soft and composition.whole > 0 else "channel_stats"
+        by_labels = "k_center" if soft and whole > 0 else "channel_stats"
         resolved = replace(self, image_pick=self.image_pick or by_labels)
-        resolved.lead = composition.factor**2 if composition.factor > 1 else 0
+        resolved.lead = factor**2 if factor > 1 else 0
         return resolved
 
     def across_classes(self, embedding: EmbedTable, images: int, seed: int) -> Callable[[ClassCandidates], Order]:

@@ -7,7 +7,7 @@ from ddselect.runtime.errors import UserError
 from ddselect.selection.base import CandidateSelectionConfig
 from ddselect.selection.random_boxes import check_area
 
-CROPS_VERSION = 1  # of what the stage writes
+CROPS_VERSION = 2  # of what the stage writes
 
 
 @dataclass
