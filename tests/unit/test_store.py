@@ -15,7 +15,7 @@ import pytest
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import write_json
 from ddselect.runtime.locks import BUILDER, LOCK
-from ddselect.runtime.store import MANIFEST, StageResult, Store, Task, describe, execution
+from ddselect.runtime.store import MANIFEST, StageResult, Store, Task, execution
 
 
 @dataclasses.dataclass

@@ -10,7 +10,13 @@ DESCRIPTION = "labels.json"  # what is told of stored labels, beside them
 
 @dataclass
 class RelabelConfig:
-    """How a student gets its soft labels; see ``conf/relabel/``."""
+    """How a student gets its soft labels; see ``conf/relabel/``.
+
+    Attributes:
+        name: Name in results and reports.
+        keep: ``nothing``: the teacher labels every batch while the student trains; ``logits`` or ``features``: the
+            teacher's outputs, or its penultimate features, on every batch are stored first.
+    """
 
     name: str
     keep: str

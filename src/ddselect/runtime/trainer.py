@@ -24,8 +24,16 @@ class TrainerConfig:
     """Devices; see ``conf/trainer/``.
 
     Attributes:
-        accelerator: ``auto`` is a GPU if torch sees one; ``cpu`` or ``gpu`` once it is built.
-        student_threads: 0 is 1 on processors and 8 beside a GPU; known once it is built.
+        accelerator: ``cpu``, ``gpu``, or ``auto``, which is a GPU if torch sees one; known once it is built.
+        devices: Processes per node that work together.
+        nodes: Machines.
+        strategy: ``auto``, ``ddp``, or any strategy name of Lightning.
+        threads: Threads of a scoring process; 0 for torch's default.
+        student_devices: 1: a student trains on one device; ``devices``: each trains on all of them, of all nodes, as it
+            would on one up to rounding.
+        students: Students trained at the same time, each in a process of its own; 0 for as many as the processors allow
+            (on a GPU: one).
+        student_threads: Threads of each of them; 0: 1 on processors, 8 beside a GPU; known once it is built.
     """
 
     accelerator: str = execution("cpu")

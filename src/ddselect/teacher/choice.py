@@ -36,7 +36,12 @@ class Bench:
 
 @dataclass
 class TeacherConfig:
-    """A teacher; see ``conf/teacher/``."""
+    """A teacher; see ``conf/teacher/``.
+
+    Attributes:
+        name: Name in results and reports.
+        check: Whether it is refused if its accuracy on real test images is near chance; it is measured in any case.
+    """
 
     name: str
     check: bool = field(default=True, kw_only=True, metadata={"execution": True})  # the check is a stage of its own
@@ -56,7 +61,11 @@ class TeacherConfig:
 
 @dataclass
 class StoredTeacherConfig(TeacherConfig):
-    """A teacher from a folder with ``teacher.safetensors`` and ``teacher.json``, as the teacher stage writes them."""
+    """A teacher from a folder with ``teacher.safetensors`` and ``teacher.json``, as the teacher stage writes them.
+
+    Attributes:
+        path: The folder; ``embedded`` is the teacher in the package.
+    """
 
     path: str = "embedded"
 
@@ -94,7 +103,13 @@ def _recipe() -> ProtocolConfig:
 
 @dataclass
 class TrainedTeacherConfig(TeacherConfig):
-    """A teacher trained on all training images with their class labels."""
+    """A teacher trained on all training images with their class labels.
+
+    Attributes:
+        student: Architecture and precision.
+        recipe: How it is trained.
+        seed: Seed of weights, order and augmentation.
+    """
 
     student: StudentConfig = field(default_factory=lambda: StudentConfig("teacher", "small_resnet32"))
     recipe: ProtocolConfig = field(default_factory=_recipe)

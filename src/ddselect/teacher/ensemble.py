@@ -12,7 +12,11 @@ from ddselect.teacher.choice import Bench, StoredTeacherConfig, TeacherConfig
 
 @dataclass
 class EnsembleConfig(TeacherConfig):
-    """The choice of an ensemble: its members by name."""
+    """The choice of an ensemble: its members by name.
+
+    Attributes:
+        members: Options of the group, or folders of teachers.
+    """
 
     members: list[str] = field(default_factory=list)
 
@@ -29,7 +33,11 @@ class EnsembleConfig(TeacherConfig):
 
 @dataclass
 class Ensemble(TeacherConfig):
-    """Several teachers, of whose logits the mean is taken; see :class:`ddselect.teacher.card.JointTeacher`."""
+    """Several teachers, of whose logits the mean is taken; see :class:`ddselect.teacher.card.JointTeacher`.
+
+    Attributes:
+        teachers: The members.
+    """
 
     teachers: list[TeacherConfig] = field(default_factory=list)
 
