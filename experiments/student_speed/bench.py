@@ -250,7 +250,7 @@ def main(asked: list[str]) -> None:
             experiment = build_experiment(compose("config", chosen))
         pipeline = Pipeline(experiment, Store(experiment.store))
         ground = pipeline.prepare()
-        arm = experiment.arms[0]
+        arm = experiment.methods[0]
         composed = pipeline.distil(arm, 0, ground).stages["composition"].folder
         found = read_distilled(composed)
         data = TrainingSet(found.images, found.labels, found.stitched, arm.composition.factor, experiment.ipc)

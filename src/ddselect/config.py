@@ -125,10 +125,6 @@ class Experiment:
     source: str
 
     @property
-    def arms(self) -> list[MethodConfig]:
-        return self.methods
-
-    @property
     def student(self) -> StudentConfig:
         """The chosen student."""
         return self.students[0]

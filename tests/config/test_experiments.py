@@ -53,7 +53,7 @@ def test_training_is_as_published(name: str) -> None:
     e = experiment(name)
     assert e.ipc == 10
     assert len(e.seeds) == 3
-    assert [arm.selection.name for arm in e.arms] == ["ddselect"]
+    assert [arm.selection.name for arm in e.methods] == ["ddselect"]
     protocol = resolve(e, classes)
     assert {key: getattr(protocol, key) for key in figures} == figures
     assert protocol.batch(10, classes, images=10 * classes) == min(batch, 10 * classes)
@@ -65,7 +65,7 @@ def test_imagenet(name: str) -> None:
     assert (e.ipc, e.student.name, e.dataset.name, e.dataset.image_size) == (50, "resnet101", "imagenet1k", 224)
     assert (e.teacher.name, e.backbone.name, e.scoring.draws) == ("resnet18", "dit_xl_2_256", 8)
     assert e.relabel.keep == ("logits" if name == "imagenet1k_fkd" else "nothing")
-    assert e.arms[0].composition == Composition(2, 0.0)
+    assert e.methods[0].composition == Composition(2, 0.0)
 
 
 def test_batches_of_rded_grow_with_the_ipc() -> None:
@@ -78,7 +78,7 @@ def test_class_labels(dataset: str) -> None:
     e = experiment(f"{dataset}_hard")
     assert (e.dataset.name, e.dataset.image_size, e.backbone.name) == (dataset, 224, "dit_xl_2_256")
     assert e.student.name == "resnetap10"
-    assert e.arms[0].composition == Composition(2, 0.0)
+    assert e.methods[0].composition == Composition(2, 0.0)
 
 
 def test_class_labels_of_more_images_and_another_student() -> None:
@@ -89,11 +89,11 @@ def test_class_labels_of_more_images_and_another_student() -> None:
 def test_small_images() -> None:
     for name in ("cifar10", "cifar100"):
         e = experiment(f"{name}_rded")
-        assert (e.dataset.name, e.arms[0].composition.factor, e.arms[0].composition.whole) == (name, 1, 1)
+        assert (e.dataset.name, e.methods[0].composition.factor, e.methods[0].composition.whole) == (name, 1, 1)
         assert (e.backbone.adapt.mode, e.teacher.name, e.student.name) == ("scratch", "trained", "resnet18")
     e = experiment("tinyimagenet_rded", "ipc=50")
     assert (e.dataset.image_size, e.backbone.name, e.teacher.name) == (64, "sd15", "trained")
-    assert e.arms[0].composition == Composition(2, 0.0)
+    assert e.methods[0].composition == Composition(2, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_small_images() -> None:
 def test_classes_share_stitched_images_where_labels_are_soft(overrides: list[str], mixed: bool) -> None:
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         e = build_experiment(compose("config", overrides))
-    assert e.arms[0].composition.mix_classes == mixed
+    assert e.methods[0].composition.mix_classes == mixed
 
 
 @pytest.mark.parametrize(
@@ -140,4 +140,4 @@ def test_classes_share_stitched_images_where_labels_are_soft(overrides: list[str
 def test_the_share_of_whole_images_follows_from_the_ipc_unless_it_is_set(overrides: list[str], whole: float) -> None:
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         e = build_experiment(compose("config", overrides))
-    assert e.arms[0].composition.whole == whole
+    assert e.methods[0].composition.whole == whole

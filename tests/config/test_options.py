@@ -153,8 +153,8 @@ def test_digits_with_class_labels() -> None:
 
 def test_dd_ranking_brings_what_it_is_set_against() -> None:
     experiment = build_experiment(composed("evaluation.dd_ranking=true", "compare=[rded,all]"))
-    assert [arm.selection.name for arm in experiment.arms] == ["ddselect", "rded", "all", "random_image"]
-    trained = {arm.selection.name: [p.name for p in protocols_for(experiment, arm)] for arm in experiment.arms}
+    assert [arm.selection.name for arm in experiment.methods] == ["ddselect", "rded", "all", "random_image"]
+    trained = {arm.selection.name: [p.name for p in protocols_for(experiment, arm)] for arm in experiment.methods}
     hard, plain = "digits+class_labels", "digits+no_augmentation"
     assert trained["ddselect"] == trained["rded"] == ["digits", hard, plain]
     assert (trained["all"], trained["random_image"]) == (["digits", hard], ["digits", plain])
@@ -188,7 +188,7 @@ def test_the_command_line_has_the_last_word() -> None:
     for words in (["dataset=imagenet1k", *chosen], [*chosen, "dataset=imagenet1k"]):
         experiment = build_experiment(composed(*words))
         assert (experiment.backbone.name, experiment.backbone.adapt.mode) == ("sd15", "lora")
-        assert (experiment.scoring.batch_size, experiment.protocol.name, len(experiment.arms)) == (64, "digits", 2)
+        assert (experiment.scoring.batch_size, experiment.protocol.name, len(experiment.methods)) == (64, "digits", 2)
 
 
 def test_a_gpu_is_taken_where_torch_sees_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -458,7 +458,7 @@ def test_several_students_have_a_table_of_their_own(run: Run) -> None:
     results, trained = run.results(), run.trained()
     others = [{**entry, "student": "vit", "top1_last": entry["top1_last"] - 5} for entry in results["results"]]
     results["results"] += others
-    trained += [branch.training_by(branch.protocol, StudentConfig("vit", "vit_tiny")) for branch in trained]
+    trained += [trial.training_by(trial.protocol, StudentConfig("vit", "vit_tiny")) for trial in trained]
     write_report(ReportConfig(), results, trained, run.index, None, run.root / "report.html")
     page = Page((run.root / "report.html").read_text())
     assert page.row("diffusion")[1][3:5] == ["2", "62.0 ± 2.8"]  # the comparison is that of the chosen student
@@ -474,7 +474,7 @@ def test_several_protocols_have_columns_and_lines_of_their_own(run: Run, capsys:
     results, trained = run.results(), run.trained()
     results["results"] += [{**e, "protocol": "hard", "top1_last": e["top1_last"] - 5} for e in results["results"]]
     results["deviations"]["hard"] = ["protocol.flip=false (hard: true)"]
-    trained += [branch.training_by(ProtocolConfig("hard", steps=1), branch.student) for branch in trained]
+    trained += [trial.training_by(ProtocolConfig("hard", steps=1), trial.student) for trial in trained]
     write_report(ReportConfig(), results, trained, run.index, None, run.root / "report.html")
     page = Page((run.root / "report.html").read_text())
     assert page.row("diffusion")[1][3:5] == ["2", "62.0 ± 2.8"]  # the comparison is that of the chosen protocol

@@ -32,14 +32,14 @@ TOP1: dict[tuple[str, str], tuple[int, int]] = {  # of seeds 0 and 1, in percent
 
 
 def trained() -> list[Trial]:
-    branches = []
+    trials = []
     protocols = {protocol.name: protocol for protocol in (SOFT, HARD, PLAIN)}
     for (name, protocol), values in TOP1.items():
         for seed, value in enumerate(values):
             facts = {"top1_last": value, "training_images": 100 if name == "all" else 10}
             done = StageResult("student", "f", Path(), {"facts": facts}, False)
-            branches.append(Trial(ARMS[name], seed, protocols[protocol], NET, {"student": done}))
-    return branches
+            trials.append(Trial(ARMS[name], seed, protocols[protocol], NET, {"student": done}))
+    return trials
 
 
 def experiment(seeds: list[int]) -> Experiment:

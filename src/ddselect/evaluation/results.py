@@ -36,9 +36,9 @@ def entry(experiment: Any, trained: Trial, folder: Path) -> dict[str, Any]:
         "backbone": e.backbone.name,
         "prompt": e.prompt.mode,
         "pool": e.pool.name if "pool" in stages else "real",
-        "selection": trained.arm.selection.name,
-        "composition": {name: getattr(trained.arm.composition, name) for name in ("factor", "whole", "mix_classes")},
-        "ipc": e.ipc if trained.arm.selection.limit else None,
+        "selection": trained.method.selection.name,
+        "composition": {name: getattr(trained.method.composition, name) for name in ("factor", "whole", "mix_classes")},
+        "ipc": e.ipc if trained.method.selection.limit else None,
         "protocol": trained.protocol.name,
         "student": trained.student.name,
         "seed": trained.seed,
@@ -127,7 +127,7 @@ def write_results(
 ) -> dict[str, Any]:
     """Writes ``results.json`` (see ``docs/results.md``) and returns its content."""
     e = experiment
-    classes, composition = int(trained[0].stages["index"].facts["classes"]), e.arms[0].composition
+    classes, composition = int(trained[0].stages["index"].facts["classes"]), e.methods[0].composition
     case = Case(e.ipc, classes, e.dataset.image_size, composition.factor, e.student)
     protocols = {item.protocol.name: item.protocol for item in trained}
     asked_for = [protocol.name for protocol in e.protocols]

@@ -29,12 +29,12 @@ def dd_ranking(experiment: Any, trained: Sequence[Trial]) -> list[dict[str, Any]
     """
     e, rows = experiment, []
     top1 = {
-        (b.arm.selection.name, b.protocol.name, b.student.name, b.seed): b.training.facts["top1_last"] / 100
+        (b.method.selection.name, b.protocol.name, b.student.name, b.seed): b.training.facts["top1_last"] / 100
         for b in trained
     }
-    images = {b.arm.selection.name: b.training.facts["training_images"] for b in trained}
+    images = {b.method.selection.name: b.training.facts["training_images"] for b in trained}
     hard, plain = e.protocol.with_class_labels().name, e.protocol.without_augmentation().name
-    for arm, student in product(e.arms, e.students):
+    for arm, student in product(e.methods, e.students):
         if (name := arm.selection.name) in NEEDED:
             continue
         scores = []

@@ -48,8 +48,8 @@ def caveats(trained: Sequence[Trial], results: dict[str, Any]) -> list[Caveat]:
 
 
 def _fact_of(trained: Sequence[Trial], stage: str, fact: str) -> Any:
-    """What the first branch that has a stage says of it; None if there is none."""
-    return next((branch.stages[stage].facts.get(fact) for branch in trained if stage in branch.stages), None)
+    """What the first trial that has a stage says of it; None if there is none."""
+    return next((trial.stages[stage].facts.get(fact) for trial in trained if stage in trial.stages), None)
 
 
 def _of_images(index: StageResult) -> list[Caveat]:
@@ -67,8 +67,8 @@ def _of_images(index: StageResult) -> list[Caveat]:
 def _of_compositions(trained: Sequence[Trial]) -> list[Caveat]:
     """Classes that had too few candidates."""
     found: dict[str, Caveat] = {}
-    for branch in trained:
-        done, name = branch.stages["composition"], f"{branch.arm.selection.name}, seed {branch.seed}"
+    for trial in trained:
+        done, name = trial.stages["composition"], f"{trial.method.selection.name}, seed {trial.seed}"
         short, moved, again = (done.facts.get(key, 0) for key in ("short_classes", "moved_boxes", "repeated_boxes"))
         if short:
             classes = "1 class has" if short == 1 else f"{short} classes have"

@@ -38,14 +38,14 @@ class Sheet:
 class DistilledSet:
     """A finished composition."""
 
-    def __init__(self, branch: Trial) -> None:
+    def __init__(self, trial: Trial) -> None:
         """The composition of a selection and seed."""
-        self.selection, self.seed = branch.arm.selection.name, branch.seed
-        self.factor = branch.arm.composition.factor
-        self.root = branch.stages["composition"].folder / DISTILLED
+        self.selection, self.seed = trial.method.selection.name, trial.seed
+        self.factor = trial.method.composition.factor
+        self.root = trial.stages["composition"].folder / DISTILLED
         self.entries: dict[int, list[dict[str, Any]]] = defaultdict(list)  # by class of the folder
         self.patches: dict[int, list[tuple[dict[str, Any], dict[str, Any]]]] = defaultdict(list)  # by their own class
-        for entry in read_metadata(branch.stages["composition"].folder):
+        for entry in read_metadata(trial.stages["composition"].folder):
             self.entries[entry["label"]].append(entry)
             for patch in entry["patches"]:
                 self.patches[class_of(patch, entry)].append((entry, patch))
@@ -86,7 +86,7 @@ class DistilledSet:
 def distilled_sets(trained: Sequence[Trial]) -> list[DistilledSet]:
     """Those of the first seed of every selection, without those that take all images."""
     firsts: dict[str, Trial] = {}
-    for branch in trained:
-        if branch.arm.selection.limit:
-            firsts.setdefault(branch.arm.selection.name, branch)
-    return [DistilledSet(branch) for branch in firsts.values()]
+    for trial in trained:
+        if trial.method.selection.limit:
+            firsts.setdefault(trial.method.selection.name, trial)
+    return [DistilledSet(trial) for trial in firsts.values()]

@@ -32,7 +32,7 @@ def read_curves(trained: list[Trial], looks: dict[str, Look]) -> list[Curve]:
     for item in trained:
         lines = (item.training.folder / "metrics.jsonl").read_text().splitlines()
         tests = [json.loads(line) for line in lines]
-        histories[item.arm.selection.name].append({test["step"]: test for test in tests})
+        histories[item.method.selection.name].append({test["step"]: test for test in tests})
     curves = []
     for name, seeds in histories.items():
         steps = sorted(set.intersection(*(set(seed) for seed in seeds)))

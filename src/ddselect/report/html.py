@@ -41,7 +41,7 @@ def write_report(
     view = int(config["dataset"]["image_size"])
     compared = compare(entries, len(index.class_names))
     way = (entries[0]["protocol"], entries[0]["student"])
-    chosen = [branch for branch in trained if (branch.protocol.name, branch.student.name) == way]
+    chosen = [trial for trial in trained if (trial.protocol.name, trial.student.name) == way]
     looks = {line.row.selection: line.look for line in compared.lines}
     curves = read_curves(chosen, looks)
     sets, accuracies = distilled_sets(chosen), per_class(chosen, len(index.class_names))

@@ -18,8 +18,8 @@ def per_class(trained: Sequence[Trial], classes: int) -> dict[str, list[float | 
         classes: Number of classes.
     """
     found: dict[str, list[list[float | None]]] = defaultdict(list)
-    for branch in trained:
-        found[branch.arm.selection.name].append(class_accuracies(read_confusion(branch.training.folder), classes))
+    for trial in trained:
+        found[trial.method.selection.name].append(class_accuracies(read_confusion(trial.training.folder), classes))
     return {
         name: [
             None if None in values else mean(v for v in values if v is not None) for values in zip(*seeds, strict=True)

@@ -28,7 +28,7 @@ def stage_lines(trained: list[Trial]) -> list[StageLine]:
         for done in item.stages.values():
             key = (done.name, done.fingerprint)
             found.setdefault(key, done)
-            words = [item.arm.selection.name, f"seed {item.seed}"]
+            words = [item.method.selection.name, f"seed {item.seed}"]
             if done.name in ("relabel", "student"):
                 words += [item.student.name] if len(students) > 1 else []
                 words += [item.protocol.name] if len(protocols) > 1 else []

@@ -36,10 +36,6 @@ class Trial:
     stages: dict[str, StageResult] = field(default_factory=dict)
 
     @property
-    def arm(self) -> Any:
-        return self.method
-
-    @property
     def training(self) -> StageResult:
         """The student's stage, once it is trained."""
         return self.stages["student"]

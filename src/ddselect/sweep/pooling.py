@@ -115,7 +115,7 @@ def pool(jobs: Sequence[Job]) -> Pooled:
     ]
     arms: dict[tuple[object, ...], list[_Found]] = defaultdict(list)
     for one in found:
-        arms[one.arm].append(one)
+        arms[one.method].append(one)
     of_selections = [name for name in keys if name.startswith(("selection.", "composition."))]
     shown = [name for name in ARM if len({one.entry[name] for one in found} - {None}) > 1]
     others = [name for name in shown if name not in ("selection", "ipc")]
