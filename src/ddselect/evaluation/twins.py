@@ -10,9 +10,9 @@ from ddselect.protocol.recipe import ProtocolConfig
 from ddselect.runtime.stage import Trial
 
 
-def protocols_for(experiment: Any, arm: Any) -> list[ProtocolConfig]:
-    """The protocols of a run, and those twins of the chosen one that DD-Ranking needs from an arm; each once."""
-    chosen, name = experiment.protocol, arm.selection.name
+def protocols_for(experiment: Any, method: Any) -> list[ProtocolConfig]:
+    """The protocols of a run, and those twins of the chosen one that DD-Ranking needs from a method; each once."""
+    chosen, name = experiment.protocol, method.selection.name
     twins = []
     if experiment.evaluation.dd_ranking and name != RANDOM:
         twins.append(chosen.with_class_labels())
@@ -34,8 +34,8 @@ def dd_ranking(experiment: Any, trained: Sequence[Trial]) -> list[dict[str, Any]
     }
     images = {b.method.selection.name: b.training.facts["training_images"] for b in trained}
     hard, plain = e.protocol.with_class_labels().name, e.protocol.without_augmentation().name
-    for arm, student in product(e.methods, e.students):
-        if (name := arm.selection.name) in NEEDED:
+    for method, student in product(e.methods, e.students):
+        if (name := method.selection.name) in NEEDED:
             continue
         scores = []
         for seed in e.seeds:

@@ -8,8 +8,8 @@ from typing import Any
 
 from ddselect.sweep.job import Job
 
-ARM = ("dataset", "selection", "ipc", "protocol", "student")  # what an entry of results.json says itself
-_NOT_VALUES = {*ARM, "seeds", "compare", "students", "protocols"}  # keys that say which entries a job has
+KEYS = ("dataset", "selection", "ipc", "protocol", "student")  # what an entry of results.json says itself
+_NOT_VALUES = {*KEYS, "seeds", "compare", "students", "protocols"}  # keys that say which entries a job has
 Panel = tuple[tuple[str, str], ...]
 
 
@@ -92,8 +92,8 @@ class _Found:
     values: dict[str, str]
 
     @property
-    def arm(self) -> tuple[object, ...]:
-        return tuple(self.entry[name] for name in ARM)
+    def key(self) -> tuple[object, ...]:
+        return tuple(self.entry[name] for name in KEYS)
 
     @property
     def student(self) -> str:
@@ -113,11 +113,11 @@ def pool(jobs: Sequence[Job]) -> Pooled:
         for job in finished
         for entry in (job.results or {})["results"]
     ]
-    arms: dict[tuple[object, ...], list[_Found]] = defaultdict(list)
+    lines: dict[tuple[object, ...], list[_Found]] = defaultdict(list)
     for one in found:
-        arms[one.method].append(one)
+        lines[one.key].append(one)
     of_selections = [name for name in keys if name.startswith(("selection.", "composition."))]
-    shown = [name for name in ARM if len({one.entry[name] for one in found} - {None}) > 1]
+    shown = [name for name in KEYS if len({one.entry[name] for one in found} - {None}) > 1]
     others = [name for name in shown if name not in ("selection", "ipc")]
 
     def panel(one: _Found) -> Panel:
@@ -125,14 +125,14 @@ def pool(jobs: Sequence[Job]) -> Pooled:
         return (*pairs, *((key, value) for key, value in one.values.items() if key not in of_selections))
 
     settings = []
-    for members in arms.values():
+    for members in lines.values():
         relevant = _relevant(members, keys)
         alike: dict[tuple[str, ...], list[_Found]] = defaultdict(list)
         for one in members:
             alike[tuple(one.values[key] for key in relevant)].append(one)
         for values, same in alike.items():
             entry = same[0].entry
-            labels = {name: str(entry[name]) for name in ARM if entry[name] is not None}
+            labels = {name: str(entry[name]) for name in KEYS if entry[name] is not None}
             settings.append(
                 Setting(
                     labels=labels | dict(zip(relevant, values, strict=True)),
@@ -154,7 +154,7 @@ def _keys(jobs: Iterable[Job]) -> list[str]:
 
 
 def _relevant(members: Sequence[_Found], keys: Sequence[str]) -> list[str]:
-    """Keys that make a difference to an arm.
+    """Keys that make a difference to a line.
 
     One does not if a student is found under several of its values, and no two students that differ in nothing else.
     """
