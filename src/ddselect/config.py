@@ -39,20 +39,7 @@ from ddselect.teacher.ensemble import EnsembleConfig, stored_member
 
 @dataclass
 class TopLevel:
-    """The keys of ``conf/config.yaml`` outside the groups.
-
-    Attributes:
-        ipc: Images per class.
-        seeds: Each seed makes its own selection and trains its own student.
-        compare: Selections that are run beside the chosen one, under the same protocol: names of options, or
-            ``{option: {key: value}}`` for one with other settings.
-        students: Students that are trained beside the chosen one, on the same distilled sets.
-        protocols: Protocols under which they are trained beside the chosen one.
-        objective: What a tuner is told of a run.
-        store: Folder of finished stages.
-        stages: Stages to make, with all that they need; ``report`` is the whole way.
-        dry_run: Whether to show what would be done instead of doing it.
-    """
+    """The keys of ``conf/config.yaml`` outside the groups."""
 
     ipc: int = 10
     seeds: list[int] = field(default_factory=lambda: [0])

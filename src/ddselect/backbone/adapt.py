@@ -13,27 +13,7 @@ _DECAY = 0.4  # share of the steps in which the rate falls
 
 @dataclass
 class AdaptConfig:
-    """Fine-tuning of the prior; see ``conf/backbone/adapt/``.
-
-    Attributes:
-        mode: ``none``; ``full``: all weights of the network; ``lora``: low-rank updates of its attention (Hu et al.
-            2022); ``scratch``: a small network of the family with random weights, for the dataset's classes or prompts.
-        steps: Optimiser steps.
-        batch_size: Images per step, over all ranks.
-        learning_rate: AdamW; linear warm-up over ``warmup`` steps, linear decay to zero over the last two fifths.
-        warmup: Steps of warm-up.
-        dropout: Share of the images that are shown under the reference condition instead of their own.
-        weight_cap: The loss of a timestep is weighted by 1 / signal^2, up to this; 0 for no weights.
-        average: Decay of the exponential moving average of the weights; 0 for none.
-        flip: Whether images are mirrored at random.
-        rank: Rank of the low-rank updates.
-        channels: Widths per level of a network from scratch.
-        patch: Pixels per side that a network from scratch folds into channels.
-        seed: Seed of weights, order, timesteps, noise.
-        precision: ``fp32`` or ``bf16`` (autocast of the network), or ``auto``: bf16 where the machine computes in it.
-        checkpoint_every: Steps between checkpoints: what an interruption can cost at most.
-        workers: Image-loading processes, for sets that are not kept in memory.
-    """
+    """Fine-tuning of the prior; see ``conf/backbone/adapt/``."""
 
     mode: str = "none"
     steps: int = 1000

@@ -34,14 +34,6 @@ class BackboneConfig:
     """A diffusion prior; see ``conf/backbone/``.
 
     Attributes:
-        name: Name in results and reports.
-        path: Folder in the diffusers layout, or a hub id; ``embedded`` and ``embedded_text`` are in the package.
-        image_size: Side in pixels of the square view that the prior sees.
-        dtype: Precision of the network: ``fp32``, ``bf16``, ``fp16``, or ``auto``: bf16 where the machine computes
-            in it and fp32 elsewhere (the choice is made here, so results and fingerprints name it).
-        variant: Variant of the weight files, e.g. ``fp16``; empty for the plain ones.
-        compile: Whether torch compiles the network first (minutes; it pays for hours of scoring).
-        lora: Folder of a LoRA adapter (peft) to merge into the network; empty for none.
         adapt: How to fine-tune the prior on the dataset first.
     """
 

@@ -9,18 +9,7 @@ VERSION = 2  # of what the stage writes
 
 @dataclass
 class BoxesConfig:
-    """Which boxes of a scored image are candidates; see ``conf/boxes/``.
-
-    Attributes:
-        sizes: Sides of boxes as shares of the view's side.
-        per_image: Boxes kept per image, where there is room.
-        overlap: The most that two boxes of an image overlap: intersection over union, from 0 to below 1.
-        exponent: Boxes of different sizes compete by their sum over this power of their area, from 0 to 1: 1 is the
-            mean, 0.5 the sum in units of its noise.
-        sigma: Width of the Gaussian search window as a share of the box; 0 for a flat window.
-        prediction_shift_weight: Share of the prediction shift, beside the difference of the losses, in what boxes are
-            placed by.
-    """
+    """Which boxes of a scored image are candidates; see ``conf/boxes/``."""
 
     sizes: list[float] = field(default_factory=lambda: [0.5])
     per_image: int = 1

@@ -12,13 +12,7 @@ _LEAST_CELL = 16  # pixels: 4 x 4 crops of 8 give 36 % where 2 x 2 of 16 give 96
 
 @dataclass
 class CompositionConfig:
-    """Crops are stitched but for a share of whole images; see ``conf/composition/``.
-
-    Attributes:
-        factor: A stitched image holds factor x factor crops.
-        whole: Share of the distilled images of a class that are whole images; None: none of them.
-        mix_classes: Whether the crops of a stitched image are of different classes, where all labels are soft.
-    """
+    """Crops are stitched but for a share of whole images; see ``conf/composition/``."""
 
     factor: int
     whole: float | None

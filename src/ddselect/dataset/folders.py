@@ -42,19 +42,7 @@ class SourceFile:
 
 @dataclass
 class DatasetConfig:
-    """What every dataset has; see ``conf/dataset/`` for each field.
-
-    Attributes:
-        name: Name in results and reports.
-        image_size: Side in pixels of the square view that is scored, composed and trained on.
-        names: How class folders become class names: ``folder`` (its name), ``imagenet`` or ``imagenet_long`` (WordNet
-            ID to one short name, or to all names), or a CSV, JSON or text file of names.
-        broken: What to do with an unreadable image: ``error``, or ``skip`` it and list it.
-        broken_ceiling: Largest share of unreadable images that ``skip`` puts up with.
-        compare: What the config's ``compare`` is unless it is set.
-        license: Licence of the images, by its identifier on the Hugging Face hub: it is the distilled set's too.
-        terms: Where the terms stand, or what they say; may be empty.
-    """
+    """What every dataset has; see ``conf/dataset/`` for each field."""
 
     name: str
     image_size: int
@@ -114,14 +102,7 @@ class DatasetConfig:
 
 @dataclass
 class StoredConfig(DatasetConfig):
-    """A dataset in a folder of the user's.
-
-    Attributes:
-        root: Folder of the dataset.
-        train: Subfolder of the training images, or pattern of the names of their shards.
-        test: The same of the test images.
-        hint: What to tell a user whose ``root`` is missing.
-    """
+    """A dataset in a folder of the user's."""
 
     layout: ClassVar[str] = ""  # how its files must lie, a line for each kind
     kept: ClassVar[str] = "images"
@@ -144,13 +125,7 @@ class StoredConfig(DatasetConfig):
 
 @dataclass
 class ImageFolderConfig(StoredConfig):
-    """Class folders of images of any size, ``<root>/<train>/<class>/*.jpg`` and ``<root>/<test>/<class>/*.jpg``.
-
-    Attributes:
-        holdout: If above 0, ``root`` holds the class folders themselves and this share of the images, chosen by their
-            names, is the test split.
-        classes: List of classes in the package, whose order is kept; empty for all class folders, sorted.
-    """
+    """Class folders of images of any size, ``<root>/<train>/<class>/*.jpg`` and ``<root>/<test>/<class>/*.jpg``."""
 
     layout: ClassVar[str] = (
         "{train}/<class>/*.jpg and {test}/<class>/*.jpg (any image format, also in folders below)\n"
@@ -243,10 +218,6 @@ class ClutteredDigitsConfig(DatasetConfig):
     """The embedded dataset: scenes drawn from scikit-learn's digits when they are needed, with a true box each.
 
     See :mod:`ddselect.dataset.scenes`.
-
-    Attributes:
-        sizes: Number of scenes of each split.
-        seed: Other numbers give other scenes of the same handwriting.
     """
 
     sizes: dict[str, int] = field(default_factory=dict)

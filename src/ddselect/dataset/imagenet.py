@@ -57,10 +57,6 @@ class ImageNetConfig(FlatTestConfig):
     """Folders named by WordNet ID for training; for validation these, or one flat folder with its ground truth.
 
     Sorted, the 1000 folders are in the class order of pretrained models.
-
-    Attributes:
-        devkit: Folder with the devkit's ``ILSVRC2012_validation_ground_truth.txt`` and ``meta.mat``, or a CSV file of
-            images and WordNet IDs; empty for their usual places in ``root``.
     """
 
     layout: ClassVar[str] = (

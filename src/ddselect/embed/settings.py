@@ -27,13 +27,7 @@ class Embedder(Protocol):
 
 @dataclass
 class EmbedConfig:
-    """How candidates are embedded: by the teacher; see ``conf/embed/``.
-
-    Attributes:
-        name: What candidates are embedded by.
-        batch_size: Images per call of the teacher.
-        workers: Image-loading processes; 0 loads in the main one, -1 chooses.
-    """
+    """How candidates are embedded: by the teacher; see ``conf/embed/``."""
 
     name: str
     batch_size: int = execution(256)
@@ -65,12 +59,7 @@ class EmbedConfig:
 
 @dataclass
 class TimmEmbedConfig(EmbedConfig):
-    """A pretrained timm model instead of the teacher.
-
-    Attributes:
-        architecture: timm name, with its weights' tag where it has several.
-        size: Side in pixels that crops and whole images are resized to; 0 for that at which they are composed.
-    """
+    """A pretrained timm model instead of the teacher."""
 
     architecture: str = field(kw_only=True)
     size: int = field(default=0, kw_only=True)
@@ -99,11 +88,6 @@ class BackboneEmbedConfig(EmbedConfig):
 
     The condition is the reference that images are scored against, which says nothing of the class; without one
     (``prompt=none``) it is the only condition.
-
-    Attributes:
-        size: Side in pixels that crops and whole images are resized to: the prior's.
-        level: Noise level as a share of the schedule.
-        seed: Seed of the noise, which all images share.
     """
 
     size: int = field(kw_only=True)

@@ -8,15 +8,7 @@ from ddselect.runtime.store import execution
 
 @dataclass
 class EvaluationConfig:
-    """What students are tested on, and what is measured beside; see ``conf/evaluation/``.
-
-    Attributes:
-        split: Split whose images a student is tested on.
-        batch_size: Images per call.
-        workers: Image-loading processes, for test sets that are not kept in memory.
-        dd_ranking: Whether what DD-Ranking's scores need is trained too, and the scores are given.
-        quality: Whether every distilled set is compared with the real images in the teacher's features.
-    """
+    """What students are tested on, and what is measured beside; see ``conf/evaluation/``."""
 
     split: str = "test"
     batch_size: int = execution(500)

@@ -9,16 +9,7 @@ VERSION = 3  # of what the stage writes
 
 @dataclass
 class PilotConfig:
-    """A small trial of scoring budgets; see ``conf/pilot/``.
-
-    Attributes:
-        classes: Classes that are tried, chosen at random; all if there are fewer.
-        images: Images of each of them, chosen at random.
-        reference: Draws of the expensive scoring that the others are measured against.
-        bands: Bands to try, as shares of the schedule.
-        draws: Draws to try with each band.
-        seed: Seed of the choice of classes and images.
-    """
+    """A small trial of scoring budgets; see ``conf/pilot/``."""
 
     classes: int = 5
     images: int = 60

@@ -11,19 +11,7 @@ KINDS = ("real", "generated", "prototypes", "mixed")
 
 @dataclass
 class PoolConfig:
-    """The images that are scored and selected from; see ``conf/pool/``.
-
-    Attributes:
-        name: Name in results and reports.
-        kind: ``real``: the training images; ``generated``: sampled from the prior; ``prototypes``: made by the prior
-            from the class's prototypes (D4M); ``mixed``: real and generated.
-        per_class: Generated images of each class.
-        guidance: Weight of classifier-free guidance; 1 is the conditional prior itself.
-        steps: Network calls per generated image and condition.
-        strength: Of ``prototypes``: share of the schedule that noise goes up to before it is removed again.
-        seed: Seed of noise and clusters.
-        batch_size: Images per network call (each goes through twice, once for each condition).
-    """
+    """The images that are scored and selected from; see ``conf/pool/``."""
 
     name: str
     kind: str = "real"

@@ -68,14 +68,7 @@ class NoPromptConfig(PromptConfig):
 
 @dataclass
 class TextPromptConfig(PromptConfig):
-    """Sentences, with or without the label, against sentences without it.
-
-    Attributes:
-        templates: Sentences in which ``{label}`` stands for the class name; without it, text without label information.
-        reference: What they are compared with: sentences without ``{label}``; an empty one is the empty prompt.
-        descriptions: CSV or JSON file of sentences for each class, used in place of the templates, or ``imagenet`` for
-            WordNet's definitions; empty for none.
-    """
+    """Sentences, with or without the label, against sentences without it."""
 
     templates: list[str] = field(default_factory=lambda: ["a photo of a {label}"])
     reference: list[str] = field(default_factory=lambda: ["a photo"])

@@ -27,52 +27,7 @@ _NOT_NEGATIVE = (
 
 @dataclass
 class ProtocolConfig:
-    """A training and test protocol; see ``conf/protocol/`` and METHOD for the published ones.
-
-    Attributes:
-        name: Name in results and reports.
-        labels: ``soft``: the teacher labels every mixed batch; ``hard``: class labels.
-        epochs: Passes over the distilled set, whose last batch may be smaller; 0 if ``steps`` or ``epochs_by_ipc``
-            decides. The rate changes once a pass.
-        epochs_by_ipc: Pairs of an IPC and the epochs from it on, where epochs and steps are 0 (see ``rules.epochs``).
-        steps: Optimiser steps, whatever the size of the set; 0 if ``epochs`` is given. The rate changes every step; a
-            pass leaves out a last, smaller batch.
-        batch_size: Images per step, in a training by epochs never more than the set has; 0 for RDED's rule: 10, 50, 100
-            from IPC 1, 10, 50, doubled for 100 classes or more, 100 for the 200 classes of Tiny-ImageNet.
-        optimizer: ``adamw``, ``adam`` or ``sgd``.
-        learning_rate: Where it starts; 0 takes the student's own.
-        momentum: Of ``sgd``.
-        weight_decay: Of the optimiser.
-        many_classes: What counts in place of these with more than 100 classes: any of ``batch_size`` (at least so
-            many), ``learning_rate`` and ``weight_decay``.
-        decay_vectors: Whether one-dimensional parameters (biases, norms) decay too.
-        schedule: How the rate falls: ``cosine`` or ``steps``.
-        warmup: Steps of linear warm-up.
-        zeta: Of ``cosine``: the rate is multiplied by (1 + cos(pi * progress / zeta)) / 2: 1 ends at zero, 2 at half
-            the start; 0 stands for 1 with a ResNet-18 as student and 2 with others.
-        milestones: Of ``steps``: shares of the training, taken as the fractions they are close to, after which the rate
-            is multiplied by ``gamma``.
-        gamma: See there.
-        loss: ``kl``: KL divergence of softened outputs, batch mean, without the factor T^2; ``mse``: squared error of
-            centred logits. Class labels have the cross-entropy.
-        temperature: T of ``kl``; the divisor of the logits for ``mse``.
-        mixing: ``cutmix``, ``mixup`` or ``none``, once a batch.
-        alpha: Parameter of mixing's Beta distribution.
-        area: Smallest and largest area of the random window (see ``crop_resize``); a smallest of 0 stands for
-            1 / composition.factor, as in RDED.
-        ratio: Smallest and largest aspect ratio of it.
-        shift: Reach of its centre; 0 keeps it inside the image.
-        flip: Whether to mirror at random.
-        jitter: Strength of random brightness, contrast and saturation.
-        lighting: Standard deviation of AlexNet's random light.
-        shuffle: Whether to permute the stitched patches of a distilled image at random.
-        normalisation: Mean and standard deviation by which the student normalises images: those of its ``teacher``, of
-            ``imagenet``, or ``half``, 0.5 and 0.5.
-        test_margin: A test image is resized to this times its size and centre-cropped; 0 for RDED's rule, resizing to
-            size // 7 * 8 (256 for 224, 72 for 64, 32 for 32).
-        evaluate_from: Share of the training after which the student is tested for the first time.
-        evaluations: Number of tests, the last one at the end.
-    """
+    """A training and test protocol; see ``conf/protocol/`` and METHOD for the published ones."""
 
     name: str
     labels: str = "soft"

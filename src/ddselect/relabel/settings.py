@@ -10,13 +10,7 @@ DESCRIPTION = "labels.json"  # what is told of stored labels, beside them
 
 @dataclass
 class RelabelConfig:
-    """How a student gets its soft labels; see ``conf/relabel/``.
-
-    Attributes:
-        name: Name in results and reports.
-        keep: ``nothing``: the teacher labels every batch while the student trains; ``logits`` or ``features``: the
-            teacher's outputs, or its penultimate features, on every batch are stored first.
-    """
+    """How a student gets its soft labels; see ``conf/relabel/``."""
 
     name: str
     keep: str

@@ -7,13 +7,7 @@ from ddselect.runtime.errors import UserError
 
 @dataclass
 class ReportConfig:
-    """What a report shows; see ``conf/report/``.
-
-    Attributes:
-        images_per_class: Distilled images of each class shown per selection.
-        maps_per_class: Training images of each class shown with map, box and patch.
-        megabytes: Size that the page stays below.
-    """
+    """What a report shows; see ``conf/report/``."""
 
     images_per_class: int = 10
     maps_per_class: int = 4

@@ -17,15 +17,7 @@ _ARTIFACTS = ("composition", "relabel", "student")
 
 @dataclass
 class LoggerConfig:
-    """Loggers; see ``conf/logger/``.
-
-    Attributes:
-        kinds: ``csv``, ``wandb`` or both.
-        project: W&B project.
-        entity: W&B user or team; empty for the account's own.
-        mode: ``online``, ``offline`` or ``disabled``; ``auto``: see :func:`ddselect.tracking.login.wandb_mode`.
-        artifacts: Stages whose folders are kept as W&B artifacts: ``composition``, ``relabel``, ``student``.
-    """
+    """Loggers; see ``conf/logger/``."""
 
     kinds: list[str] = execution(["csv"])
     project: str = execution("ddselect")

@@ -21,20 +21,7 @@ _THREADS = torch.get_num_threads()  # torch's own choice, before anything here c
 
 @dataclass
 class TrainerConfig:
-    """Devices; see ``conf/trainer/``.
-
-    Attributes:
-        accelerator: ``cpu``, ``gpu``, or ``auto``, which is a GPU if torch sees one; known once it is built.
-        devices: Processes per node that work together.
-        nodes: Machines.
-        strategy: ``auto``, ``ddp``, or any strategy name of Lightning.
-        threads: Threads of a scoring process; 0 for torch's default.
-        student_devices: 1: a student trains on one device; ``devices``: each trains on all of them, of all nodes, as it
-            would on one up to rounding.
-        students: Students trained at the same time, each in a process of its own; 0 for as many as the processors allow
-            (on a GPU: one).
-        student_threads: Threads of each of them; 0: 1 on processors, 8 beside a GPU; known once it is built.
-    """
+    """Devices; see ``conf/trainer/``."""
 
     accelerator: str = execution("cpu")
     devices: int = execution(1)

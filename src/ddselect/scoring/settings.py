@@ -12,20 +12,7 @@ LATENTS_VERSION = 2
 
 @dataclass
 class ScoringConfig:
-    """How images are scored; see ``conf/scoring/``.
-
-    Attributes:
-        draws: Paired draws per image.
-        antithetic: Whether draws come in pairs (t, eps), (t, -eps).
-        band: Lowest and highest timestep as shares of the schedule.
-        cross_draw_weight: Share of the cross terms of different draws in the difference; the rest is the draws' own.
-        seed: Seed of the noise.
-        cap: Images of each class that are scored, chosen at random; 0 for all.
-        keep_latents: Whether latents are made once, as a stage of their own, instead of in every scoring.
-        shard_size: Images per shard: what an interruption can cost at most.
-        batch_size: Images per network call (each goes through twice, once for each condition).
-        workers: Image-loading processes; 0 loads in the main one, -1 chooses.
-    """
+    """How images are scored; see ``conf/scoring/``."""
 
     draws: int = 4
     antithetic: bool = True

@@ -67,11 +67,6 @@ class SelectionConfig:
     """A method of selection; see ``conf/selection/``.
 
     Attributes:
-        name: Name in results and reports.
-        whole: Share of the distilled images that are whole images rather than stitched crops: what
-            ``composition.whole`` is unless it is set. None leaves it to the composition.
-        mix_classes: Whether the crops of a stitched image are of different classes: ``composition.mix_classes``
-            likewise.
         scored_by: Who makes and scores its candidates: ``prior``, ``teacher``, or nobody ("").
         limit: False for a method that takes all images whatever the IPC.
     """

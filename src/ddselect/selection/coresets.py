@@ -65,12 +65,7 @@ class ClustersConfig(CoresetConfig):
 
 @dataclass
 class CCSConfig(TeacherScoredConfig):
-    """Coverage-centric coreset by the teacher's loss: see :func:`coverage_centric_order`.
-
-    Attributes:
-        pruned: Share of a class's candidates, those with the highest loss, that go last.
-        strata: Strata of equal width in the loss that the others are drawn from.
-    """
+    """Coverage-centric coreset by the teacher's loss: see :func:`coverage_centric_order`."""
 
     pruned: float = 0.3
     strata: int = 50

@@ -27,13 +27,6 @@ class DDSelectConfig(CandidateSelectionConfig):
     """Ranks candidates by difference score and teacher loss, and picks among the better ones.
 
     Attributes:
-        teacher_weight: Share of a low teacher loss in what ranks candidates, from 0 to 1; the rest is the prior's
-            score. See :func:`ddselect.selection.ranking.weighted_places`.
-        crop_pick: How crops are picked. ``channel_stats``: for each centre that all classes share the nearest, see
-            :mod:`ddselect.selection.channel_stats`. ``k_center``: always the farthest, in the class's features, from
-            those before, see :func:`ddselect.selection.greedy.k_center_order`. ``score``: by rank alone.
-        image_pick: The same for whole images; None leaves it to :meth:`resolve`, without which it is
-            ``channel_stats``.
         lead: No setting; :meth:`resolve` decides it. Crops of a class that come first whatever is picked: the nearest
             to the mean of all classes, or by rank.
     """

@@ -12,14 +12,7 @@ CROPS_VERSION = 2  # of what the stage writes
 
 @dataclass
 class TeacherScoredConfig(CandidateSelectionConfig):
-    """A method whose candidates are whole images and, of some random crops of each, the one of lowest teacher loss.
-
-    Attributes:
-        crops: Random crops per image.
-        size: Side of the result as a share of the view: crops are resized to it.
-        area: Smallest and largest area of a crop as shares of the view; equal to fix the size.
-        padded: Whether the teacher sees a crop centred on black in a full-size image, as in RDED's public code.
-    """
+    """A method whose candidates are whole images and, of some random crops of each, the one of lowest teacher loss."""
 
     crops: int = 5
     size: float = 0.5

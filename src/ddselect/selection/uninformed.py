@@ -14,11 +14,7 @@ from ddselect.selection.table import Candidates, ranked
 
 @dataclass
 class RandomConfig(SelectionConfig):
-    """Random images of a class, and random crops of random images.
-
-    Attributes:
-        area: Smallest and largest area of a crop as shares of the view.
-    """
+    """Random images of a class, and random crops of random images."""
 
     area: list[float] = field(default_factory=lambda: [0.25, 0.25])
 

@@ -16,14 +16,7 @@ VERSION = 6  # of what the stage writes
 
 @dataclass
 class StudentConfig:
-    """An architecture to train; see ``conf/student/``.
-
-    Attributes:
-        name: Name in results and reports.
-        architecture: A name of ``conf/student/``, ``small_resnet32`` or any timm model.
-        learning_rate: The rate that soft-label protocols use for it.
-        precision: ``fp32``, ``bf16`` (autocast) or ``auto``: bf16 where the machine computes in it.
-    """
+    """An architecture to train; see ``conf/student/``."""
 
     name: str
     architecture: str

@@ -36,12 +36,7 @@ class Bench:
 
 @dataclass
 class TeacherConfig:
-    """A teacher; see ``conf/teacher/``.
-
-    Attributes:
-        name: Name in results and reports.
-        check: Whether it is refused if its accuracy on real test images is near chance; it is measured in any case.
-    """
+    """A teacher; see ``conf/teacher/``."""
 
     name: str
     check: bool = field(default=True, kw_only=True, metadata={"execution": True})  # the check is a stage of its own
@@ -61,11 +56,7 @@ class TeacherConfig:
 
 @dataclass
 class StoredTeacherConfig(TeacherConfig):
-    """A teacher from a folder with ``teacher.safetensors`` and ``teacher.json``, as the teacher stage writes them.
-
-    Attributes:
-        path: The folder; ``embedded`` is the teacher in the package.
-    """
+    """A teacher from a folder with ``teacher.safetensors`` and ``teacher.json``, as the teacher stage writes them."""
 
     path: str = "embedded"
 
@@ -103,13 +94,7 @@ def _recipe() -> ProtocolConfig:
 
 @dataclass
 class TrainedTeacherConfig(TeacherConfig):
-    """A teacher trained on all training images with their class labels.
-
-    Attributes:
-        student: Architecture and precision.
-        recipe: How it is trained.
-        seed: Seed of weights, order and augmentation.
-    """
+    """A teacher trained on all training images with their class labels."""
 
     student: StudentConfig = field(default_factory=lambda: StudentConfig("teacher", "small_resnet32"))
     recipe: ProtocolConfig = field(default_factory=_recipe)

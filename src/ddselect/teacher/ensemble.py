@@ -12,11 +12,7 @@ from ddselect.teacher.choice import Bench, StoredTeacherConfig, TeacherConfig
 
 @dataclass
 class EnsembleConfig(TeacherConfig):
-    """The choice of an ensemble: its members by name.
-
-    Attributes:
-        members: Options of the group, or folders of teachers.
-    """
+    """The choice of an ensemble: its members by name."""
 
     members: list[str] = field(default_factory=list)
 

@@ -25,19 +25,7 @@ _IMAGENET = 1000  # classes
 
 @dataclass
 class PretrainedTeacherConfig(TeacherConfig):
-    """A timm or torchvision model: pretrained on ImageNet-1K, or with weights from a file.
-
-    Attributes:
-        architecture: timm's name, ``torchvision/`` and torchvision's, or a name of ``conf/student/``; after a dot the
-            tag of published weights, e.g. ``resnet18.tv_in1k`` or ``torchvision/resnet50.IMAGENET1K_V2``.
-        weights: File with weights instead: ``.safetensors``, or ``.pth`` or ``.pt`` with a state dict; empty for
-            published ones.
-        classes: Text file with the class folders in the order of the file's outputs, one a line; empty if they are in
-            the order of the folders' names, or ImageNet's.
-        mean: What the network of the file expects to be subtracted from each channel of images in [0, 1].
-        std: What it expects each channel to be divided by then.
-        side: Side in pixels that images are resized to for it; 0 if it takes them as they are.
-    """
+    """A timm or torchvision model: pretrained on ImageNet-1K, or with weights from a file."""
 
     architecture: str = "resnet18.tv_in1k"
     weights: str = ""
