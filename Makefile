@@ -11,10 +11,11 @@ demo: .venv/.installed ## the whole pipeline on the embedded default; results an
 test: .venv/.installed-test ## all tests, offline
 	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
-lint: .venv/.installed-lint ## ruff and types
+lint: .venv/.installed-lint ## ruff, types and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 bench: .venv/.installed ## speed, as ratios within one run
 	$(BIN)/python experiments/scoring_speed/bench.py
