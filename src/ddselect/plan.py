@@ -43,10 +43,8 @@ def print_plan(experiment: Experiment) -> None:
         todo = [done for done in mine if not is_finished(done)]
         cells = [name, str(len(mine) - len(todo) or ""), str(len(todo) or "")]
         if todo:
-            works = [costs.work(done) for done in todo]
-            time = _sum(costs.seconds(work) if work else None for work in works)
+            time, written[name] = (_sum(part) for part in zip(*map(costs.forecast, todo), strict=True))
             seconds[name] = time and time / (at_once if graph.stages[name].scope != "run" else 1)
-            written[name] = _sum(costs.bytes(work) if work else None for work in works)
             if written[name] is None:
                 written[name] = _sum(done.facts.get("label_bytes") for done in todo)
             cells += [_work(graph, name, todo), _known(time, duration), _known(written[name], _size)]

@@ -84,14 +84,12 @@ class CostModel:
         parts = [done.name, kind, origin, self._origin.get(after.get("teacher")), on_gpu and not stage.on_processor]
         return Work(json.dumps(parts, sort_keys=True), time, volume)
 
-    def seconds(self, work: Work) -> float | None:
-        """Seconds that it will take; None if nothing of the kind was measured."""
-        seen = self._seen.get(work.kind, [])
-        time = sum(each.time for each, _ in seen)
-        return work.time * sum(done.seconds for _, done in seen) / time if time else None
-
-    def bytes(self, work: Work) -> float | None:
-        """Bytes that it will write; None if nothing of the kind was measured."""
-        seen = self._seen.get(work.kind, [])
-        volume = sum(each.volume for each, _ in seen)
-        return work.volume * sum(done.bytes for _, done in seen) / volume if volume else None
+    def forecast(self, done: StageResult) -> tuple[float | None, float | None]:
+        """Seconds that a stage will take and bytes that it will write; None where nothing of the kind was measured."""
+        work = self.work(done)
+        seen = self._seen.get(work.kind, []) if work else []
+        time, volume = sum(each.time for each, _ in seen), sum(each.volume for each, _ in seen)
+        return (
+            work.time * sum(one.seconds for _, one in seen) / time if work and time else None,
+            work.volume * sum(one.bytes for _, one in seen) / volume if work and volume else None,
+        )
