@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 SEED, SEEDS = 37, [0, 1, 2, 3, 4]  # of the scenes, which no choice was made on; of selection and student
 KEPT = ("selection", "composition", "pool", "ipc", "protocol", "student", "seed", "top1_last", "top1_best", "quality")
 EXTRA = ("test_images", "training_images", "steps", "batch_size", "localisation")
-UNIT = {1: 0.0, 10: 0.0, 50: 1.0}  # share of whole images that composition=auto gives diffusion
+UNIT = {1: 0.0, 10: 0.0, 50: 1.0}  # share of whole images that composition=auto gives ddselect
 PROTOCOLS = ("digits", "digits_hard", "rded")
 SOFT = ("digits", "rded")  # those in which a teacher labels
 FAR, SPREADS = 8, 4  # points, or spreads, behind the best, beyond which the few that are there stand at a plot's edge
@@ -36,14 +36,14 @@ def arm(name: str, **settings: float | bool | str) -> str:
 
 
 def rivals(ipc: int, protocol: str) -> list[str]:
-    """What ``compare`` is: every rival in its own composition and, where that is another, in that of ``diffusion``.
+    """What ``compare`` is: every rival in its own composition and, where that is another, in that of ``ddselect``.
 
-    RDED is there with each share of whole images too. With soft labels ``diffusion`` mixes the classes of stitched
-    images, and so do all rivals; the same without mixing is there as well. Its whole images are spread under soft
-    labels; beside it they are by style, as with class labels.
+    RDED is there with each share of whole images too. With soft labels ``ddselect`` mixes the classes of stitched
+    images, and so do all rivals; the same without mixing is there as well. Its whole images are picked by k-center
+    under soft labels; beside it they are picked by channel statistics, as with class labels.
     """
     whole = UNIT[ipc]
-    arms = [arm("diffusion", image_pick="style")] if protocol in SOFT and whole else []
+    arms = [arm("ddselect", image_pick="channel_stats")] if protocol in SOFT and whole else []
     arms += ["random_image", *OF_CROPS, *CORESETS, "{rded:{area:[0.08,1.0]}}"]  # the last as published, not padded
     arms += [arm("rded", whole=share) for share in (0.5, 1.0) if share * ipc >= 1]
     if whole < 1:
@@ -62,7 +62,7 @@ def commands(ipc: int, protocol: str) -> list[list[str]]:
     seeds = f"seeds={SEEDS}".replace(" ", "")
     common = ["run.py", f"dataset.seed={SEED}", f"protocol={protocol}", f"ipc={ipc}", seeds, "composition=auto"]
     generated = {
-        "generated": ["selection=random_image", "compare=[diffusion,rded]"],
+        "generated": ["selection=random_image", "compare=[ddselect,rded]"],
         "prototypes": ["selection=random_image", "compare=[]"],
         "mixed": ["compare=[rded]"],
     }
@@ -98,7 +98,7 @@ def title(entry: dict[str, Any]) -> str:
 
 
 def accuracies(results: list[dict[str, Any]]) -> dict[str, dict[int, float]]:
-    """Top-1 in percent by selection and seed, ``diffusion`` first."""
+    """Top-1 in percent by selection and seed, ``ddselect`` first."""
     found: dict[str, dict[int, float]] = defaultdict(dict)
     for entry in results:
         found[title(entry)][entry["seed"]] = entry["top1_last"]
@@ -112,7 +112,7 @@ def paired(ours: dict[int, float], theirs: dict[int, float]) -> tuple[float, flo
 
 
 def lines(results: list[dict[str, Any]]) -> list[str]:
-    """A table's rows: selection, composition, accuracy, and what diffusion is ahead by."""
+    """A table's rows: selection, composition, accuracy, and what ddselect is ahead by."""
     from ddselect.evaluation.results import composition_text
 
     found, rows = accuracies(results), []
@@ -141,14 +141,14 @@ def contents(results: list[dict[str, Any]]) -> list[str]:
 
 def by_pool() -> list[str]:
     """A table of what the candidates are, real or made by the prior, against who selects among them."""
-    rows = ["| IPC, labels | candidates | random images | RDED, crops | diffusion |", "|---|---|---|---|---|"]
+    rows = ["| IPC, labels | candidates | random images | RDED, crops | ddselect |", "|---|---|---|---|---|"]
     for protocol in PROTOCOLS:
         for ipc, results in read(protocol).items():
             found = accuracies(results)
             if not any(" pool=" in name for name in found):
                 continue
             for name, pool in POOLS.items():
-                values = [list(found.get(who + pool, {}).values()) for who in ("random_image", "rded", "diffusion")]
+                values = [list(found.get(who + pool, {}).values()) for who in ("random_image", "rded", "ddselect")]
                 cells = [f"{mean(top1):.1f} ± {stdev(top1):.1f}" if top1 else "-" for top1 in values]
                 rows.append(f"| {ipc}, {'soft' if protocol in SOFT else 'class'} | {name} | {' | '.join(cells)} |")
     return rows
@@ -213,7 +213,20 @@ def colour_of(name: str, ours: str) -> str:
 def read(protocol: str) -> dict[int, list[dict[str, Any]]]:
     """The frozen results of a protocol by IPC."""
     files = {int(file.stem.rpartition("ipc")[2]): file for file in HERE.glob(f"{protocol}_ipc*.json")}
-    return {ipc: json.loads(file.read_text())["results"] for ipc, file in sorted(files.items())}
+    return {ipc: renamed(json.loads(file.read_text())["results"]) for ipc, file in sorted(files.items())}
+
+
+def renamed(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The results with ``ddselect`` under its present name: files of version 0.x call it ``diffusion``."""
+    if any(entry["selection"].startswith("ddselect") for entry in results):
+        return results
+
+    def now(name: str) -> str:
+        if name.startswith("diffusion"):
+            name = name.replace("diffusion", "ddselect", 1).replace("pick=style", "pick=channel_stats")
+        return name
+
+    return [{**entry, "selection": now(entry["selection"])} for entry in results]
 
 
 def main(arguments: list[str]) -> None:
@@ -232,7 +245,7 @@ def main(arguments: list[str]) -> None:
     print("", *by_pool(), sep="\n")
 
 
-HEAD = ("| selection | distilled images | top-1 % | diffusion ahead by | in seeds |", "|---|---|---|---|---|")
+HEAD = ("| selection | distilled images | top-1 % | ddselect ahead by | in seeds |", "|---|---|---|---|---|")
 
 if __name__ == "__main__":
     main(sys.argv[1:])

@@ -14,6 +14,8 @@ from pathlib import Path
 import torch
 
 from ddselect.backbone.choice import ClassUNetConfig
+from ddselect.boxes.search import search_boxes
+from ddselect.boxes.settings import BoxesConfig
 from ddselect.dataset.folders import ClutteredDigitsConfig
 from ddselect.dataset.index import build_index, read_index
 from ddselect.evaluation.localisation import measure_localisation
@@ -50,7 +52,9 @@ def main(images: int) -> None:
             rows.append({"variant": title, "dtype": backbone.dtype, "images_per_second": round(images / seconds, 1)})
             rows[-1]["ratio"] = round(rows[-1]["images_per_second"] / rows[0]["images_per_second"], 2)
             print(rows[-1], flush=True)
-        found = measure_localisation(index, folder, 32)
+        boxes = BoxesConfig()
+        search_boxes(index, folder, boxes, folder)
+        found = measure_localisation(index, folder, folder, boxes.prediction_shift_weight, 32)
     print(found)
     result = {"images": images, "rows": rows, "localisation": found, "environment": capture_environment()}
     (Path(__file__).parent / "results.json").write_text(json.dumps(result, indent=2) + "\n")

@@ -27,7 +27,7 @@ from ddselect.composition.distilled import read_distilled
 from ddselect.config import build_experiment, conf_dir
 from ddselect.dataset.index import read_index
 from ddselect.evaluation.settings import EvaluationConfig
-from ddselect.pipeline import Pipeline
+from ddselect.pipeline import graph_of
 from ddselect.protocol.recipe import ProtocolConfig
 from ddselect.relabel.live import LiveTeacher
 from ddselect.runtime.environment import capture_environment
@@ -246,19 +246,18 @@ def main(asked: list[str]) -> None:
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            chosen = ["selection=rded", "compare=[]", "protocol=rded", "student=convnet3", f"store={root / 'store'}"]
-            experiment = build_experiment(compose("config", chosen))
-        pipeline = Pipeline(experiment, Store(experiment.store))
-        ground = pipeline.prepare()
-        arm = experiment.methods[0]
-        composed = pipeline.distil(arm, 0, ground).stages["composition"].folder
+            chosen = ["selection=rded", "compare=[]", "protocol=rded", "student=convnet3", "stages=[composition]"]
+            experiment = build_experiment(compose("config", [*chosen, f"store={root / 'store'}"]))
+        graph, (trial,) = graph_of(experiment, None)
+        graph.walk([trial], Store(experiment.store).run)
+        composed, factor = trial.stages["composition"].folder, trial.method.composition.factor
         found = read_distilled(composed)
-        data = TrainingSet(found.images, found.labels, found.stitched, arm.composition.factor, experiment.ipc)
+        data = TrainingSet(found.images, found.labels, found.stitched, factor, experiment.ipc)
         small = next(path for path in composed.rglob("*") if path.is_dir() and len(list(path.glob("*/*.png"))) == 100)
         large = enlarged(data, small, root / "large", 64)
 
         def digits_teacher() -> nn.Module:
-            return load_teacher(ground.teacher.folder).network
+            return load_teacher(trial.stages["teacher"].folder).network
 
         rded = experiment.protocol
         cases = [
@@ -279,7 +278,7 @@ def main(asked: list[str]) -> None:
         ]
         wanted = [case for case in cases if case.student in asked] or cases
         parts, place = [part for part in PARTS if part in asked] or PARTS, HERE / "results.json"
-        tests = read_index(ground.index.folder).split("test")
+        tests = read_index(trial.stages["index"].folder).split("test")
         for case in wanted:
             if "speed" in parts:
                 row = {"student": case.name, **in_turn(case), "where_time_goes": where_time_goes(case)}

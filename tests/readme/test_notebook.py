@@ -51,5 +51,5 @@ def test_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = "".join(texts(notebook))
     assert "50 sevens" in said
     right = dict(re.findall(r"(\w+): (\d+) % right, from 50 images", said))
-    assert right.keys() == {"diffusion", "random_image"}
-    assert int(right["diffusion"]) > 15  # chance is 10
+    assert right.keys() == {"ddselect", "random_image"}
+    assert int(right["ddselect"]) > 15  # chance is 10

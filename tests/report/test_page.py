@@ -178,7 +178,7 @@ def test_examples_are_what_was_selected_and_what_is_ordinary(run: Run, chosen: E
         ("median of the class", run.index.ids[9]),
         ("lowest of the class", run.index.ids[8]),
     ]
-    assert [e.facts for e in cows] == ["score 0.12, style or cluster 3"] * 2 + ["score 9", "score 8"]
+    assert [e.facts for e in cows] == ["score 0.12, centre or cluster 3"] * 2 + ["score 9", "score 8"]
     assert len(chosen.of(2, details(10, 1)[0])) == 1
 
 
@@ -277,7 +277,7 @@ def test_a_sheet_of_distilled_images_for_each_class(run: Run) -> None:
     assert [picture.convert("RGBA").getpixel((x, 0)) for x in (0, 15, 16, 17)] == [
         *[(80, 0, 0, 255)] * 2, (0, 0, 0, 0), (80, 60, 0, 255)
     ]  # fmt: skip
-    assert "1 crop and 1 whole image of 2 training images, of 2 styles or clusters" in page.source
+    assert "1 crop and 1 whole image of 2 training images, of 2 centres or clusters" in page.source
     fewer = run.page(settings=ReportConfig(images_per_class=1))
     assert pixels(fewer.all("img", "distilled")[0].attributes["src"]).size == (16, 16)
     assert "the first 1 of 2 per class" in fewer.source

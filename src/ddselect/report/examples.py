@@ -114,7 +114,7 @@ class Examples:
         picks = []
         for entry, patch in self.chosen.first_patches(label) if self.chosen else []:
             what = "crop" if patch["kind"] == "crop" else "whole image"
-            cluster = f", style or cluster {patch['cluster']}" if patch["cluster"] >= 0 else ""
+            cluster = f", centre or cluster {patch['cluster']}" if patch["cluster"] >= 0 else ""
             facts = f"score {patch['score']:.2g}{cluster}"
             picks.append(_Pick(patch["source"], f"first {what}", facts, patch["box"], entry, patch))
         return picks + self._ordinary(label)

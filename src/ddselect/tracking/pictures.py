@@ -87,7 +87,7 @@ def picked_patches(index: Index, entries: Entries, view: int) -> list[wandb.Imag
 
 
 def _origin(patch: Mapping[str, Any]) -> str:
-    cluster = f", style or cluster {patch['cluster']}" if patch["cluster"] >= 0 else ""
+    cluster = f", centre or cluster {patch['cluster']}" if patch["cluster"] >= 0 else ""
     own = f"{patch['class']}, " if "class" in patch else ""  # of picked patches, and where classes are mixed
     return f"{own}rank {patch['rank'] + 1}, score {patch['score']:.3g}{cluster}: {patch['source']} {patch['box']}"
 
