@@ -52,7 +52,7 @@ class EmbedModule(pl.LightningModule):
             self.kinds, batch.cuts[:count], batch.cuts[-count:], batch.counts[:count], strict=True
         ):
             images, owners = _shown(composed), torch.tensor(batch.rows).repeat_interleave(torch.tensor(counts))
-            fields, features = {"channel_stats": channel_stats(images)}, None
+            fields, features = {"channel_stats": channel_stats(images).half()}, None
             if self.network is not None:
                 features = self.network.features(images if seen is composed else _shown(seen))
                 fields["features"] = features.half()
@@ -96,7 +96,7 @@ def embed_images(
     """Embeds the images whose shards are missing: ``shard-*.safetensors``, see :mod:`ddselect.embed.table`.
 
     ``features`` are fp16, of ``network``; ``loss`` is the teacher's cross-entropy, float32, of the same forward pass
-    where the network is the teacher; ``channel_stats`` are float32.
+    where the network is the teacher; ``channel_stats`` are fp16.
 
     Args:
         index: The images.
