@@ -13,20 +13,9 @@ def fields_of_run(trial: Trial) -> set[str]:
     }
 
 
-def needs_teacher(trial: Trial) -> bool:
-    """Whether the teacher sees the images: for its features, or its losses."""
-    fields, by_teacher = fields_of_run(trial), trial.experiment.embed.by_teacher
-    return "loss" in fields or (by_teacher and "features" in fields)
-
-
-def embeds_elsewhere(trial: Trial) -> bool:
-    """Whether the features are those of another network."""
-    return not trial.experiment.embed.by_teacher and "features" in fields_of_run(trial)
-
-
 def prior_for_features(trial: Trial) -> list[str]:
     """The stages that make the prior, where the features are the prior's own."""
-    return ["backbone?", "prompt"] if embeds_elsewhere(trial) and trial.experiment.embed.asks_prior else []
+    return ["backbone?", "prompt"] if trial.experiment.embed.asks_prior and "features" in fields_of_run(trial) else []
 
 
 def boxes_of(trial: Trial) -> list[str]:
@@ -44,26 +33,22 @@ def real_apart(trial: Trial) -> bool:
 
 
 def _reads(trial: Trial) -> list[str]:
-    teacher = ["teacher"] * needs_teacher(trial)
+    by_teacher = {"features", "loss"} if trial.experiment.embed.by_teacher else {"loss"}
+    teacher = ["teacher"] * bool(fields_of_run(trial) & by_teacher)
     return ["index", "pool?", *teacher, *prior_for_features(trial), *boxes_of(trial)]
 
 
 def _key(trial: Trial) -> Facts:
-    e, elsewhere = trial.experiment, embeds_elsewhere(trial)
-    network = {"embed": e.embed} if elsewhere else {}
-    prior = prior_key(prior_of(trial)) if elsewhere and e.embed.asks_prior else {}
-    return {"view": trial.view, "real": real_apart(trial), **network, **prior}
+    embed = trial.experiment.embed
+    network = embed if "features" in fields_of_run(trial) and not embed.by_teacher else None
+    prior = prior_key(prior_of(trial)) if prior_for_features(trial) else {}
+    return {"view": trial.view, "real": real_apart(trial), "embed": network, **prior}
 
 
 def _expects(trial: Trial) -> Facts:
     scored = next((trial.stages[name].facts for name in boxes_of(trial)), None)
     images = scored["images"] if scored else trial.images.facts["images"]["train"]
     return {"images": images, "crops": images * (trial.experiment.boxes.per_image if scored else 0)}
-
-
-def _cost(config: Facts, facts: Facts) -> tuple[object, float, float]:
-    rows = facts["images"] + facts["crops"]
-    return [config.get("embed"), config["view"]], rows, rows
 
 
 EMBED = Stage(
@@ -77,6 +62,6 @@ EMBED = Stage(
     together=lambda t: "teacher_crops" not in t.stages,
     title=lambda t: "embedding of the candidates" + (f", seed {t.seed}" if "teacher_crops" in t.stages else ""),
     expects=_expects,
-    cost=_cost,
+    cost=lambda c, f: ([c["embed"], c["view"]], f["images"] + f["crops"], f["images"] + f["crops"]),
     unit="images",
 )
