@@ -3,11 +3,11 @@
 from functools import cache
 
 import pytest
-from hydra import compose, initialize_config_dir
 
 from ddselect.composition.compose import Composition
-from ddselect.config import Experiment, build_experiment, conf_dir, options
+from ddselect.config import Experiment, build_experiment, options
 from ddselect.protocol.recipe import ProtocolConfig
+from tests.helpers.configs import composed
 
 RDED = {
     "epochs": 300, "optimizer": "adamw", "learning_rate": 1e-3, "weight_decay": 0.01, "loss": "kl", "temperature": 20,
@@ -35,8 +35,7 @@ PUBLISHED: dict[str, tuple[int, int, dict[str, object]]] = {
 
 @cache
 def experiment(name: str, *overrides: str) -> Experiment:
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return build_experiment(compose("config", [f"experiment={name}", *overrides]))
+    return build_experiment(composed(f"experiment={name}", *overrides))
 
 
 def resolve(e: Experiment, classes: int) -> ProtocolConfig:
@@ -53,7 +52,8 @@ def test_training_is_as_published(name: str) -> None:
     e = experiment(name)
     assert e.ipc == 10
     assert len(e.seeds) == 3
-    assert [arm.selection.name for arm in e.methods] == ["ddselect"]
+    assert [method.selection.name for method in e.methods] == ["diffusion"]  # as published
+    assert e.config["trainer"] == experiment(name, "trainer=auto").config["trainer"]
     protocol = resolve(e, classes)
     assert {key: getattr(protocol, key) for key in figures} == figures
     assert protocol.batch(10, classes, images=10 * classes) == min(batch, 10 * classes)
@@ -111,8 +111,7 @@ def test_small_images() -> None:
     ],
 )
 def test_classes_share_stitched_images_where_labels_are_soft(overrides: list[str], mixed: bool) -> None:
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        e = build_experiment(compose("config", overrides))
+    e = build_experiment(composed(*overrides))
     assert e.methods[0].composition.mix_classes == mixed
 
 
@@ -138,6 +137,5 @@ def test_classes_share_stitched_images_where_labels_are_soft(overrides: list[str
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_the_share_of_whole_images_follows_from_the_ipc_unless_it_is_set(overrides: list[str], whole: float) -> None:
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        e = build_experiment(compose("config", overrides))
+    e = build_experiment(composed(*overrides))
     assert e.methods[0].composition.whole == whole

@@ -1,14 +1,13 @@
 """Mistakes in values: one line that names the key."""
 
-from collections.abc import Iterator
-
 import pytest
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from ddselect.config import GROUPS, build, build_experiment, conf_dir
+from ddselect.config import GROUPS, build, build_experiment
+from ddselect.pipeline import graph_of
 from ddselect.runtime.errors import UserError
 from ddselect.schema import check_options
+from tests.helpers.configs import composed
 
 # option that has the key, key, a value of a wrong type, values out of range
 VALUES: list[tuple[str, str, object, list[object]]] = [
@@ -131,7 +130,6 @@ TOP: list[tuple[str, object]] = [
     ("store", ["a"]),
     ("stages", "scoring"),
     ("stages", []),
-    ("stages", ["scorng"]),
     ("dry_run", "perhaps"),
 ]
 FOREIGN = [
@@ -148,11 +146,17 @@ FOREIGN = [
 ]
 
 
+class Composed(dict[str, DictConfig]):
+    """Each composed when a test asks for it."""
+
+    def __missing__(self, override: str) -> DictConfig:
+        return composed(override)
+
+
 @pytest.fixture(scope="module")
-def configs() -> Iterator[dict[str, DictConfig]]:
+def configs() -> Composed:
     """Composed configs by the option that was chosen."""
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        yield {override: compose("config", [override]) for override in sorted({value[0] for value in VALUES})}
+    return Composed()
 
 
 def changed(cfg: DictConfig, key: str, value: object) -> DictConfig:
@@ -267,6 +271,12 @@ def test_unknown_key_outside_the_groups(configs: dict[str, DictConfig]) -> None:
 @pytest.mark.parametrize(("key", "value"), TOP)
 def test_mistakes_outside_the_groups(configs: dict[str, DictConfig], key: str, value: object) -> None:
     assert one_line(changed(configs["trainer=cpu"], key, value), key).startswith(key)
+
+
+def test_an_unknown_stage_is_refused_before_any_work(configs: dict[str, DictConfig]) -> None:
+    experiment = build_experiment(changed(configs["trainer=cpu"], "stages", ["scorng"]))
+    with pytest.raises(UserError, match=r"^stages=\[scorng\]: no such stage; did you mean scoring[^\n]*$"):
+        graph_of(experiment, None)
 
 
 def test_comparing_with_an_unknown_selection_names_the_known(configs: dict[str, DictConfig]) -> None:

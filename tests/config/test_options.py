@@ -2,13 +2,11 @@
 
 import re
 from dataclasses import fields, replace
-from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 import ddselect
 from ddselect.backbone.adapt import AdaptConfig
@@ -16,22 +14,16 @@ from ddselect.config import GROUPS, build, build_experiment, conf_dir, options
 from ddselect.evaluation.twins import protocols_for
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.trainer import TrainerConfig
+from tests.helpers.configs import composed
 
 CONF = conf_dir()
 FILES = sorted(CONF.rglob("*.yaml"))
 WITHOUT_PACKAGE = {"trainer", "logger", "experiment", "hydra"}
-WITHOUT_GROUP = {"export", "runtime", "stages", "sweep", "tracking"}
+WITHOUT_GROUP = {"export", "runtime", "stages", "sweep", "tracking", "training"}
 OPTIONS = [(group, option) for group in GROUPS for option in options(group)]
 NESTED = {"backbone/adapt": AdaptConfig}  # groups below a group, and what their part of it is built as
 PRESETS = "experiment/preset"  # named by the datasets that they go with
 INNER = [(group, option) for group in NESTED for option in options(group)]
-
-
-@cache
-def composed(*overrides: str) -> DictConfig:
-    """The config that a command line gives."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", list(overrides))
 
 
 def test_groups_are_packages() -> None:
@@ -129,8 +121,8 @@ def test_a_selection_is_the_same_chosen_and_compared_with(option: str) -> None:
     chosen = build_experiment(composed(f"selection={option}", "compare=[]"))
     other = "random_image" if option == "diffusion" else "diffusion"
     compared = build_experiment(composed(f"selection={other}", f"compare=[{option}]"))
-    assert compared.arms[1] == chosen.arms[0]
-    assert chosen.arms[0].selection.name == option
+    assert compared.methods[1] == chosen.methods[0]
+    assert chosen.methods[0].selection.name == option
 
 
 def test_students_beside_the_chosen_one() -> None:
@@ -153,15 +145,15 @@ def test_digits_with_class_labels() -> None:
 
 def test_dd_ranking_brings_what_it_is_set_against() -> None:
     experiment = build_experiment(composed("evaluation.dd_ranking=true", "compare=[rded,all]"))
-    assert [arm.selection.name for arm in experiment.methods] == ["ddselect", "rded", "all", "random_image"]
-    trained = {arm.selection.name: [p.name for p in protocols_for(experiment, arm)] for arm in experiment.methods}
+    assert [method.selection.name for method in experiment.methods] == ["ddselect", "rded", "all", "random_image"]
+    trained = {m.selection.name: [p.name for p in protocols_for(experiment, m)] for m in experiment.methods}
     hard, plain = "digits+class_labels", "digits+no_augmentation"
     assert trained["ddselect"] == trained["rded"] == ["digits", hard, plain]
     assert (trained["all"], trained["random_image"]) == (["digits", hard], ["digits", plain])
     without = build_experiment(composed("compare=[]"))
-    assert [p.name for p in protocols_for(without, without.arms[0])] == ["digits"]
-    of_class_labels = build_experiment(composed("evaluation.dd_ranking=true", "protocol=hard"))
-    assert [p.name for p in protocols_for(of_class_labels, of_class_labels.arms[0])] == ["hard", "hard+no_augmentation"]
+    assert [p.name for p in protocols_for(without, without.methods[0])] == ["digits"]
+    hard_run = build_experiment(composed("evaluation.dd_ranking=true", "protocol=hard"))
+    assert [p.name for p in protocols_for(hard_run, hard_run.methods[0])] == ["hard", "hard+no_augmentation"]
 
 
 @pytest.mark.parametrize("option", ["gpu", "ddp"])

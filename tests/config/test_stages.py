@@ -1,13 +1,13 @@
 """Which stages are made for those that are named, what each reads, and that nothing is made that nothing reads."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
 
 from ddselect.config import Experiment, build_experiment
 from ddselect.evaluation.twins import protocols_for
-from ddselect.options import conf_dir, options
+from ddselect.options import options
 from ddselect.pipeline import STAGES
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.stage import Trial
@@ -15,6 +15,7 @@ from ddselect.runtime.store import StageResult, Task
 from ddselect.schema import GROUPS
 from ddselect.stages.dry_run import DryRunStore
 from ddselect.stages.graph import Graph
+from tests.helpers.configs import composed
 
 CHECKED = {"index", "teacher", "teacher_check"}
 SCORES = {"index", "prompt", "scoring"}
@@ -22,9 +23,10 @@ EMBEDDED = {*SCORES, *CHECKED, "boxes", "embed"}
 SELECTED = {*EMBEDDED, "selection"}
 
 
-def experiment_of(*overrides: str) -> Experiment:
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return build_experiment(compose("config", ["compare=[]", *overrides]))
+def experiment_of(*overrides: str, compare: Sequence[str] = ()) -> Experiment:
+    config = composed(*overrides).copy()
+    config.compare = list(compare)
+    return build_experiment(config)
 
 
 def graph_of(e: Experiment) -> tuple[Graph, list[Trial]]:
@@ -105,7 +107,7 @@ EVERY_OPTION = [(group, option) for group in GROUPS if group != "dataset" for op
 @pytest.mark.parametrize(("group", "option"), EVERY_OPTION, ids=lambda value: str(value))
 def test_every_stage_has_what_it_reads_and_is_read(group: str, option: str, tmp_path: Path) -> None:
     """For every option: the results that a stage is given are those that it declares, and somebody reads its own."""
-    graph, trials = graph_of(experiment_of(f"{group}={option}", "compare=[rded,random_image,all]"))
+    graph, trials = graph_of(experiment_of(f"{group}={option}", compare=["rded", "random_image", "all"]))
     order = {name: place for place, name in enumerate(graph.order)}
     for trial in trials:
         read = graph.needed(trial)

@@ -10,9 +10,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ddselect.dataset.index import Index
-from ddselect.evaluation import accuracy
 from ddselect.evaluation.settings import EvaluationConfig
 from ddselect.runtime.errors import UserError
+from ddselect.student import accuracy
 from ddselect.student.accuracy import central_box, count_hits, measure
 from ddselect.student.confusion import class_accuracies
 from tests.helpers.data import folder_index

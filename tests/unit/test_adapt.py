@@ -20,13 +20,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import CLIPTextModel
 
-from ddselect.backbone import blueprint, stage
+from ddselect.backbone import adapting, blueprint
 from ddselect.backbone.adapt import AdaptConfig
 from ddselect.backbone.adaptation import LOSSES, AdaptModule, Lessons, train_prior
+from ddselect.backbone.adapting import adapt_backbone
 from ddselect.backbone.choice import LORA, MODEL, BackboneConfig, adapted
 from ddselect.backbone.denoiser import Denoiser
 from ddselect.backbone.lora import TARGETS, add_lora
-from ddselect.backbone.stage import adapt_backbone
 from ddselect.dataset.index import Index
 from ddselect.prompt.modes import LabelPromptConfig, NoPromptConfig, PromptConfig, TextPromptConfig
 from ddselect.runtime.errors import NumericalError, UserError
@@ -456,7 +456,7 @@ def test_an_end_while_the_result_is_written(
         raise OSError("no space")
 
     with monkeypatch.context() as patch:
-        patch.setattr(stage, "_write_model", full)
+        patch.setattr(adapting, "_write_model", full)
         with pytest.raises(OSError, match="no space"):
             adapt(sd, MODES["full"], animals, tmp_path)
     record = Record()

@@ -11,11 +11,11 @@ from ddselect.config import build_experiment, conf_dir
 from ddselect.dataset.index import Index
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.store import describe
-from ddselect.student.accuracy import Accuracy
 from ddselect.student.models import Classifier, build_network, last_layer
 from ddselect.teacher.card import Card, JointTeacher, load_teacher, write_teacher
-from ddselect.teacher.choice import Bench, StoredTeacherConfig, build_teacher
+from ddselect.teacher.choice import StoredTeacherConfig
 from ddselect.teacher.ensemble import Ensemble, EnsembleConfig
+from tests.helpers.teachers import check_at, provide
 
 ANIMALS = ["ant", "bee", "cow"]
 
@@ -35,23 +35,12 @@ def folders(tmp_path: Path) -> list[Path]:
     return [member(tmp_path / "a", "small_resnet16", 0.3), member(tmp_path / "b", "convnet3", 0.6, [5, 0, 2])]
 
 
-def bench(index: Index, top1: dict[type, float] | None = None) -> Bench:
-    accuracies = top1 or {}
-
-    def test(model: Classifier) -> Accuracy:
-        return Accuracy(accuracies.get(type(model), 90.0), 99.0, 50)
-
-    return Bench(index, 16, test, lambda **_: None)  # type: ignore[arg-type,return-value]
-
-
 def ensemble(folders: list[Path], check: bool = True) -> Ensemble:
     return Ensemble("both", [StoredTeacherConfig(f.name, str(f), check=check) for f in folders], check=check)
 
 
 def test_its_logits_are_the_mean_of_logits(animals: Index, folders: list[Path], tmp_path: Path) -> None:
-    facts = build_teacher(ensemble(folders), bench(animals), tmp_path / "both")
-    members = [{"name": name, "top1": 90.0, "top5": 99.0, "test_images": 50} for name in ("a", "b")]
-    assert facts == {"top1": 90.0, "top5": 99.0, "test_images": 50, "members": members}
+    assert provide(ensemble(folders), animals, tmp_path / "both") == {"members": [{"name": "a"}, {"name": "b"}]}
     assert {file.name for file in (tmp_path / "both").iterdir()} == {"teacher.safetensors", "teacher.json"}
     both, images = load_teacher(tmp_path / "both"), torch.rand(4, 3, 16, 16)
     alone = [load_teacher(folder) for folder in folders]
@@ -70,30 +59,47 @@ def test_stored_features_make_its_logits(folders: list[Path]) -> None:
         torch.testing.assert_close(made, both(images))
 
 
-def test_an_ensemble_is_a_teacher_in_a_folder_too(animals: Index, folders: list[Path], tmp_path: Path) -> None:
-    build_teacher(ensemble(folders), bench(animals), tmp_path / "both")
-    build_teacher(StoredTeacherConfig("again", str(tmp_path / "both")), bench(animals), tmp_path / "again")
+def test_an_ensemble_is_a_teacher_in_a_folder_too(
+    animals: Index, folders: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provide(ensemble(folders), animals, tmp_path / "both")
+    again = StoredTeacherConfig("again", str(tmp_path / "both"))
+    provide(again, animals, tmp_path / "again")
     images = torch.rand(2, 3, 16, 16)
     assert torch.equal(load_teacher(tmp_path / "again")(images), load_teacher(tmp_path / "both")(images))
+    found = check_at({JointTeacher: 80.0}, again, tmp_path / "again", monkeypatch)
+    assert found == {"top1": 80.0, "top5": 99.0, "test_images": 50}
 
 
 @pytest.mark.parametrize(
     ("weak", "named"), [(Classifier, "teacher a has 35.0 %"), (JointTeacher, "teacher both has 35.0 %")]
 )
 def test_each_member_and_all_together_are_checked(
-    animals: Index, folders: list[Path], tmp_path: Path, weak: type, named: str
+    animals: Index, folders: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weak: type, named: str
 ) -> None:
+    provide(ensemble(folders), animals, tmp_path / "both")
     with pytest.raises(UserError, match=named):
-        build_teacher(ensemble(folders), bench(animals, {weak: 35.0}), tmp_path / "both")
-    let_through = ensemble(folders, check=False)
-    build_teacher(let_through, bench(animals, {weak: 35.0}), tmp_path / "both")
+        check_at({weak: 35.0}, ensemble(folders), tmp_path / "both", monkeypatch)
+    let_through = check_at({weak: 35.0}, ensemble(folders, check=False), tmp_path / "both", monkeypatch)
+    top1 = {Classifier: 90.0, JointTeacher: 90.0, weak: 35.0}
+    members = [{"name": name, "top1": top1[Classifier], "top5": 99.0, "test_images": 50} for name in ("a", "b")]
+    assert let_through == {"top1": top1[JointTeacher], "top5": 99.0, "test_images": 50, "members": members}
+
+
+def test_members_of_one_name_are_checked_each(animals: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder gives a member its name, and that may be the ensemble's."""
+    twins = [member(tmp_path / place / "both", "small_resnet16", 0.3) for place in ("a", "b")]
+    provide(ensemble(twins), animals, tmp_path / "joint")
+    found = check_at({JointTeacher: 80.0}, ensemble(twins), tmp_path / "joint", monkeypatch)
+    assert found["top1"] == 80
+    assert [(one["name"], one["top1"]) for one in found["members"]] == [("both", 90.0), ("both", 90.0)]
 
 
 def test_a_member_of_other_classes_is_refused(animals: Index, folders: list[Path], tmp_path: Path) -> None:
     card = json.loads((folders[1] / "teacher.json").read_text())
     (folders[1] / "teacher.json").write_text(json.dumps({**card, "classes": ["bee", "ant", "cow"]}))
     with pytest.raises(UserError, match="teacher b knows the classes bee, ant, cow, in this order"):
-        build_teacher(ensemble(folders, check=False), bench(animals), tmp_path / "both")
+        provide(ensemble(folders, check=False), animals, tmp_path / "both")
 
 
 def built(*overrides: str) -> Ensemble:

@@ -1,6 +1,7 @@
 """What an embedding leaves of candidates, by the teacher and by other networks."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,13 +15,14 @@ from ddselect.embed import settings as features
 from ddselect.embed.moments import channel_stats
 from ddselect.embed.prior import PriorNetwork
 from ddselect.embed.run import embed_images, patch_side
-from ddselect.embed.settings import BackboneEmbedConfig, EmbedConfig, TimmEmbedConfig
+from ddselect.embed.settings import BackboneEmbedConfig, EmbedConfig, Prior, TimmEmbedConfig
 from ddselect.embed.table import EmbedTable, embed_shards
 from ddselect.prompt.conditions import Conditions
 from ddselect.prompt.modes import NoPromptConfig
 from ddselect.runtime.errors import NumericalError, UserError
 from ddselect.runtime.files import write_bytes
 from ddselect.runtime.shards import ShardPlan
+from ddselect.runtime.stage import Trial
 from ddselect.runtime.trainer import TrainerConfig
 from ddselect.scoring.table import Crops
 from ddselect.student.models import Classifier, build_network
@@ -28,7 +30,7 @@ from tests.helpers.families import CLASSES, TEXT, UNCONDITIONAL, Family
 from tests.helpers.models import CPU, conditions_of, tiny_teacher
 
 
-def nothing() -> None:
+def nothing() -> Prior:
     raise AssertionError("another network embeds")
 
 
@@ -42,7 +44,7 @@ def test_a_timm_model_sees_crops_and_images_at_its_size(
 
     monkeypatch.setattr(features, "build_network", without_weights)
     settings = TimmEmbedConfig("timm", batch_size=4, architecture="resnet10t.c3_in1k", size=size)
-    network = settings.network(nothing, nothing)  # type: ignore[arg-type]
+    network = settings.network(nothing)
     assert network.mean.flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])  # those that timm names
     assert not network.training
     index = animals.take(np.arange(6))
@@ -59,7 +61,7 @@ def test_a_timm_model_sees_crops_and_images_at_its_size(
         np.testing.assert_allclose(found[kind], network.features(image).numpy(), rtol=1e-2, atol=2e-2)
         composed = index.read(5, {"crop": 8, "image": 16}[kind], tuple(box.tolist()))[None] / 255
         assert losses[kind] == pytest.approx(F.cross_entropy(teacher(composed), label).item(), abs=1e-4)
-        np.testing.assert_allclose(stats[kind], channel_stats(composed).numpy(), atol=1e-6)
+        np.testing.assert_allclose(stats[kind], channel_stats(composed).numpy(), atol=5e-4)
 
 
 def two_crops(index: Index) -> Crops:
@@ -101,7 +103,7 @@ def test_one_decode_for_each_image_and_one_forward_pass_for_each_candidate(
         losses = F.cross_entropy(teacher.head(features), labels, reduction="none")
         np.testing.assert_allclose(table.read(rows, "features")[kind], features.numpy(), atol=2e-3)
         np.testing.assert_allclose(table.read(rows, "loss")[kind], losses.numpy(), atol=1e-4)
-        np.testing.assert_allclose(table.read(rows, "channel_stats")[kind], channel_stats(images).numpy(), atol=1e-6)
+        np.testing.assert_allclose(table.read(rows, "channel_stats")[kind], channel_stats(images).numpy(), atol=5e-4)
 
 
 @pytest.mark.parametrize("fields", [("features",), ("loss",), ()])
@@ -163,7 +165,11 @@ def test_a_value_that_is_not_finite_names_its_image(
 
 def test_the_teacher_sees_what_is_composed() -> None:
     teacher, settings = tiny_teacher(3), EmbedConfig("teacher")
-    assert settings.network(lambda: teacher, nothing) is teacher
+    selection = SimpleNamespace(embeds=("features",))
+    evaluation = SimpleNamespace(quality=False)
+    e = SimpleNamespace(embed=settings, methods=[SimpleNamespace(selection=selection)], evaluation=evaluation)
+    trial = Trial(e, e.methods[0], 0, None, None)
+    assert run.network_of(trial, teacher) is teacher
     assert [settings.shown(side) for side in (8, 16)] == [8, 16]
 
 
@@ -182,7 +188,7 @@ def test_every_family_embeds_by_the_middle_of_its_network(name: str, animals: In
     backbone = family.settings(family.write(tmp_path))
     denoiser, conditions = backbone.load(CPU), conditions_of(backbone, animals, NoPromptConfig())
     settings = BackboneEmbedConfig("backbone", size=family.image_size)
-    network = settings.network(nothing, lambda: (denoiser, conditions))  # type: ignore[arg-type]
+    network = settings.network(lambda: (denoiser, conditions))
     assert isinstance(network, PriorNetwork)
     assert settings.shown(8) == settings.shown(32) == family.image_size
     images = animals.read_all(family.image_size)[:6].float() / 255
@@ -192,7 +198,7 @@ def test_every_family_embeds_by_the_middle_of_its_network(name: str, animals: In
     assert (found - found[:1]).abs().max() > 1e-3  # they tell images apart
     torch.testing.assert_close(network.features(images[[4, 1]]), found[[4, 1]], atol=1e-5, rtol=1e-4)
     other = BackboneEmbedConfig("backbone", size=family.image_size, seed=1)
-    again = other.network(nothing, lambda: (denoiser, conditions))  # type: ignore[arg-type]
+    again = other.network(lambda: (denoiser, conditions))
     assert not torch.allclose(again.features(images), found, atol=1e-4)
 
 
@@ -202,7 +208,7 @@ def test_the_middle_of_a_unet_is_its_middle_block_under_the_reference(animals: I
     denoiser = family.settings(family.write(tmp_path)).load(CPU)
     images = animals.read_all(16)[:3]
     settings = BackboneEmbedConfig("backbone", size=16, level=0.3)
-    network = settings.network(nothing, lambda: (denoiser, Conditions([0, 1, 2], 3)))  # type: ignore[arg-type]
+    network = settings.network(lambda: (denoiser, Conditions([0, 1, 2], 3)))
     noise = network.draws.noise([""], 0, (12, 8, 8))
     signal, sigma = denoiser.schedule.signal[300], denoiser.schedule.sigma[300]
     outputs = []

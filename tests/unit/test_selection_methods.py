@@ -12,16 +12,16 @@ import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import load_file
 
-from ddselect.composition.compose import Composition
 from ddselect.dataset.images import Source, read_image
 from ddselect.dataset.index import Index
 from ddselect.embed.table import EmbedTable, embed_shards
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import write_tensors
 from ddselect.runtime.seeds import numpy_generator
+from ddselect.runtime.shards import ShardPlan
 from ddselect.runtime.trainer import TrainerConfig
 from ddselect.scoring.table import crops_of, read_scores
-from ddselect.selection import ddselect
+from ddselect.selection import ddselect, teacher_crops
 from ddselect.selection.base import SelectionConfig
 from ddselect.selection.coresets import CCSConfig, ClustersConfig, HerdingConfig, KCenterConfig, ModerateConfig
 from ddselect.selection.ddselect import DDSelectConfig
@@ -33,12 +33,12 @@ from ddselect.selection.uninformed import AllImagesConfig, RandomConfig
 from tests.helpers.models import tiny_teacher
 from tests.helpers.selection import VIEW, Bench
 
-STITCHED, WHOLE = Composition(2, 0.0), Composition(2, 1.0)
+STITCHED, WHOLE = (2, 0.0), (2, 1.0)  # crops per side of a stitched image, share of whole images
 TOP, RDED = TopScoreConfig("top_score"), RDEDConfig("rded")
 METHODS = [
-    DDSelectConfig("ddselect").resolve(STITCHED, soft=True),
-    DDSelectConfig("k_center", crop_pick="k_center", image_pick="k_center").resolve(STITCHED, soft=True),
-    DDSelectConfig("both", teacher_weight=0.0, crop_pick="score").resolve(WHOLE, soft=True),
+    DDSelectConfig("ddselect").resolve(*STITCHED, soft=True),
+    DDSelectConfig("k_center", crop_pick="k_center", image_pick="k_center").resolve(*STITCHED, soft=True),
+    DDSelectConfig("both", teacher_weight=0.0, crop_pick="score").resolve(*WHOLE, soft=True),
     DiffusionConfig("diffusion"),
     TOP,
     RDED,
@@ -152,9 +152,9 @@ GOLDEN = {  # rows of the first ten of each class, as the default before this op
 
 @pytest.mark.parametrize(("composition", "kind"), GOLDEN)
 def test_ddselect_orders_as_the_earlier_default(
-    composition: Composition, kind: str, bench: Bench, animals: Index
+    composition: tuple[int, float], kind: str, bench: Bench, animals: Index
 ) -> None:
-    rows = rows_of(DDSelectConfig("ddselect").resolve(composition.factor, composition.whole, soft=True), bench)
+    rows = rows_of(DDSelectConfig("ddselect").resolve(*composition, soft=True), bench)
     found = [[animals.ids.index(row["id"]) for row in of(rows, label, kind)[:10]] for label in range(3)]
     assert found == GOLDEN[composition, kind]
 
@@ -163,16 +163,16 @@ def test_ddselect_orders_as_the_earlier_default(
     ("composition", "soft", "own", "pick"),
     [
         (WHOLE, True, None, "k_center"),
-        (Composition(2, 0.5), True, None, "k_center"),
+        ((2, 0.5), True, None, "k_center"),
         (STITCHED, True, None, "channel_stats"),
         (WHOLE, False, None, "channel_stats"),
         (WHOLE, True, "score", "score"),
     ],
 )
 def test_how_whole_images_are_picked_follows_from_the_labels(
-    composition: Composition, soft: bool, own: str | None, pick: str
+    composition: tuple[int, float], soft: bool, own: str | None, pick: str
 ) -> None:
-    resolved = DDSelectConfig("ddselect", image_pick=own).resolve(composition.factor, composition.whole, soft)
+    resolved = DDSelectConfig("ddselect", image_pick=own).resolve(*composition, soft)
     assert resolved.picks == {"crop": "channel_stats", "image": pick}
     assert ("features" in resolved.embeds) == (pick == "k_center")
 
@@ -229,7 +229,7 @@ def test_picks_are_of_the_better_candidates_and_the_rest_follows_by_rank(
 
 def test_k_center_takes_the_farthest_after_the_leading_crops(animals: Index, bench: Bench) -> None:
     method = DDSelectConfig("d", teacher_weight=0.0, crop_pick="k_center", image_pick="k_center")
-    method = method.resolve(STITCHED, soft=True)
+    method = method.resolve(*STITCHED, soft=True)
     crops, points = crops_of(read_scores(bench.scores)), {}
     features = EmbedTable(bench.embedding(bench.scores), crops.starts).read(np.arange(len(animals)), "features")
     for row, corners, own in zip(crops.rows, crops.boxes.tolist(), features["crop"], strict=True):
@@ -298,20 +298,18 @@ def test_rded_keeps_the_crop_of_lowest_teacher_loss(animals: Index, bench: Bench
 def test_the_teachers_losses_go_on_where_they_stopped(
     animals: Index, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ddselect.selection import teacher_losses
-
     method, make_trainer = RDEDConfig("rded", 0.0, crops=2), TrainerConfig().parallel
-    monkeypatch.setattr(teacher_losses, "_SHARD", 40)
-    monkeypatch.setattr(teacher_losses, "_BATCH", 30)
+    monkeypatch.setattr(teacher_crops, "score_shards", lambda folder, rows: ShardPlan(folder, rows, 40, ".parquet"))
+    monkeypatch.setattr(teacher_crops, "_BATCH", 30)
     whole = tmp_path / "whole"
-    teacher_losses.judge_crops(animals, tiny_teacher(3), method, VIEW, 0, make_trainer, whole)
+    teacher_crops.judge_crops(animals, tiny_teacher(3), method, VIEW, 0, make_trainer, whole)
     (tmp_path / "rest").mkdir()
     (first, *_) = sorted(whole.glob("shard-*"))
     (tmp_path / "rest" / first.name).write_bytes(first.read_bytes())
     teacher, seen = tiny_teacher(3), []
     forward = teacher.forward
     monkeypatch.setattr(teacher, "forward", lambda images: seen.append(len(images)) or forward(images))
-    teacher_losses.judge_crops(animals, teacher, method, VIEW, 0, make_trainer, tmp_path / "rest")
+    teacher_crops.judge_crops(animals, teacher, method, VIEW, 0, make_trainer, tmp_path / "rest")
     assert sum(seen) == 3 * 50  # two crops and the whole of those that are not in the first shard
     assert read_scores(tmp_path / "rest").equals(read_scores(whole))
 

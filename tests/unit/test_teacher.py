@@ -10,18 +10,13 @@ import torch
 from ddselect.dataset.index import Index
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import write_json, write_tensors
-from ddselect.student.accuracy import Accuracy
 from ddselect.student.models import Classifier, build_network
 from ddselect.student.settings import StudentConfig
-from ddselect.teacher.choice import (
-    Bench,
-    StoredTeacherConfig,
-    TrainedTeacherConfig,
-    build_teacher,
-    load_teacher,
-)
+from ddselect.teacher.card import load_teacher
+from ddselect.teacher.choice import StoredTeacherConfig, TrainedTeacherConfig
 from ddselect.teacher.pretrained import PretrainedTeacherConfig
 from tests.helpers.models import tiny_teacher
+from tests.helpers.teachers import check_at, provide
 
 
 def stored(folder: Path, classes: list[str]) -> StoredTeacherConfig:
@@ -36,14 +31,9 @@ def stored(folder: Path, classes: list[str]) -> StoredTeacherConfig:
     return StoredTeacherConfig("stored", str(folder))
 
 
-def bench(index: Index, top1: float = 90.0) -> Bench:
-    return Bench(index, 16, lambda model: Accuracy(top1, 99.0, 50), lambda **_: None)  # type: ignore[arg-type,return-value]
-
-
 def test_stored_teacher_comes_back_frozen(animals: Index, tmp_path: Path) -> None:
     teacher = stored(tmp_path / "from", ["ant", "bee", "cow"])
-    facts = build_teacher(teacher, bench(animals), tmp_path / "to")
-    assert facts == {"top1": 90.0, "top5": 99.0, "test_images": 50}
+    assert provide(teacher, animals, tmp_path / "to") == {}
     loaded, images = load_teacher(tmp_path / "to"), torch.rand(2, 3, 16, 16)
     torch.testing.assert_close(loaded(images), tiny_teacher(3)(images), atol=2e-2, rtol=0)  # fp16 weights
     assert not loaded.training
@@ -55,23 +45,30 @@ def test_stored_teacher_comes_back_frozen(animals: Index, tmp_path: Path) -> Non
 def test_other_classes_or_another_order_are_refused(animals: Index, tmp_path: Path, classes: list[str]) -> None:
     teacher = stored(tmp_path / "from", classes)
     with pytest.raises(UserError, match=r"knows the classes .*in this order, not the dataset's \(ant, bee, cow\)"):
-        build_teacher(teacher, bench(animals), tmp_path / "to")
+        provide(teacher, animals, tmp_path / "to")
 
 
 @pytest.mark.parametrize(("top1", "refused"), [(33.3, True), (39.9, True), (40.1, False)])
-def test_a_teacher_near_chance_is_refused(animals: Index, tmp_path: Path, top1: float, refused: bool) -> None:
+def test_a_teacher_near_chance_is_refused(
+    animals: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, top1: float, refused: bool
+) -> None:
     """Three classes: chance is 33.3 %, and a tenth of the way to 100 % is 40 %."""
     teacher = stored(tmp_path / "from", ["ant", "bee", "cow"])
+    provide(teacher, animals, tmp_path / "to")
     if not refused:
-        assert build_teacher(teacher, bench(animals, top1), tmp_path / "to")["top1"] == top1
+        found = check_at({Classifier: top1}, teacher, tmp_path / "to", monkeypatch)
+        assert found == {"top1": top1, "top5": 99.0, "test_images": 50}
         return
     with pytest.raises(UserError, match=r"near chance \(33.3 %\): check that its class order"):
-        build_teacher(teacher, bench(animals, top1), tmp_path / "to")
+        check_at({Classifier: top1}, teacher, tmp_path / "to", monkeypatch)
 
 
-def test_a_teacher_near_chance_can_be_let_through(animals: Index, tmp_path: Path) -> None:
+def test_a_teacher_near_chance_can_be_let_through(
+    animals: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     teacher = replace(stored(tmp_path / "from", ["ant", "bee", "cow"]), check=False)
-    assert build_teacher(teacher, bench(animals, 33.3), tmp_path / "to")["top1"] == 33.3
+    provide(teacher, animals, tmp_path / "to")
+    assert check_at({Classifier: 33.3}, teacher, tmp_path / "to", monkeypatch)["top1"] == 33.3
 
 
 @pytest.mark.parametrize("missing", ["teacher.safetensors", "teacher.json"])
@@ -79,12 +76,12 @@ def test_a_missing_file_says_what_to_do(animals: Index, tmp_path: Path, missing:
     teacher = stored(tmp_path / "from", ["ant", "bee", "cow"])
     (tmp_path / "from" / missing).unlink()
     with pytest.raises(UserError, match=f"{missing} is missing; set teacher.path=<folder>"):
-        build_teacher(teacher, bench(animals), tmp_path / "to")
+        provide(teacher, animals, tmp_path / "to")
 
 
 def test_imagenet_teacher_refuses_other_folders(animals: Index, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="class folder 'ant' is not one of their WordNet IDs; use teacher=trained"):
-        PretrainedTeacherConfig("resnet18").provide(bench(animals), tmp_path)
+        provide(PretrainedTeacherConfig("resnet18"), animals, tmp_path)
 
 
 def test_imagenet_teacher_takes_the_columns_of_the_folders(
@@ -98,7 +95,7 @@ def test_imagenet_teacher_takes_the_columns_of_the_folders(
     monkeypatch.setattr(
         pretrained, "build_network", lambda a, n, size, pretrained=False: models.build_network(a, n, size)
     )
-    PretrainedTeacherConfig("test", "test_resnet.r160_in1k").provide(bench(index), tmp_path)
+    provide(PretrainedTeacherConfig("test", "test_resnet.r160_in1k"), index, tmp_path)
     card = json.loads((tmp_path / "teacher.json").read_text())
     assert (card["columns"], card["image_size"]) == ([217, 0, 999], None)
     teacher, images = load_teacher(tmp_path), torch.rand(2, 3, 64, 64)
@@ -123,7 +120,7 @@ def test_a_trained_teacher_comes_back_for_its_size_of_images(
             (tmp_path / name).touch()
 
     monkeypatch.setattr(train, "train_student", train_student)
-    TrainedTeacherConfig("trained", StudentConfig(architecture, architecture)).provide(bench(animals), tmp_path)
+    provide(TrainedTeacherConfig("trained", StudentConfig(architecture, architecture)), animals, tmp_path)
     assert json.loads((tmp_path / "teacher.json").read_text())["image_size"] == 16
     images = torch.rand(2, 3, 16, 16)
     with torch.no_grad():

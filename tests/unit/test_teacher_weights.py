@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,29 +11,18 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ddselect.dataset.index import Index
-from ddselect.evaluation import accuracy as measuring
-from ddselect.evaluation.settings import EvaluationConfig
 from ddselect.runtime.errors import UserError
-from ddselect.student.accuracy import Accuracy, measure
 from ddselect.student.models import Classifier, build_network
 from ddselect.teacher import torchvision_models
 from ddselect.teacher.card import load_teacher
-from ddselect.teacher.choice import Bench, StoredTeacherConfig, build_teacher
+from ddselect.teacher.choice import StoredTeacherConfig
 from ddselect.teacher.pretrained import PretrainedTeacherConfig
 from ddselect.teacher.torchvision_models import TorchvisionNetwork, pretrained_torchvision, torchvision_model
 from ddselect.teacher.weights import read_weights
+from tests.helpers.data import scene_index
+from tests.helpers.teachers import check_on, provide
 
 HALF = [0.5] * 3
-
-
-def bench(index: Index) -> Bench:
-    return Bench(index, 16, lambda model: Accuracy(90.0, 99.0, 50), lambda **_: None)  # type: ignore[arg-type,return-value]
-
-
-def digits(scenes: Index) -> Bench:
-    test_set = measuring.TestSet(scenes.split("test"), 32, 1.0)
-    test = partial(measure, test_set=test_set, settings=EvaluationConfig(), device=torch.device("cpu"))
-    return Bench(scenes.split("train"), 32, lambda model: test(model), lambda **_: None)  # type: ignore[arg-type,return-value]
 
 
 def small(classes: int = 3) -> nn.Module:
@@ -66,7 +54,7 @@ WRITERS: dict[str, Callable[[dict[str, Tensor], Path], Path]] = {
 def test_weights_are_read_from_every_kind_of_file(animals: Index, tmp_path: Path, name: str) -> None:
     network = small()
     path = WRITERS[name](network.state_dict(), tmp_path / name)
-    build_teacher(from_file(path), bench(animals), tmp_path)
+    provide(from_file(path), animals, tmp_path)
     images = torch.rand(2, 3, 16, 16)
     expected = Classifier(network, HALF, HALF).eval()(images).detach()
     torch.testing.assert_close(logits(tmp_path, images), expected, atol=2e-2 if "half" in name else 1e-6, rtol=0)
@@ -125,7 +113,7 @@ def test_the_first_misfit_is_named(animals: Index, tmp_path: Path, change: Calla
     with pytest.raises(
         UserError, match=rf"w.pth does not fit 'small_resnet16': {said}[^\n]*; set teacher.architecture$"
     ):
-        build_teacher(from_file(tmp_path / "w.pth"), bench(animals), tmp_path / "to")
+        provide(from_file(tmp_path / "w.pth"), animals, tmp_path / "to")
 
 
 @pytest.mark.parametrize("check", [True, False])
@@ -135,14 +123,14 @@ def test_another_number_of_classes_is_refused_whatever_check_says(
 ) -> None:
     torch.save(small(rows).state_dict(), tmp_path / "w.pth")
     with pytest.raises(UserError, match=rf"w.pth has {rows} classes, the dataset 3; .* or teacher=trained$"):
-        build_teacher(from_file(tmp_path / "w.pth", check=check), bench(animals), tmp_path / "to")
+        provide(from_file(tmp_path / "w.pth", check=check), animals, tmp_path / "to")
 
 
 def test_a_file_of_imagenets_classes_takes_the_columns_of_the_folders(animals: Index, tmp_path: Path) -> None:
     index = Index(animals.root, ["n02102040", "n01440764", "n15075141"], ["springer", "tench", "tissue"], animals.table)
     network = small(1000)
     torch.save(network.state_dict(), tmp_path / "w.pth")
-    build_teacher(from_file(tmp_path / "w.pth"), bench(index), tmp_path)
+    provide(from_file(tmp_path / "w.pth"), index, tmp_path)
     images = torch.rand(2, 3, 16, 16)
     with torch.no_grad():
         whole = Classifier(network, HALF, HALF).eval()(images)
@@ -166,31 +154,35 @@ def test_names_that_do_not_match_the_folders_are_refused(
         (tmp_path / "names.txt").write_text(names)
     teacher = from_file(tmp_path / "w.pth", classes=str(tmp_path / "names.txt"))
     with pytest.raises(UserError, match=rf"^teacher.classes=.*names.txt:? {said}"):
-        build_teacher(teacher, bench(animals), tmp_path / "to")
+        provide(teacher, animals, tmp_path / "to")
 
 
-def test_another_order_is_refused_near_chance_and_accepted_with_its_names(scenes: Index, tmp_path: Path) -> None:
+def test_another_order_is_refused_near_chance_and_accepted_with_its_names(tmp_path: Path) -> None:
     """The embedded teacher, its outputs moved by one: as published codes do with other class orders."""
     state = load_file(StoredTeacherConfig("embedded").source / "teacher.safetensors")
     for name in ("network.fc.weight", "network.fc.bias"):
         state[name] = state[name].roll(1, 0)
     save_file(state, tmp_path / "w.safetensors")
+    (tmp_path / "index").mkdir()
+    scenes = scene_index(tmp_path / "index")
     moved = from_file(tmp_path / "w.safetensors")
+    provide(moved, scenes.split("train"), tmp_path / "moved", 32)
     with pytest.raises(
         UserError, match=r"teacher mine has \d.\d % top-1 on the real test images, near chance \(10.0 %\)"
     ):
-        build_teacher(moved, digits(scenes), tmp_path / "moved")
-    let_through = build_teacher(replace(moved, check=False), digits(scenes), tmp_path / "moved")
-    assert let_through["top1"] < 19  # type: ignore[operator]
+        check_on(tmp_path / "index", moved, tmp_path / "moved", 10, 32)
+    let_through = check_on(tmp_path / "index", replace(moved, check=False), tmp_path / "moved", 10, 32)
+    assert let_through["top1"] < 19
     (tmp_path / "names.txt").write_text("\n".join("9012345678"))
     named = replace(moved, classes=str(tmp_path / "names.txt"))
-    assert build_teacher(named, digits(scenes), tmp_path / "named")["top1"] > 80  # type: ignore[operator]
+    provide(named, scenes.split("train"), tmp_path / "named", 32)
+    assert check_on(tmp_path / "index", named, tmp_path / "named", 10, 32)["top1"] > 80
 
 
 def test_the_form_for_small_images_is_found_by_its_shapes(animals: Index, tmp_path: Path) -> None:
     for form, kernel in ((16, 3), (None, 7)):
         torch.save(build_network("resnet18", 3, form).state_dict(), tmp_path / "w.pth")
-        build_teacher(from_file(tmp_path / "w.pth", "resnet18"), bench(animals), tmp_path / "to")
+        provide(from_file(tmp_path / "w.pth", "resnet18"), animals, tmp_path / "to")
         assert load_teacher(tmp_path / "to").network.conv1.kernel_size == (kernel, kernel)
 
 
@@ -198,7 +190,7 @@ def test_images_are_resized_and_normalised_as_the_file_expects(animals: Index, t
     network = small()
     torch.save(network.state_dict(), tmp_path / "w.pth")
     teacher = PretrainedTeacherConfig("mine", "small_resnet16", str(tmp_path / "w.pth"), side=24)
-    build_teacher(teacher, bench(animals), tmp_path)
+    provide(teacher, animals, tmp_path)
     expected = Classifier(network, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]).eval()
     expected.side = 24
     images = torch.rand(2, 3, 16, 16)
@@ -215,7 +207,7 @@ def test_a_torchvision_model_from_a_file_gives_its_own_logits(animals: Index, tm
     images, mean, std = torch.rand(2, 3, 64, 64), torch.tensor(HALF), torch.tensor(HALF)
     with torch.no_grad():
         expected = model((images - mean[:, None, None]) / std[:, None, None])
-    build_teacher(from_file(tmp_path / "w.pth", f"torchvision/{name}"), bench(animals), tmp_path)
+    provide(from_file(tmp_path / "w.pth", f"torchvision/{name}"), animals, tmp_path)
     teacher = load_teacher(tmp_path)
     with torch.no_grad():
         torch.testing.assert_close(teacher(images), expected, atol=1e-4, rtol=1e-3)

@@ -19,7 +19,7 @@ from ddselect.student.settings import StudentConfig
 SOFT = ProtocolConfig("soft", steps=1)
 HARD, PLAIN = SOFT.with_class_labels(), SOFT.without_augmentation()
 NET = StudentConfig("net", "convnet3")
-ARMS = {
+METHODS = {
     "mine": MethodConfig(RandomConfig("mine", 0.0), Composition(2, 0.0)),
     "random_image": MethodConfig(RandomConfig("random_image", 1.0), Composition(2, 1.0)),
     "all": MethodConfig(AllImagesConfig("all", 1.0), Composition(2, 1.0)),
@@ -38,12 +38,12 @@ def trained() -> list[Trial]:
         for seed, value in enumerate(values):
             facts = {"top1_last": value, "training_images": 100 if name == "all" else 10}
             done = StageResult("student", "f", Path(), {"facts": facts}, False)
-            trials.append(Trial(ARMS[name], seed, protocols[protocol], NET, {"student": done}))
+            trials.append(Trial(None, METHODS[name], seed, protocols[protocol], NET, None, {"student": done}))
     return trials
 
 
 def experiment(seeds: list[int]) -> Experiment:
-    parts: dict[str, Any] = {"arms": [*ARMS.values()], "seeds": seeds, "students": [NET], "protocol": SOFT}
+    parts: dict[str, Any] = {"methods": [*METHODS.values()], "seeds": seeds, "students": [NET], "protocol": SOFT}
     return cast(Experiment, SimpleNamespace(**parts))
 
 

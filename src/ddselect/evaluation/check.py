@@ -5,8 +5,8 @@ from pathlib import Path
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.stage import Facts, Trial
 from ddselect.student.accuracy import Accuracy, tester
-from ddselect.student.models import Classifier
-from ddselect.teacher.card import JointTeacher, load_teacher
+from ddselect.teacher.card import load_teacher
+from ddselect.teacher.ensemble import Ensemble
 
 VERSION = 1
 
@@ -19,12 +19,12 @@ def check_teacher(trial: Trial, folder: Path) -> Facts:
             class folders.
     """
     e, teacher = trial.experiment, load_teacher(trial.stages["teacher"].folder)
-    test, members = tester(trial, e.protocols[0], together=False), dict[str, Classifier]()
-    if isinstance(teacher, JointTeacher):
-        members = dict(zip([one.name for one in e.teacher.teachers], teacher.members, strict=True))
-    found = {name: _checked(name, test(one), trial) for name, one in {**members, e.teacher.name: teacher}.items()}
-    own = found.pop(e.teacher.name)
-    return {**own, **({"members": [{"name": name, **facts} for name, facts in found.items()]} if found else {})}
+    test, members = tester(trial, e.protocols[0], together=False), list[Facts]()
+    if isinstance(e.teacher, Ensemble):  # not of one in a folder, whose members have no names
+        for one, model in zip(e.teacher.teachers, teacher.members, strict=True):
+            members.append({"name": one.name, **_checked(one.name, test(model), trial)})
+    own = _checked(e.teacher.name, test(teacher), trial)
+    return {**own, **({"members": members} if members else {})}
 
 
 def _checked(name: str, accuracy: Accuracy, trial: Trial) -> dict[str, object]:

@@ -11,7 +11,6 @@ import torch.nn.functional as F
 
 from ddselect.composition.distilled import Distilled, class_of, read_distilled
 from ddselect.dataset.index import Index, read_index
-from ddselect.embed.run import network_of, real_features
 from ddselect.embed.settings import Embedder
 from ddselect.embed.table import EmbedTable
 from ddselect.evaluation.localisation import coverage, true_boxes
@@ -26,6 +25,8 @@ _BATCH = 64  # images
 
 def run(trial: Trial, folder: Path) -> Facts:
     """The quality stage."""
+    from ddselect.embed.run import network_of, real_features  # Lightning: seconds to import
+
     stages, e = trial.stages, trial.experiment
     index = read_index(stages["index"].folder).split("train")
     teacher = load_teacher(stages["teacher"].folder).to(e.trainer.device)
