@@ -19,8 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ddselect.dataset.rendering import write_scenes
-from ddselect.dataset.scenes import Scenes, tight_boxes, uniform
+from ddselect.dataset.scenes import Scenes, tight_boxes, uniform, write_scenes
 
 SIZES = {"train": 3000, "val": 1000, "test": 1500}
 HANDS = {True: 60, False: 30}  # of the training scenes, and of the test scenes

@@ -14,7 +14,7 @@ from torchvision.datasets import ImageFolder
 
 from ddselect.protocol.recipe import ProtocolConfig
 from ddselect.student.convnet import ConvNet
-from ddselect.student.optimizer import BETAS
+from ddselect.student.module import BETAS
 
 
 class Plain(nn.Module):

@@ -13,12 +13,11 @@ from PIL import Image
 
 from ddselect.protocol.recipe import ProtocolConfig
 from ddselect.report.caveats import Caveat, caveats
-from ddselect.report.comparison import compare
+from ddselect.report.comparison import compare, extremes, per_class
 from ddselect.report.distilled import distilled_sets
 from ddselect.report.examples import Examples, heat_layer
 from ddselect.report.figures import read_curves
 from ddselect.report.html import write_report
-from ddselect.report.per_class import extremes, per_class
 from ddselect.report.pictures import details, sheet, thumbnail
 from ddselect.report.settings import ReportConfig
 from ddselect.report.stages import stage_lines

@@ -10,8 +10,7 @@ from sklearn.datasets import load_digits
 
 from ddselect.dataset.folders import ClutteredDigitsConfig
 from ddselect.dataset.index import Index
-from ddselect.dataset.rendering import BOXES
-from ddselect.dataset.scenes import TRAIN_DIGITS, Scenes, digits, render
+from ddselect.dataset.scenes import BOXES, TRAIN_DIGITS, Scenes, digits, render
 
 SIZES = {"train": 13, "val": 10, "test": 11}
 

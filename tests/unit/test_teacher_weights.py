@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from ddselect.dataset.index import Index
 from ddselect.runtime.errors import UserError
 from ddselect.student.models import Classifier, build_network
-from ddselect.teacher import torchvision_models
 from ddselect.teacher.card import load_teacher
 from ddselect.teacher.choice import StoredTeacherConfig
 from ddselect.teacher.pretrained import PretrainedTeacherConfig
@@ -264,7 +263,7 @@ def test_unknown_names_of_torchvision(architecture: str, said: str) -> None:
 
 def test_a_torchvision_model_without_a_linear_last_layer_is_refused() -> None:
     with pytest.raises(UserError, match="SqueezeNet of torchvision has no linear last layer"):
-        torchvision_models.torchvision_network("torchvision/squeezenet1_1", 3)
+        TorchvisionNetwork(torchvision_model("torchvision/squeezenet1_1", 3))
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from ddselect.runtime.errors import UserError
+from ddselect.runtime.errors import UserError, at_least, shares
 from ddselect.runtime.store import execution
 
 VERSION = 1
@@ -39,15 +39,9 @@ class AdaptConfig:
             raise UserError(f"backbone.adapt.mode={self.mode}: choose one of {', '.join(self.modes)}")
         if self.precision not in ("auto", "fp32", "bf16"):
             raise UserError(f"backbone.adapt.precision={self.precision}: choose auto, fp32 or bf16")
-        for name in ("steps", "batch_size", "rank", "patch", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise UserError(f"backbone.adapt.{name}={getattr(self, name)}: at least 1 is needed")
-        for name in ("warmup", "weight_cap", "workers"):
-            if getattr(self, name) < 0:
-                raise UserError(f"backbone.adapt.{name}={getattr(self, name)}: 0 or more is needed")
-        for name in ("dropout", "average"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UserError(f"backbone.adapt.{name}={getattr(self, name)}: a share from 0 up to, not including, 1")
+        at_least(1, "backbone.adapt", self, "steps", "batch_size", "rank", "patch", "checkpoint_every")
+        at_least(0, "backbone.adapt", self, "warmup", "weight_cap", "workers")
+        shares("backbone.adapt", self, "dropout", "average", below_one=True)
         if self.learning_rate <= 0:
             raise UserError(f"backbone.adapt.learning_rate={self.learning_rate}: a positive number is needed")
         if not self.channels or any(width < 8 or width % 8 for width in self.channels):

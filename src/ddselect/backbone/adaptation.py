@@ -9,7 +9,6 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -18,12 +17,10 @@ from ddselect.backbone.denoiser import Denoiser
 from ddselect.backbone.schedule import stratified_timesteps
 from ddselect.backbone.text import CLIPText, clip_tokens
 from ddselect.dataset.index import Index
-from ddselect.runtime.checkpoints import AtomicCheckpointIO
+from ddselect.runtime.checkpoints import fitting
 from ddselect.runtime.errors import NumericalError, UserError
 from ddselect.runtime.files import write_text
 from ddselect.runtime.hardware import computes_in_bf16
-from ddselect.runtime.parallel import working_together
-from ddselect.runtime.progress import counting
 from ddselect.runtime.ranks import rank
 from ddselect.runtime.seeds import torch_generator
 
@@ -38,15 +35,13 @@ class Lessons:
 
     Attributes:
         positive: For each dataset class, the conditions that an image of it is shown under, one at a time.
-        reference: Conditions that any image is shown under now and then.
         table: Embeddings whose rows the conditions are, for a text-conditional prior.
-        texts: The texts of the rows, where a text encoder is trained too.
     """
 
     positive: list[list[int]]
-    reference: list[int]
+    reference: list[int]  # conditions that any image is shown under now and then
     table: dict[str, Tensor] = field(default_factory=dict)
-    texts: list[str] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)  # the texts of the rows, where a text encoder is trained too
 
 
 class _Steps(Dataset[Batch]):
@@ -200,19 +195,9 @@ def train_prior(
 ) -> dict[str, object]:
     """Trains what requires a gradient, going on from ``<folder>/last.ckpt`` if there is one, and leaves the average in.
 
-    Args:
-        denoiser: The prior, in float32.
-        encoder: Its text encoder, if that is trained too.
-        index: Images.
-        lessons: Which conditions they are shown under.
-        settings: How to train.
-        view: Side in pixels of the square view.
-        make_trainer: Makes a trainer over all devices from keyword arguments of ``pl.Trainer``.
-        folder: For the checkpoint, and ``losses.jsonl``: step and mean loss since the last line.
-        save: Writes the result; the first rank does, and the others wait for it.
-
-    Returns:
-        Facts for the manifest.
+    The prior is in float32; ``encoder`` is its text encoder, if that is trained too, and ``view`` the side in pixels of
+    the square view. ``losses.jsonl`` gets step and mean loss since the last line. ``save`` writes the result: the first
+    rank does, and the others wait for it.
 
     Raises:
         UserError: There are more ranks than images in a batch.
@@ -220,37 +205,18 @@ def train_prior(
     """
     denoiser.install(lessons.table)
     module = AdaptModule(denoiser, encoder, _Steps(index, denoiser, lessons, settings, view), settings)
-    last = folder / "last.ckpt"
-    checkpoint = ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)
-    with counting(f"adapting {denoiser.title}", settings.steps, "steps") as counter:
 
-        class Count(Callback):
-            """Reports finished steps."""
-
-            def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-                counter.resume(trainer.global_step)
-
-            def on_train_batch_end(self, *_: object) -> None:
-                counter.advance()
-
-        trainer = make_trainer(
-            callbacks=[Count(), checkpoint],
-            plugins=[AtomicCheckpointIO()],
-            enable_checkpointing=True,
-            max_epochs=module.epochs,  # not max_steps, with which Lightning goes on in the middle of a finished epoch
-            gradient_clip_val=1.0,
-            reload_dataloaders_every_n_epochs=1,
-        )
+    def check(trainer: pl.Trainer) -> None:
         if settings.batch_size < trainer.world_size:
             raise UserError(
                 f"backbone.adapt.batch_size={settings.batch_size}: {trainer.world_size} ranks need one image each"
             )
-        with working_together(trainer):
-            trainer.fit(module, ckpt_path=last if last.exists() else None, weights_only=True)
-            if trainer.interrupted:
-                raise KeyboardInterrupt
-            module.take_average()
-            if rank() == 0:
-                write_text(folder / LOSSES, "".join(json.dumps(row) + "\n" for row in module.history))
-                save()
+
+    # not max_steps, with which Lightning goes on in the middle of a finished epoch
+    options: dict[str, Any] = {"max_epochs": module.epochs, "gradient_clip_val": 1.0}
+    with fitting(module, f"adapting {denoiser.title}", settings.steps, make_trainer, check, folder, **options):
+        module.take_average()
+        if rank() == 0:
+            write_text(folder / LOSSES, "".join(json.dumps(row) + "\n" for row in module.history))
+            save()
     return {"steps": settings.steps, "images": len(index), "loss": module.history[-1]["loss"]}

@@ -25,6 +25,7 @@ from ddselect.backbone.lora import add_lora
 from ddselect.backbone.text import CLIPText
 from ddselect.dataset.index import Index, read_index
 from ddselect.prompt.modes import PromptConfig
+from ddselect.runtime.checkpoints import LAST
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import read_json, write_json
 from ddselect.runtime.ranks import rank
@@ -74,7 +75,7 @@ def adapt_backbone(
 
     facts = train_prior(denoiser, encoder, index, lessons, settings, backbone.image_size, make_trainer, folder, save)
     shutil.rmtree(fresh, ignore_errors=True)
-    (folder / "last.ckpt").unlink(missing_ok=True)
+    (folder / LAST).unlink(missing_ok=True)
     return {"mode": settings.mode, "parameters": sum(p.numel() for p in denoiser.network.parameters()), **facts}
 
 

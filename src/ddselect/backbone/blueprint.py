@@ -23,19 +23,12 @@ _TEXT_WIDTH, _TEXT_TOKENS = 64, 12
 
 @dataclass(frozen=True)
 class Shape:
-    """Of a small network.
+    """Of a small network."""
 
-    Attributes:
-        image_size: Side of an image in pixels.
-        channels: Widths per level.
-        patch: Pixels per side that are folded into channels.
-        seed: Seed of the weights.
-    """
-
-    image_size: int
-    channels: Sequence[int]
-    patch: int
-    seed: int
+    image_size: int  # side of an image in pixels
+    channels: Sequence[int]  # widths per level
+    patch: int  # pixels per side that are folded into channels
+    seed: int  # seed of the weights
 
 
 def write_class_unet(folder: Path, classes: Sequence[str], shape: Shape) -> None:

@@ -28,10 +28,9 @@ class Denoiser(nn.Module, ABC):
         latent_channels: Channels of a latent.
         config: The network's own config.
         is_compiled: Whether the network is compiled when first called; it then wants batches of one size only.
-        part: Folder of the network in the model's layout.
     """
 
-    part: ClassVar[str] = "unet"
+    part: ClassVar[str] = "unet"  # folder of the network in the model's layout
 
     def __init__(
         self, title: str, network: nn.Module, latents: LatentSpace, schedule: NoiseSchedule, dtype: torch.dtype
@@ -65,10 +64,8 @@ class Denoiser(nn.Module, ABC):
     def call_network(self, noisy: Tensor, time: Tensor, conditions: Tensor) -> Tensor:
         """The network's raw output in its own precision.
 
-        Args:
-            noisy: (N, C, h, w) latents z_t in the network's precision.
-            time: (N,) what the network is told about the timesteps.
-            conditions: (N,) int64.
+        Of (N, C, h, w) latents z_t in that precision, (N,) what the network is told about the timesteps, and (N,) int64
+        conditions.
         """
 
     def predict(self, noisy: Tensor, timesteps: Tensor, conditions: Tensor) -> Tensor:
@@ -136,11 +133,7 @@ class Denoiser(nn.Module, ABC):
     def error(self, latents: Tensor, noise: Tensor, timesteps: Tensor, conditions: Tensor) -> Tensor:
         """The prediction minus what it should be: (N, C, h, w) float32.
 
-        Args:
-            latents: (N, C, h, w) float32 z0.
-            noise: (N, C, h, w) float32 standard normal.
-            timesteps: (N,) int64.
-            conditions: (N,) int64.
+        Latents z0 and standard normal noise are (N, C, h, w) float32, timesteps and conditions (N,) int64.
         """
         noisy = self.schedule.add_noise(latents, noise, timesteps)
         prediction = self.predict(noisy, timesteps, conditions)

@@ -41,8 +41,7 @@ class ClassUNet(_Prior):
 
     def call_network(self, noisy: Tensor, time: Tensor, conditions: Tensor) -> Tensor:
         labels = conditions if self.config["num_class_embeds"] else None
-        sample: Tensor = self.network(noisy, time, class_labels=labels).sample
-        return sample
+        return self.network(noisy, time, class_labels=labels).sample
 
 
 class DiT(_Prior):
@@ -63,8 +62,7 @@ class DiT(_Prior):
         return self.latent_channels, side, side
 
     def call_network(self, noisy: Tensor, time: Tensor, conditions: Tensor) -> Tensor:
-        sample: Tensor = self.network(noisy, timestep=time, class_labels=conditions).sample
-        return sample
+        return self.network(noisy, timestep=time, class_labels=conditions).sample
 
 
 class StableDiffusion(_Prior):
@@ -85,8 +83,7 @@ class StableDiffusion(_Prior):
 
     def call_network(self, noisy: Tensor, time: Tensor, conditions: Tensor) -> Tensor:
         context = self.embeddings(conditions)["context"]
-        sample: Tensor = self.network(noisy, time, encoder_hidden_states=context).sample
-        return sample
+        return self.network(noisy, time, encoder_hidden_states=context).sample
 
 
 class StableDiffusionXL(StableDiffusion):
@@ -101,10 +98,7 @@ class StableDiffusionXL(StableDiffusion):
         # original size, top-left corner of the crop, target size
         ids = torch.tensor([height, width, 0, 0, height, width], dtype=noisy.dtype, device=noisy.device)
         added = {"text_embeds": rows["pooled"], "time_ids": ids.expand(len(noisy), -1)}
-        sample: Tensor = self.network(
-            noisy, time, encoder_hidden_states=rows["context"], added_cond_kwargs=added
-        ).sample
-        return sample
+        return self.network(noisy, time, encoder_hidden_states=rows["context"], added_cond_kwargs=added).sample
 
 
 class StableDiffusion3(_Prior):
@@ -121,7 +115,6 @@ class StableDiffusion3(_Prior):
 
     def call_network(self, noisy: Tensor, time: Tensor, conditions: Tensor) -> Tensor:
         rows = self.embeddings(conditions)
-        sample: Tensor = self.network(
+        return self.network(
             noisy, timestep=time, encoder_hidden_states=rows["context"], pooled_projections=rows["pooled"]
         ).sample
-        return sample

@@ -1,7 +1,7 @@
 """Where a prior's noise lives: in the latents of its VAE, or in pixels."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,15 +12,10 @@ from ddselect.backbone.loading import ModelSource
 
 
 class LatentSpace(nn.Module, ABC):
-    """From images to latents and back.
+    """From images to latents and back."""
 
-    Attributes:
-        downsampling: Image pixels per latent position and side.
-        limit: Largest absolute value of a latent; None where there is no such.
-    """
-
-    downsampling: int
-    limit: float | None = None
+    downsampling: int  # image pixels per latent position and side
+    limit: float | None = None  # largest absolute value of a latent; None where there is no such
 
     @abstractmethod
     def encode(self, images: Tensor) -> Tensor:
@@ -60,7 +55,7 @@ class VAESpace(LatentSpace):
         self.dtype = torch.float32 if source.config("vae").get("force_upcast", True) else dtype
         self.vae: Any = source.part(AutoencoderKL, "vae", self.dtype)
         self.vae.decoder = nn.Identity()  # scoring decodes nothing
-        self._load: Callable[[], Any] = lambda: source.part(AutoencoderKL, "vae", self.dtype)
+        self._whole = partial(source.part, AutoencoderKL, "vae", self.dtype)
         self.downsampling = 2 ** (len(self.vae.config["block_out_channels"]) - 1)
 
     def encode(self, images: Tensor) -> Tensor:
@@ -70,7 +65,7 @@ class VAESpace(LatentSpace):
 
     def decode(self, latents: Tensor) -> Tensor:
         if isinstance(self.vae.decoder, nn.Identity):
-            self.vae.decoder = self._load().decoder.to(latents.device)
+            self.vae.decoder = self._whole().decoder.to(latents.device)
         shift = self.vae.config.get("shift_factor") or 0.0
         values = latents / self.vae.config["scaling_factor"] + shift
         return _to_uint8(self.vae.decode(values.to(self.dtype)).sample.float())

@@ -20,19 +20,11 @@ def sample(
     """Samples latents by DDIM (Song et al., ICLR 2021), for a flow Euler's method: the same step in z0 and eps.
 
     Guidance is classifier-free (Ho and Salimans 2022): reference + guidance (positive - reference) of the predictions.
-
-    Args:
-        denoiser: The prior, with its conditions installed.
-        noise: (N, C, h, w) float32 standard normal.
-        positive: (N,) int64 conditions.
-        reference: The condition that guidance leads away from; None samples without guidance.
-        guidance: 1 is the conditional model itself, more is less diverse.
-        steps: Network calls per image and condition.
-        start: (N, C, h, w) float32 latents to begin with, noised to ``strength``; None begins with noise alone.
-        strength: Share of the schedule that is run through, in (0, 1]; below 1 with ``start`` only.
-
-    Returns:
-        (N, C, h, w) float32 latents z0.
+    ``noise`` is (N, C, h, w) float32 standard normal, ``positive`` (N,) int64 conditions, as installed. Without a
+    ``reference`` there is no guidance; a guidance of 1 is the conditional model itself, more is less diverse. ``steps``
+    is the number of network calls per image and condition. ``strength`` is the share of the schedule that is run
+    through, in (0, 1], and below 1 with ``start`` only: (N, C, h, w) float32 latents to begin with, noised to it.
+    Returned are (N, C, h, w) float32 latents z0.
     """
     schedule, limit = denoiser.schedule, denoiser.latents.limit
     top = max(1, round(strength * len(schedule)))

@@ -16,14 +16,12 @@ class NoiseSchedule(nn.Module):
 
     Attributes:
         signal: (T,) float32 coefficient of the clean latent; sqrt(alpha_bar) for a diffusion, 1 - sigma for a flow.
-        sigma: (T,) float32 coefficient of the noise.
-        time: (T,) what the network is told about a step: its number for a diffusion, 1000 sigma for a flow.
         prediction_type: ``epsilon``, ``v_prediction``, ``sample`` or ``flow``.
     """
 
     signal: Tensor
-    sigma: Tensor
-    time: Tensor
+    sigma: Tensor  # (T,) float32 coefficient of the noise
+    time: Tensor  # (T,) what the network is told about a step: its number for a diffusion, 1000 sigma for a flow
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()

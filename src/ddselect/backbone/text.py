@@ -34,8 +34,7 @@ def clip_tokens(tokenizer: CLIPTokenizer, texts: Sequence[str]) -> Tensor:
     """(N, T) int64 token ids, padded or cut to the length that the encoder was trained on."""
     length = tokenizer.model_max_length
     tokens = tokenizer(list(texts), padding="max_length", max_length=length, truncation=True, return_tensors="pt")
-    ids: Tensor = tokens.input_ids
-    return ids
+    return tokens.input_ids
 
 
 class CLIPText(TextEncoder):

@@ -32,12 +32,6 @@ def search_boxes(index: Index, scoring: Path, settings: BoxesConfig, folder: Pat
 
     The score of an image is that of scoring or, where there was no reference condition and the mean difference is zero,
     that of its best box: how far this stands out.
-
-    Args:
-        index: The images that were to be scored.
-        scoring: Folder of the finished scoring.
-        settings: Sizes, number and overlap of the boxes, and what they are placed by.
-        folder: Where the table goes.
     """
     table = read_image_scores(scoring)
     index = scored_images(index, table)
@@ -60,17 +54,11 @@ def search_boxes(index: Index, scoring: Path, settings: BoxesConfig, folder: Pat
 
 @dataclass(frozen=True)
 class Boxes:
-    """The best boxes of each image, best place first.
+    """The best boxes of each image, best place first."""
 
-    Attributes:
-        corner: (N, K, 2) int64 x0, y0 in map positions.
-        side: (N, K) int64 in map positions.
-        exists: (N, K) bool: False where an image has no room for K boxes.
-    """
-
-    corner: Tensor
-    side: Tensor
-    exists: Tensor
+    corner: Tensor  # (N, K, 2) int64 x0, y0 in map positions
+    side: Tensor  # (N, K) int64 in map positions
+    exists: Tensor  # (N, K) bool: False where an image has no room for K boxes
 
     def mean(self, plane: Tensor) -> Tensor:
         """(N, K) float32 means of a plane (N, h, w) in the boxes; of the difference this is S(box | y) of METHOD."""
@@ -115,12 +103,9 @@ def best_boxes(placement: Tensor, windows: Sequence[Tensor], count: int, overlap
     not push it off its object. It is clamped after averaging over draws, never before. A box's score has neither window
     nor clamp, so that few draws make it noisy but do not shift it.
 
-    Args:
-        placement: (N, h, w) what the boxes are placed by, see :meth:`Maps.placement`.
-        windows: For each size the weights (side, side) of the positions in a box: those of :func:`window` sum to 1, so
-            that of several sizes the one with the highest mean wins.
-        count: Boxes per image, K.
-        overlap: The most that two boxes of an image overlap: intersection over union, from 0 to below 1.
+    ``windows`` are for each size the weights (side, side) of the positions in a box: those of :func:`window` sum to 1,
+    so that of several sizes the one with the highest mean wins. ``placement`` is (N, h, w), see :meth:`Maps.placement`;
+    ``count`` is K; two boxes of an image overlap by ``overlap`` at most: intersection over union, from 0 to below 1.
     """
     positive, values, lines = placement.clamp(min=0)[:, None], [], []
     for weights in windows:

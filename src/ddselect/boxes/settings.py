@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from ddselect.runtime.errors import UserError
+from ddselect.runtime.errors import UserError, at_least, shares
 
 VERSION = 2  # of what the stage writes
 
@@ -21,12 +21,7 @@ class BoxesConfig:
     def __post_init__(self) -> None:
         if not self.sizes or any(not 0 < size <= 1 for size in self.sizes):
             raise UserError(f"boxes.sizes={list(self.sizes)}: one or more shares above 0, up to 1, are needed")
-        if self.per_image < 1:
-            raise UserError(f"boxes.per_image={self.per_image}: at least 1 is needed")
-        if not 0 <= self.overlap < 1:
-            raise UserError(f"boxes.overlap={self.overlap}: a share from 0 to below 1 is needed")
-        if self.sigma < 0:
-            raise UserError(f"boxes.sigma={self.sigma}: 0 or more is needed")
-        for name in ("exponent", "prediction_shift_weight"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"boxes.{name}={getattr(self, name)}: a number from 0 to 1 is needed")
+        at_least(1, "boxes", self, "per_image")
+        at_least(0, "boxes", self, "sigma")
+        shares("boxes", self, "overlap", below_one=True)
+        shares("boxes", self, "exponent", "prediction_shift_weight")

@@ -14,33 +14,22 @@ _BATCH = 50
 
 @dataclass(frozen=True)
 class Card:
-    """What a card tells.
-
-    Attributes:
-        terms: Where its terms stand, or what they say; may be empty.
-        pool: What was selected from: ``real``, ``generated``, ``prototypes`` or ``mixed``.
-        judge: Who scored the candidates, in words; empty for nobody.
-        ipc: Images per class; None for all.
-        factor: A stitched image holds factor x factor crops.
-        whole: Share of the whole images.
-        side: Side of an image in pixels.
-        folders: The class folders, in class order.
-    """
+    """What a card tells."""
 
     dataset: str
     license: str
-    terms: str
-    pool: str
+    terms: str  # where its terms stand, or what they say; may be empty
+    pool: str  # what was selected from: ``real``, ``generated``, ``prototypes`` or ``mixed``
     selection: str
     settings: dict[str, Any]
-    judge: str
+    judge: str  # who scored the candidates, in words; empty for nobody
     seed: int
-    ipc: int | None
-    factor: int
-    whole: float
-    side: int
+    ipc: int | None  # images per class; None for all
+    factor: int  # a stitched image holds factor x factor crops
+    whole: float  # share of the whole images
+    side: int  # side of an image in pixels
     images: int
-    folders: list[str]
+    folders: list[str]  # in class order
     mix_classes: bool = False
 
     @property

@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,17 +29,11 @@ _FACTS = ("kind", "score", "cluster", "rank")  # of a patch, beside where it com
 
 @dataclass(frozen=True)
 class Composition:
-    """How the distilled images of a class are filled.
+    """How the distilled images of a class are filled."""
 
-    Attributes:
-        factor: A stitched image holds factor x factor crops.
-        whole: Share of the images that are whole images; the others are stitched.
-        mix_classes: Whether the crops of a stitched image are of different classes.
-    """
-
-    factor: int
-    whole: float
-    mix_classes: bool = False
+    factor: int  # a stitched image holds factor x factor crops
+    whole: float  # share of the images that are whole images; the others are stitched
+    mix_classes: bool = False  # whether the crops of a stitched image are of different classes
 
     def is_whole(self, slot: int) -> bool:
         """Whether the image in this place of a class is a whole one: evenly spread, and the same for every IPC."""
@@ -62,13 +55,7 @@ def slots(
 ) -> Iterator[list[Patch]]:
     """The patches of each distilled image of a class, in order; IPC None takes every image.
 
-    Args:
-        table: The selection.
-        composition: Factor and share of whole images.
-        label: The class.
-        name: Its name.
-        ipc: Images per class.
-        more: Rows that go on where those of the table end.
+    ``more`` gives rows that go on where those of the table end.
 
     Raises:
         UserError: The class has no candidates.
@@ -93,9 +80,7 @@ def mixed(images: list[list[list[Patch]]], seed: int) -> list[list[list[Patch]]]
     that is some classes before its own, the same number for all. So every image is filled, with crops of the ranks that
     it had before, and a smaller IPC is the beginning of a larger one.
 
-    Args:
-        images: By class, the patches of each image; see :func:`slots`.
-        seed: Seed of these numbers, drawn anew for every place.
+    Images are, by class, the patches of each image (:func:`slots`). The seed's numbers are drawn anew for every place.
     """
     classes, found = len(images), [list(filled) for filled in images]
     for slot, first_one in enumerate(images[0]):
@@ -124,14 +109,7 @@ def compose(
     always holds the best one; see :func:`mixed` for crops of different classes. Where a class has fewer candidates than
     places, they are repeated: see :func:`endless`.
 
-    Args:
-        index: The training images.
-        table: The selection.
-        composition: Factor and share of whole images.
-        ipc: Images per class; None for every training image.
-        view: Side in pixels of a distilled image.
-        seed: Seed of the permutation and of the boxes that are made up.
-        folder: The stage's folder.
+    ``view`` is the side in pixels of a distilled image; an IPC of None takes every training image.
 
     Raises:
         UserError: A class has no candidates, or the factor does not divide the size.
@@ -141,12 +119,12 @@ def compose(
         raise UserError(f"composition.factor={factor} does not divide the image size {view}")
     root = folder / DISTILLED
     lines: list[dict[str, Any]] = []
-    size_of = _sizes(index)
     table = table.append_column("row", pc.index_in(table["id"], index.table["id"]))
     total = len(index) if ipc is None else ipc * len(index.class_names)
 
     def more(rows: list[Patch]) -> Iterator[Patch]:
-        return endless(rows, size_of, seed)
+        known = {patch["id"]: patch["row"] for patch in rows}
+        return endless(rows, lambda image: index.sizes_at(known[image]), seed)
 
     names = index.class_names
     filled = (slots(table, composition, label, name, ipc, more) for label, name in enumerate(names))
@@ -175,13 +153,3 @@ def compose(
     write_text(root / METADATA, "".join(json.dumps(line) + "\n" for line in lines))
     size = sum((root / str(line["file_name"])).stat().st_size for line in lines)
     return {"images": len(lines), "image_bytes": size, **tell_repeats(lines)}
-
-
-def _sizes(index: Index) -> Callable[[str], tuple[int, int]]:
-    """Width and height by image id; looked up when they are first asked for."""
-
-    @cache
-    def rows() -> dict[str, int]:
-        return dict(zip(index.ids, range(len(index)), strict=True))
-
-    return lambda image: index.sizes_at(rows()[image])

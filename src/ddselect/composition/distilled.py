@@ -21,17 +21,13 @@ class Distilled:
     """A distilled set.
 
     Attributes:
-        images: (N, 3, S, S) uint8.
-        labels: (N,) int64 classes of the folders that the images lie in.
-        parts: (N, P) int64 classes of P parts of equal area of each image; P is 1 unless classes are mixed.
-        stitched: (N,) bool, which images are stitched.
         metadata: One entry per image, as in ``metadata.jsonl``.
     """
 
-    images: Tensor
-    labels: Tensor
-    parts: Tensor
-    stitched: Tensor
+    images: Tensor  # (N, 3, S, S) uint8
+    labels: Tensor  # (N,) int64 classes of the folders that the images lie in
+    parts: Tensor  # (N, P) int64 classes of P parts of equal area of each image; P is 1 unless classes are mixed
+    stitched: Tensor  # (N,) bool, which images are stitched
     metadata: list[dict]  # type: ignore[type-arg]
 
 
@@ -76,5 +72,4 @@ def _parts(metadata: list[dict[str, Any]]) -> Tensor:
 
 def class_of(patch: Mapping[str, Any], entry: Mapping[str, Any]) -> int:
     """The class of a patch of an image of the metadata: its own where classes are mixed, or the image's."""
-    label: int = patch.get("label", entry["label"])
-    return label
+    return patch.get("label", entry["label"])

@@ -21,10 +21,7 @@ def endless(rows: list[Patch], size_of: Callable[[str], tuple[int, int]], seed: 
     another one, all boxes used so far are gone through again. What comes does not depend on how much is taken, so that
     a larger IPC extends a smaller one.
 
-    Args:
-        rows: Rows of the selection table, in order; at least one.
-        size_of: Width and height in pixels of the image with an id.
-        seed: Seed of the moves.
+    There is at least one row; ``size_of`` tells width and height in pixels of the image with an id.
 
     Yields:
         Rows; further ones have ``repeat``: ``moved`` or ``again``.

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ddselect.composition.compose import Composition
-from ddselect.runtime.errors import UserError
+from ddselect.runtime.errors import at_least, shares
 
 # Both chosen on validation scenes of 32 pixels.
 _WHOLE_FROM_IPC = 50  # from here on whole images are better than crops, with class labels by far (experiments/choices)
@@ -19,27 +19,20 @@ class CompositionConfig:
     mix_classes: bool = False
 
     def __post_init__(self) -> None:
-        if self.factor < 1:
-            raise UserError(f"composition.factor={self.factor}: at least 1 is needed")
-        if self.whole is not None and not 0 <= self.whole <= 1:
-            raise UserError(f"composition.whole={self.whole}: a share from 0 to 1 is needed")
+        at_least(1, "composition", self, "factor")
+        shares("composition", self, "whole")
 
     def share(self, ipc: int, view: int) -> float:
         """The share of whole images where none is set.
 
-        Args:
-            ipc: Images per class.
-            view: Side in pixels of an image.
+        ``view`` is the side in pixels of an image.
         """
         return 0.0
 
     def resolve(self, ipc: int, view: int, soft: bool) -> Composition:
         """What it comes to in a run.
 
-        Args:
-            ipc: Images per class.
-            view: Side in pixels of an image.
-            soft: Whether all protocols of the run have soft labels.
+        ``view`` is the side in pixels of an image; ``soft`` says whether all protocols of the run have soft labels.
         """
         whole = self.share(ipc, view) if self.whole is None else self.whole
         return Composition(self.factor, whole, self.mix_classes and soft and whole < 1 and self.factor > 1)

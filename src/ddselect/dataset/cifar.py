@@ -36,16 +36,12 @@ class Published:
     """A published form of a CIFAR dataset.
 
     Attributes:
-        folder: Folder in the archive, and what it unpacks to.
-        archive: Name of the archive.
-        batches: Files of each split.
-        classes: Number of classes.
         read: Labels (N,) and pixels (N, 3072) from the content of a file.
     """
 
-    folder: str
-    archive: str
-    batches: Mapping[str, Sequence[str]]
+    folder: str  # folder in the archive, and what it unpacks to
+    archive: str  # name of the archive
+    batches: Mapping[str, Sequence[str]]  # files of each split
     classes: int
     read: Callable[[bytes], tuple[np.ndarray, np.ndarray]]
 

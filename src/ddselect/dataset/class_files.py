@@ -56,7 +56,6 @@ def table_of_text(text: str) -> dict[str, str]:
 
 
 def _read(source: str, setting: str, column: str, json_form: str, other_form: str = "") -> dict[str, list[str]]:
-    """Texts by class."""
     path = Path(source).expanduser()
     try:
         text = path.read_text(encoding="utf-8-sig")

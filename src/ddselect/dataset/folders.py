@@ -9,30 +9,21 @@ from typing import ClassVar
 from ddselect.dataset.class_files import SUFFIXES
 from ddselect.dataset.classes import KINDS, class_list, class_lists, class_names
 from ddselect.dataset.layout import below, folders_signature, image_files, subfolders, wrong_layout
-from ddselect.runtime.errors import UserError
+from ddselect.runtime.errors import UserError, shares
 from ddselect.runtime.seeds import key64
 from ddselect.runtime.store import execution
 
 
 @dataclass(frozen=True, slots=True)  # there may be a million
 class SourceFile:
-    """An image of a dataset: a file, or a part of an archive that is read in place.
+    """An image of a dataset: a file, or a part of an archive that is read in place."""
 
-    Attributes:
-        path: Of the file or archive, relative to the dataset's root.
-        split: ``train``, ``val`` or ``test``.
-        folder: Name of the class folder.
-        member: Name in the archive; empty for a file.
-        offset: Where in the archive its bytes begin; -1 for a file.
-        bytes: How many bytes it has there; -1 for a file.
-    """
-
-    path: str
-    split: str
-    folder: str
-    member: str = ""
-    offset: int = -1
-    bytes: int = -1
+    path: str  # of the file or archive, relative to the dataset's root
+    split: str  # ``train``, ``val`` or ``test``
+    folder: str  # name of the class folder
+    member: str = ""  # name in the archive; empty for a file
+    offset: int = -1  # where in the archive its bytes begin; -1 for a file
+    bytes: int = -1  # how many bytes it has there; -1 for a file
 
     @property
     def id(self) -> str:
@@ -60,8 +51,7 @@ class DatasetConfig:
             raise UserError(f"dataset.names={self.names}: choose {' or '.join(KINDS)}, or name a file ({files})")
         if self.broken not in ("error", "skip"):
             raise UserError(f"dataset.broken={self.broken}: choose error or skip")
-        if not 0 <= self.broken_ceiling <= 1:
-            raise UserError(f"dataset.broken_ceiling={self.broken_ceiling}: a share from 0 to 1 is needed")
+        shares("dataset", self, "broken_ceiling")
         if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", self.license):
             raise UserError(
                 f"dataset.license={self.license}: give the hub's identifier, e.g. cc-by-4.0, other, unknown"
@@ -136,8 +126,7 @@ class ImageFolderConfig(StoredConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.holdout < 1:
-            raise UserError(f"dataset.holdout={self.holdout}: a share from 0 up to, not including, 1")
+        shares("dataset", self, "holdout", below_one=True)
         if self.classes and self.classes not in class_lists():
             raise UserError(f"dataset.classes={self.classes}: choose {' or '.join(class_lists())}, or leave it empty")
 
@@ -236,8 +225,7 @@ class ClutteredDigitsConfig(DatasetConfig):
         return list(CLASS_NAMES)
 
     def provide(self, folder: Path) -> Path:
-        from ddselect.dataset.rendering import write_scenes
-        from ddselect.dataset.scenes import render
+        from ddselect.dataset.scenes import render, write_scenes
 
         root = (folder / "images").absolute()
         write_scenes(root, self.class_folders(), self.sizes, self.seed, render)

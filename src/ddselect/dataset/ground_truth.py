@@ -66,12 +66,8 @@ def sort_by_class(
 ) -> dict[str, list[str]]:
     """Paths, relative to the root, of the images of a flat folder that are of each class.
 
-    Args:
-        root: Folder of the dataset.
-        folder: Holds the images, at any depth.
-        truth: Class of each image by the name of its file without suffix.
-        classes: The classes, in class order.
-        subset: Whether images of other classes are left out.
+    The folder holds images at any depth; ``truth`` has the class of each by the name of its file without suffix;
+    ``subset`` says whether images of other classes are left out.
 
     Raises:
         UserError: An image has no class, or another one.

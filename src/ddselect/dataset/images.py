@@ -61,19 +61,12 @@ class BrokenImageError(Exception):
 
 @dataclass(frozen=True)
 class Source:
-    """Where the bytes of an image lie.
+    """Where the bytes of an image lie."""
 
-    Attributes:
-        path: The file, or the archive that the image is in.
-        offset: Where in the archive its bytes begin; -1 for a file.
-        bytes: How many bytes it has there.
-        member: Its name in the archive.
-    """
-
-    path: Path
-    offset: int = -1
-    bytes: int = -1
-    member: str = ""
+    path: Path  # the file, or the archive that the image is in
+    offset: int = -1  # where in the archive its bytes begin; -1 for a file
+    bytes: int = -1  # how many bytes it has there
+    member: str = ""  # its name in the archive
 
     def __str__(self) -> str:
         return f"{self.path}/{self.member}" if self.member else str(self.path)
@@ -154,13 +147,7 @@ def decode_image(source: Source) -> Image.Image:
 def cut_image(image: Image.Image, box: Box | None, size: int) -> Tensor:
     """A square part of a decoded image, resized (bicubic, antialiased; in integers, the same on every machine).
 
-    Args:
-        image: RGB image.
-        box: x0, y0, x1, y1 in its pixels; the largest centred square if None.
-        size: Side of the result in pixels.
-
-    Returns:
-        (3, size, size) uint8.
+    The box is x0, y0, x1, y1 in pixels of the RGB image; None: the largest centred square.
     """
     cut = image.crop(box or square_box(*image.size))  # first, or the filter would reach beyond the box
     pixels = torch.from_numpy(np.array(cut)).permute(2, 0, 1)
@@ -172,10 +159,7 @@ def cut_image(image: Image.Image, box: Box | None, size: int) -> Tensor:
 def read_image(source: Source, box: Box | None, size: int) -> Tensor:
     """A square part of an image for looking at, (3, size, size) uint8; a large JPEG is decoded coarsely.
 
-    Args:
-        source: Where the image lies.
-        box: x0, y0, x1, y1 in its upright pixels; the largest centred square if None.
-        size: Side of the result in pixels.
+    The box is x0, y0, x1, y1 in its upright pixels; None: the largest centred square.
 
     Raises:
         UserError: It cannot be read.
@@ -199,7 +183,6 @@ def read_image(source: Source, box: Box | None, size: int) -> Tensor:
 
 @contextmanager
 def _named(source: Source) -> Iterator[None]:
-    """Says which image is broken."""
     try:
         yield
     except BrokenImageError as error:
@@ -245,7 +228,8 @@ def _upright(image: Image.Image, orientation: int) -> Image.Image:
     """The pixels of an opened image, upright, as RGB."""
     image.load()
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
-        rgb = _eight_bits(image).convert("RGB")
+        upper = (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)  # `convert` would clip instead
+        rgb = Image.fromarray(upper).convert("RGB")
     elif image.mode in ("I", "F"):
         raise BrokenImageError("it has 32 bits a channel, whose range is not known; save it with 8 or 16")
     elif image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
@@ -257,8 +241,3 @@ def _upright(image: Image.Image, orientation: int) -> Image.Image:
     if orientation == 1 or image.format == "TIFF":  # which are turned while they are loaded
         return rgb
     return rgb.transpose(_TURNS[orientation])
-
-
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """The upper 8 bits of 16-bit grey, which ``convert`` would clip instead."""
-    return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))

@@ -33,9 +33,6 @@ class Index:
     """The readable images of a dataset.
 
     Attributes:
-        root: Folder that the paths are relative to.
-        class_folders: Names of the class folders, in class order.
-        class_names: Names of the classes, in class order.
         table: Columns id, path, split, label, width, height, orientation, bytes, hash, mtime, offset; sorted by split,
             class and path. Width and height are those of the upright image, orientation is EXIF's that makes it so
             (1 to 8). The id is the path, the hash (16 hexadecimal digits) that of the content, mtime the time of change
@@ -43,9 +40,9 @@ class Index:
             and its bytes begin at offset, which is -1 for a file.
     """
 
-    root: Path
-    class_folders: list[str]
-    class_names: list[str]
+    root: Path  # folder that the paths are relative to
+    class_folders: list[str]  # names of the class folders, in class order
+    class_names: list[str]  # names of the classes, in class order
     table: pa.Table
 
     def split(self, name: str) -> "Index":
@@ -190,7 +187,6 @@ def digest(table: pa.Table) -> str:
 
 
 def _check_classes(table: pa.Table, folders: list[str], splits: list[str]) -> None:
-    """Refuses a class without a readable image."""
     for split in splits:
         present = set(pc.unique(table.filter(pc.equal(table["split"], split))["label"]).to_pylist())
         for label, folder in enumerate(folders):

@@ -26,10 +26,8 @@ def below(root: Path, path: Path) -> str:
 def wrong_layout(message: str, layout: str, found: Path) -> UserError:
     """An error of several lines, of which the first is complete by itself; the others are indented.
 
-    Args:
-        message: What is wrong, where, and what to do.
-        layout: How the files must lie, a line for each kind.
-        found: The folder of which the first levels are shown; the nearest one above it if it is not there.
+    The layout says how the files must lie, a line for each kind. Of ``found``, or the nearest folder above it if that
+    is not there, the first levels are shown.
     """
     depth = 2
     while not _is_open(found) and found != found.parent:

@@ -1,45 +1,46 @@
-"""Rendering of the embedded dataset: handwritten digits hidden in cluttered colour scenes.
+"""The embedded dataset: handwritten digits hidden in cluttered colour scenes, drawn and written as class folders.
 
 A scene is a 32 x 32 RGB image with a dark textured background, fragments of other digits and one whole digit, its
 class. The handwriting is scikit-learn's ``load_digits`` (UCI Optical Recognition of Handwritten Digits, 8 x 8). The
 box of the whole digit is known, so a localisation can be measured; it is never given to a method.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import pi
+from pathlib import Path
 
+import pyarrow as pa
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
+from ddselect.runtime.files import write_table
+
+BOXES = "true_boxes.parquet"
 CLASS_NAMES = tuple("0123456789")
 TRAIN_DIGITS = 1300  # file order follows writers: the last 497 digits are other hands
 _SIZE = 32  # side of a scene in pixels
 _WIDTH = (13.0, 16.0)  # smallest and largest of a digit's 8 x 8 grid, in scene pixels
 _FRAGMENTS = 4  # 4 x 4 pieces of other digits
 _CHUNK = 2048
+_SEEDS = {"train": 1, "val": 3, "test": 2}
 
 
 @dataclass(frozen=True)
 class Scenes:
-    """A batch of rendered scenes.
+    """A batch of rendered scenes."""
 
-    Attributes:
-        images: (N, 3, S, S) uint8.
-        labels: (N,) int64, 0 to 9, the same number of each (up to one).
-        boxes: (N, 4) int64, tight box of the whole digit as x0, y0, x1, y1 in pixels, end exclusive.
-    """
-
-    images: Tensor
-    labels: Tensor
-    boxes: Tensor
+    images: Tensor  # (N, 3, S, S) uint8
+    labels: Tensor  # (N,) int64, 0 to 9, the same number of each (up to one)
+    boxes: Tensor  # (N, 4) int64, tight box of the whole digit as x0, y0, x1, y1 in pixels, end exclusive
 
 
 def digits(split: str) -> tuple[Tensor, Tensor]:
     """The handwriting to draw with: (N, 8, 8) float32 in [0, 1] and (N,) int64 labels.
 
-    Args:
-        split: ``train``, ``val`` (the same digits) or ``test`` (those of other writers).
+    ``val`` draws with those of ``train``, ``test`` with those of other writers.
     """
     from sklearn.datasets import load_digits  # a second to import
 
@@ -51,11 +52,7 @@ def digits(split: str) -> tuple[Tensor, Tensor]:
 def render(count: int, seed: int, split: str = "train", fragments: int = _FRAGMENTS) -> Scenes:
     """Draws balanced scenes; the same arguments give the same pixels.
 
-    Args:
-        count: Number of scenes.
-        seed: Seed of everything random in them.
-        split: Whose digits to draw with, see :func:`digits`.
-        fragments: Number of pieces of other digits.
+    The digits are those of a split, see :func:`digits`; ``fragments`` is the number of pieces of other digits.
     """
     ink, ink_labels = digits(split)
     by_class = [torch.where(ink_labels == c)[0] for c in range(10)]
@@ -154,3 +151,31 @@ def tight_boxes(mask: Tensor) -> Tensor:
     x0, x1 = columns.argmax(1), size - columns.flip(1).argmax(1)
     y0, y1 = rows.argmax(1), size - rows.flip(1).argmax(1)
     return torch.stack([x0, y0, x1, y1], 1)
+
+
+def write_scenes(
+    root: Path,
+    classes: Sequence[str],
+    sizes: dict[str, int],
+    seed: int,
+    draw: Callable[[int, int, str], Scenes],
+) -> None:
+    """Writes ``<root>/<split>/<class>/<number>.png`` and ``<root>/true_boxes.parquet`` (path, x0, y0, x1, y1).
+
+    The boxes are for measuring a localisation only. A folder that is complete is left as it is. ``draw`` draws (count,
+    seed, split) scenes; classes are in the order of their labels.
+    """
+    if (root / BOXES).exists():
+        return
+    paths, boxes = [], []
+    for split, size in sizes.items():
+        for name in classes:
+            (root / split / name).mkdir(parents=True, exist_ok=True)
+        scenes = draw(size, _SEEDS[split] + 1000 * seed, split)
+        for number, (image, label, box) in enumerate(zip(scenes.images, scenes.labels, scenes.boxes, strict=True)):
+            path = f"{split}/{classes[label]}/{number:05d}.png"
+            Image.fromarray(image.permute(1, 2, 0).numpy()).save(root / path, compress_level=1)
+            paths.append(path)
+            boxes.append(box.tolist())
+    columns = {name: [box[i] for box in boxes] for i, name in enumerate(("x0", "y0", "x1", "y1"))}
+    write_table(root / BOXES, pa.table({"path": paths, **columns}))

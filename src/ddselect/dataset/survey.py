@@ -101,11 +101,8 @@ def survey(
     What has been found is kept in ``folder`` from time to time, and whatever ends the reading; unreadable images are
     listed there in ``unreadable.json``.
 
-    Args:
-        root: Folder that paths are relative to.
-        sources: The images.
-        folder: Folder of the index; beside it are those of earlier ones.
-        ceiling: Largest share of unreadable images that are skipped and listed; None: none is.
+    Beside the folder of the index are those of earlier ones. ``ceiling`` is the largest share of unreadable images that
+    are skipped and listed; None: none is.
 
     Returns:
         The table of the readable images (:meth:`Files.table`), their rows (N,) among all, and the number of images

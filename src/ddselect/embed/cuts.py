@@ -14,17 +14,11 @@ from ddselect.dataset.index import Index
 
 @dataclass(frozen=True)
 class Boxes:
-    """Boxes of the images of an index, and the size that they are resized to.
+    """Boxes of the images of an index, and the size that they are resized to."""
 
-    Attributes:
-        starts: (N + 1,) where each image's boxes begin among all, and the number of all.
-        boxes: (M, 4) x0, y0, x1, y1 in the files' pixels.
-        size: Side in pixels.
-    """
-
-    starts: np.ndarray
-    boxes: np.ndarray
-    size: int
+    starts: np.ndarray  # (N + 1,) where each image's boxes begin among all, and the number of all
+    boxes: np.ndarray  # (M, 4) x0, y0, x1, y1 in the files' pixels
+    size: int  # side in pixels
 
 
 class Cuts(Dataset[tuple[int, list[Tensor]]]):
@@ -48,17 +42,11 @@ class Cuts(Dataset[tuple[int, list[Tensor]]]):
 
 @dataclass
 class CutBatch:
-    """The cuts of several images; not frozen, so that Lightning can move it to a device.
+    """The cuts of several images; not frozen, so that Lightning can move it to a device."""
 
-    Attributes:
-        rows: The images' rows.
-        cuts: For each group (n, 3, size, size) uint8, those of one image after those of another.
-        counts: For each group the number of cuts of each image.
-    """
-
-    rows: list[int]
-    cuts: list[Tensor]
-    counts: list[list[int]]
+    rows: list[int]  # the images' rows
+    cuts: list[Tensor]  # for each group (n, 3, size, size) uint8, those of one image after those of another
+    counts: list[list[int]]  # for each group the number of cuts of each image
 
 
 def as_batch(images: list[tuple[int, list[Tensor]]]) -> CutBatch:

@@ -17,11 +17,7 @@ class PriorNetwork(nn.Module):
     def __init__(self, denoiser: Denoiser, condition: int, level: float, seed: int) -> None:
         """An embedding network.
 
-        Args:
-            denoiser: The prior, its conditions installed.
-            condition: The condition of all images: one that says nothing of the class.
-            level: Noise level as a share of the schedule.
-            seed: Seed of the noise.
+        The condition says nothing of the class; the level is a share of the schedule.
         """
         super().__init__()
         self.denoiser, self.condition = denoiser, condition

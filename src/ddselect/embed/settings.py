@@ -9,7 +9,7 @@ from torch import Tensor
 from ddselect.backbone.denoiser import Denoiser
 from ddselect.embed.prior import PriorNetwork
 from ddselect.prompt.conditions import Conditions
-from ddselect.runtime.errors import UserError
+from ddselect.runtime.errors import UserError, at_least, shares
 from ddselect.runtime.store import execution
 from ddselect.student.models import Classifier, build_network
 
@@ -37,15 +37,13 @@ class EmbedConfig:
     asks_prior: ClassVar[bool] = False  # whether it is the diffusion prior
 
     def __post_init__(self) -> None:
-        for name, least in (("batch_size", 1), ("workers", -1)):
-            if getattr(self, name) < least:
-                raise UserError(f"embed.{name}={getattr(self, name)}: at least {least} is needed")
+        at_least(1, "embed", self, "batch_size")
+        at_least(-1, "embed", self, "workers")
 
     def network(self, prior: Callable[[], Prior]) -> Embedder:
         """The network whose features are taken, in evaluation mode, where that is not the teacher.
 
-        Args:
-            prior: Loads the diffusion prior and the conditions of the dataset's classes.
+        ``prior`` loads the diffusion prior and the conditions of the dataset's classes.
 
         Raises:
             UserError: It cannot be had.
@@ -68,8 +66,7 @@ class TimmEmbedConfig(EmbedConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.size < 0:
-            raise UserError(f"embed.size={self.size}: at least 0 is needed")
+        at_least(0, "embed", self, "size")
 
     def network(self, prior: Callable[[], Prior]) -> Embedder:
         network = build_network(self.architecture, 1000, None, pretrained=True)
@@ -99,10 +96,8 @@ class BackboneEmbedConfig(EmbedConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.size < 1:
-            raise UserError(f"embed.size={self.size}: at least 1 is needed")
-        if not 0 <= self.level <= 1:
-            raise UserError(f"embed.level={self.level}: a share from 0 to 1 is needed")
+        at_least(1, "embed", self, "size")
+        shares("embed", self, "level")
 
     def network(self, prior: Callable[[], Prior]) -> Embedder:
         denoiser, conditions = prior()

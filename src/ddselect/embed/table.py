@@ -22,9 +22,7 @@ def embed_shards(folder: Path, rows: int) -> ShardPlan:
 def write_rows(path: Path, rows: list[dict[str, Tensor]]) -> None:
     """Writes a shard.
 
-    Args:
-        path: Its file.
-        rows: For each image, by ``<kind>.<field>``, what belongs to its crops (n, ...) and to the whole (1, ...).
+    A row has, by ``<kind>.<field>``, what belongs to an image's crops (n, ...) and to the whole (1, ...).
     """
     write_tensors(path, {name: torch.cat([row[name] for row in rows]) for name in rows[0]})
 
@@ -39,9 +37,7 @@ class EmbedTable:
     def read(self, rows: np.ndarray, field: str) -> dict[str, np.ndarray]:
         """One field of the candidates of some images, float32, by kind (:data:`KINDS`; images alone without crops).
 
-        Args:
-            rows: (n,) rising rows of the images.
-            field: ``features`` (M, D), ``loss`` (M,) or ``channel_stats`` (M, 6).
+        Rows (n,) are rising; ``features`` are (M, D), ``loss`` (M,), ``channel_stats`` (M, 6).
         """
         found: dict[str, list[np.ndarray]] = {kind: [] for kind in (KINDS if self.starts is not None else ("image",))}
         for shard in np.unique(rows // self.plan.size):

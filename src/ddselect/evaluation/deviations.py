@@ -12,20 +12,12 @@ _TWINS = {"class_labels": ProtocolConfig.with_class_labels, "no_augmentation": P
 
 @dataclass(frozen=True)
 class Case:
-    """What a protocol's rules look at.
+    """What a protocol's rules look at."""
 
-    Attributes:
-        ipc: Images per class.
-        classes: Number of classes.
-        image_size: Side in pixels of a test image.
-        factor: Patches per side of a stitched image.
-        student: The student.
-    """
-
-    ipc: int
+    ipc: int  # images per class
     classes: int
-    image_size: int
-    factor: int
+    image_size: int  # side in pixels of a test image
+    factor: int  # patches per side of a stitched image
     student: StudentConfig
 
 

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 
 from ddselect.dataset.images import source_to_view
 from ddselect.dataset.index import Index
-from ddselect.dataset.rendering import BOXES
+from ddselect.dataset.scenes import BOXES
 from ddselect.scoring.candidates import scored_images
 from ddselect.scoring.maps import read_maps
 from ddselect.scoring.table import read_scores
@@ -25,16 +25,12 @@ def smooth3(maps: np.ndarray) -> np.ndarray:
 def pointing_game(maps: np.ndarray, boxes: np.ndarray, view: int) -> np.ndarray:
     """(N,) bool: whether the maximum of the smoothed map lies in the true box (Zhang et al. 2018).
 
-    Args:
-        maps: (N, h, w) difference maps of the square views.
-        boxes: (N, 4) true boxes in pixels of the views.
-        view: Side of the views in pixels.
+    Maps are (N, h, w) of square views, ``view`` pixels a side, and the true boxes (N, 4) in their pixels.
     """
     side = maps.shape[-1]
     peak = smooth3(maps).reshape(len(maps), -1).argmax(1)
     x, y = (peak % side + 0.5) * view / side, (peak // side + 0.5) * view / side
-    inside: np.ndarray = (x >= boxes[:, 0]) & (x < boxes[:, 2]) & (y >= boxes[:, 1]) & (y < boxes[:, 3])
-    return inside
+    return (x >= boxes[:, 0]) & (x < boxes[:, 2]) & (y >= boxes[:, 1]) & (y < boxes[:, 3])
 
 
 def coverage(boxes: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -42,8 +38,7 @@ def coverage(boxes: np.ndarray, truth: np.ndarray) -> np.ndarray:
     width = np.minimum(boxes[:, 2], truth[:, 2]) - np.maximum(boxes[:, 0], truth[:, 0])
     height = np.minimum(boxes[:, 3], truth[:, 3]) - np.maximum(boxes[:, 1], truth[:, 1])
     area = (truth[:, 2] - truth[:, 0]) * (truth[:, 3] - truth[:, 1])
-    share: np.ndarray = width.clip(0) * height.clip(0) / area
-    return share
+    return width.clip(0) * height.clip(0) / area
 
 
 def true_boxes(index: Index) -> np.ndarray | None:
@@ -62,14 +57,8 @@ def measure_localisation(
 ) -> dict[str, float] | None:
     """Pointing game (percent) and mean coverage of the true box by the best crop, with what chance gives.
 
-    None if the dataset has no true boxes.
-
-    Args:
-        index: The training images.
-        scores: Folder of their boxes and scores.
-        maps: Folder of the finished scoring.
-        prediction_shift_weight: That of the boxes.
-        view: Side in pixels of the square view.
+    None if the dataset has no true boxes. ``scores`` is the folder of boxes and scores, ``maps`` that of the finished
+    scoring, ``prediction_shift_weight`` that of the boxes, ``view`` the side in pixels of the square view.
     """
     if not (index.root / BOXES).exists():
         return None

@@ -7,11 +7,7 @@ OBJECTIVES = ("top1_last", "top1_best", "top5_last", "top5_best")
 
 
 def objective(results: dict[str, Any]) -> float:
-    """Accuracy in percent of the chosen selection, protocol and student, mean over seeds: the one that the run names.
-
-    Args:
-        results: Content of ``results.json``.
-    """
+    """The accuracy in percent that a run names, of its chosen selection, protocol and student, mean over seeds."""
     entries, name = results["results"], results["config"].get("objective", OBJECTIVES[0])
     chosen = [entry for entry in entries if _arm(entry) == _arm(entries[0])]
     return mean(entry[name] for entry in chosen)

@@ -48,13 +48,8 @@ def measure_quality(
     A stitched image, as it is, lies far from all real ones. So its patches are what is measured, each as a student's
     window on it alone shows it: resized to a whole image.
 
-    Args:
-        distilled: The distilled set.
-        index: The training images.
-        features: The features of all of them.
-        teacher: The teacher, in evaluation mode.
-        network: Whose features they are; None: the teacher's.
-        side: Side in pixels at which it is shown a patch; None: that of an image.
+    ``features`` are those of all training images. Where there is no ``network``, the teacher's are measured; where
+    there is no ``side`` in pixels, patches are shown at the size of an image.
 
     Returns:
         ``quality``: the values of :func:`class_quality` of the patches, and the teacher's mean cross-entropy on them.
@@ -79,10 +74,8 @@ def class_quality(real: np.ndarray, distilled: np.ndarray, neighbours: int = NEI
     ICML 2020). A ball lies around every real image and reaches to its k-th nearest real neighbour (to the farthest one
     in a class of fewer images). A whole image is one of the real ones and always lies in its own ball.
 
-    Args:
-        real: (N, D) features of the class's training images.
-        distilled: (M, D) features of its patches in the distilled set.
-        neighbours: k.
+    Features are ``real`` (N, D) of the class's training images and ``distilled`` (M, D) of its patches in the distilled
+    set.
 
     Returns:
         coverage: Share of the balls that hold a patch, 0 to 1: how much of the class is represented.
@@ -111,8 +104,7 @@ def class_quality(real: np.ndarray, distilled: np.ndarray, neighbours: int = NEI
 
 def distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """(N, M) Euclidean distances of points (N, D) and (M, D)."""
-    found: np.ndarray = torch.cdist(torch.from_numpy(one), torch.from_numpy(other)).numpy()
-    return found
+    return torch.cdist(torch.from_numpy(one), torch.from_numpy(other)).numpy()
 
 
 def found_regions(metadata: list[dict[str, Any]], index: Index) -> dict[str, float] | None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ddselect.runtime.errors import UserError
+from ddselect.runtime.errors import UserError, at_least
 from ddselect.runtime.store import execution
 
 
@@ -19,5 +19,5 @@ class EvaluationConfig:
     def __post_init__(self) -> None:
         if self.split not in ("test", "val"):
             raise UserError(f"evaluation.split={self.split}: choose test or val")
-        if self.batch_size < 1 or self.workers < 0:
-            raise UserError("evaluation: batch_size must be at least 1, workers 0 or more")
+        at_least(1, "evaluation", self, "batch_size")
+        at_least(0, "evaluation", self, "workers")

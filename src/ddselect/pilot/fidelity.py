@@ -16,17 +16,14 @@ class Agreement:
     """How far two scorings of the same images agree; 1 is the most for each.
 
     Attributes:
-        crops: Spearman correlation of the best crops' scores within a class, mean over classes.
-        images: That of the whole images' scores.
         recall: Share of the best fifth of each class's crops by the first scoring that the second one has among its
             own best fifth, at nearly the same place (intersection over union of 0.5 or more).
-        overlap: Mean intersection over union of the images' best boxes.
     """
 
-    crops: float
-    images: float
+    crops: float  # Spearman correlation of the best crops' scores within a class, mean over classes
+    images: float  # that of the whole images' scores
     recall: float
-    overlap: float
+    overlap: float  # mean intersection over union of the images' best boxes
 
     def relative_to(self, ceiling: "Agreement") -> "Agreement":
         """Each as a share of another agreement's, that of two expensive scorings; 0 where those do not agree at all."""
@@ -44,9 +41,7 @@ class Agreement:
 def agreement(first: Path, second: Path) -> Agreement:
     """Agreement of the scorings in two folders.
 
-    Args:
-        first: Folder of boxes and scores: those that the others are measured against.
-        second: Another of the same images.
+    The first one is what others are measured against.
 
     Raises:
         ValueError: They are of different images.
@@ -71,8 +66,7 @@ def intersection_over_union(first: np.ndarray, second: np.ndarray) -> np.ndarray
     height = np.minimum(first[:, 3], second[:, 3]) - np.maximum(first[:, 1], second[:, 1])
     common = width.clip(0) * height.clip(0)
     areas = [(boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) for boxes in (first, second)]
-    share: np.ndarray = common / (areas[0] + areas[1] - common)
-    return share
+    return common / (areas[0] + areas[1] - common)
 
 
 def _best(scores: pa.ChunkedArray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from ddselect.runtime.errors import UserError
+from ddselect.runtime.errors import UserError, at_least
 
 VERSION = 3  # of what the stage writes
 
@@ -19,9 +19,8 @@ class PilotConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("classes", 1), ("images", 5), ("reference", 1)):
-            if getattr(self, name) < least:
-                raise UserError(f"pilot.{name}={getattr(self, name)}: at least {least} is needed")
+        at_least(1, "pilot", self, "classes", "reference")
+        at_least(5, "pilot", self, "images")
         if not self.bands or not self.draws or min(self.draws) < 1:
             raise UserError("pilot: bands and draws need at least one entry each, and draws of 1 or more")
         for band in self.bands:

@@ -38,12 +38,7 @@ def run_pilot(
 ) -> dict[str, object]:
     """Tries all budgets and advises the cheapest that is good enough.
 
-    Args:
-        index: The training images.
-        pilot: What to try.
-        scoring: Everything else about scoring.
-        score: Scores images and finds their boxes into a folder, going on from what is there.
-        folder: The stage's folder.
+    ``score`` scores images and finds their boxes into a folder, going on from what is there.
 
     Returns:
         ``images``; ``reference``, its cost; ``ceiling``, the agreement of the two references; ``rows``, one for each

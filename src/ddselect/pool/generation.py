@@ -118,17 +118,8 @@ def generate(
 ) -> Path:
     """Makes the images whose shards are missing: ``<folder>/images/<class folder>/<number>.png``.
 
-    Args:
-        pool: What to make.
-        index: The training images: their classes, and what prototypes are made of.
-        denoiser: The prior.
-        conditions: Positive and reference condition of each class.
-        view: Side in pixels of the images.
-        make_trainer: Makes a trainer over all ranks with the given callbacks.
-        folder: The stage's folder.
-
-    Returns:
-        The folder of the class folders.
+    ``view`` is the side in pixels of the images; of the training images in the index the classes are taken, and what
+    prototypes are made of.
 
     Raises:
         UserError: The view does not suit the backbone.

@@ -12,15 +12,10 @@ from ddselect.dataset.index import Index, build_index, digest, read_index, write
 
 @dataclass
 class GeneratedImages(DatasetConfig):
-    """Class folders of generated images, all of them to train with.
+    """Class folders of generated images, all of them to train with."""
 
-    Attributes:
-        root: The folder of the class folders.
-        real: The training images, whose classes they have.
-    """
-
-    root: Path = field(kw_only=True)
-    real: Index = field(kw_only=True)
+    root: Path = field(kw_only=True)  # the folder of the class folders
+    real: Index = field(kw_only=True)  # the training images, whose classes they have
 
     def provide(self, folder: Path) -> Path:
         return self.root
@@ -39,12 +34,8 @@ class GeneratedImages(DatasetConfig):
 def index_pool(root: Path, real: Index, mixed: bool, view: int, folder: Path) -> dict[str, object]:
     """Writes the index of a pool, and returns facts about it.
 
-    Args:
-        root: The folder of the generated images' class folders.
-        real: The training images.
-        mixed: Whether they belong to the pool.
-        view: Side in pixels of the generated images.
-        folder: The stage's folder.
+    ``root`` has the generated images' class folders, of so many pixels a side as ``view`` says; ``mixed`` tells whether
+    the training images belong to the pool.
     """
     facts = build_index(GeneratedImages("generated", view, root=root, real=real), folder)
     if not mixed:

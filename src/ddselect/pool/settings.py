@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ddselect.runtime.errors import UserError
+from ddselect.runtime.errors import UserError, at_least
 from ddselect.runtime.store import execution
 
 VERSION = 1  # of what the stage writes
@@ -25,9 +25,7 @@ class PoolConfig:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise UserError(f"pool.kind={self.kind}: choose {', '.join(KINDS)}")
-        for name in ("per_class", "steps", "batch_size"):
-            if getattr(self, name) < 1:
-                raise UserError(f"pool.{name}={getattr(self, name)}: at least 1 is needed")
+        at_least(1, "pool", self, "per_class", "steps", "batch_size")
         if self.guidance < 1:
             raise UserError(f"pool.guidance={self.guidance}: at least 1 is needed, which is no guidance")
         if not 0 < self.strength <= 1:

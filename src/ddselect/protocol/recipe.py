@@ -5,7 +5,7 @@ from fractions import Fraction
 from math import cos, floor, pi
 
 from ddselect.protocol import rules
-from ddselect.runtime.errors import UserError
+from ddselect.runtime.errors import UserError, at_least, shares
 
 _CHOICES = {
     "labels": ("soft", "hard"),
@@ -66,9 +66,7 @@ class ProtocolConfig:
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise UserError(f"protocol.{name}={getattr(self, name)}: choose one of {', '.join(choices)}")
-        for name in _NOT_NEGATIVE:
-            if getattr(self, name) < 0:
-                raise UserError(f"protocol.{name}={getattr(self, name)}: 0 or more is needed")
+        at_least(0, "protocol", self, *_NOT_NEGATIVE)
         rules.check_epochs(self.epochs_by_ipc)
         by_ipc = bool(self.epochs_by_ipc) and not self.epochs and not self.steps
         if (self.epochs > 0) == (self.steps > 0) and not by_ipc:
@@ -85,8 +83,7 @@ class ProtocolConfig:
                 raise UserError(f"protocol.{name}={value}: two rising numbers above 0 are needed")
         if not set(self.many_classes) <= set(_OF_MANY) or min(self.many_classes.values(), default=0) < 0:
             raise UserError(f"protocol.many_classes={self.many_classes}: give {', '.join(_OF_MANY)}, 0 or more each")
-        if not 0 <= self.momentum < 1:
-            raise UserError(f"protocol.momentum={self.momentum}: from 0 up to, not including, 1 is needed")
+        shares("protocol", self, "momentum", below_one=True)
         marks = list(self.milestones)
         if marks != sorted(set(marks)) or not all(0 < mark < 1 for mark in marks):
             raise UserError(f"protocol.milestones={marks}: rising shares of the training between 0 and 1 are needed")
@@ -96,11 +93,8 @@ class ProtocolConfig:
     def resolve(self, architecture: str, own_rate: float, ipc: int | None, classes: int) -> "ProtocolConfig":
         """The protocol of one student and set, without rules for epochs, batch, rate, weight decay and zeta.
 
-        Args:
-            architecture: The student's.
-            own_rate: The student's learning rate, for protocols that have none.
-            ipc: Images per class; None for the full data.
-            classes: Number of classes.
+        ``own_rate`` is the student's learning rate, for protocols that have none; images per class are None for the
+        full data.
         """
         given, many = self.epochs or self.steps, self.many_classes if classes > 100 else {}
         return replace(

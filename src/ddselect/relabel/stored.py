@@ -18,6 +18,7 @@ label belongs to an image as the student sees it in that step: cut, mirrored, an
 """
 
 import shutil
+from operator import itemgetter
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -25,12 +26,10 @@ import torch
 import torch.nn.functional as F
 from safetensors import safe_open
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from ddselect.composition.distilled import METADATA, read_images
+from ddselect.composition.distilled import METADATA, read_distilled, read_images
 from ddselect.protocol.recipe import ProtocolConfig
 from ddselect.relabel.settings import DESCRIPTION, VERSION
-from ddselect.relabel.views import views_of
 from ddselect.runtime.errors import NumericalError, UserError
 from ddselect.runtime.files import read_json, write_json, write_tensors
 from ddselect.runtime.fill import Loading, MakeTrainer, fill_shards
@@ -38,6 +37,7 @@ from ddselect.runtime.progress import note
 from ddselect.runtime.shards import ShardPlan
 from ddselect.runtime.stage import Facts, Trial
 from ddselect.student.models import Classifier, last_layer
+from ddselect.student.train import student_views
 from ddselect.student.views import Batch, TrainingSet, Views
 from ddselect.teacher.card import load_teacher
 
@@ -48,23 +48,6 @@ _GIB = 2**30
 def label_shards(folder: Path, views: Views) -> ShardPlan:
     """One shard for each pass over the set; a row is a step."""
     return ShardPlan(folder, views.total, views.per_pass, ".safetensors", _LABELS)
-
-
-class _Steps(Dataset[Batch]):
-    """The batches of all steps."""
-
-    def __init__(self, views: Views) -> None:
-        self.views = views
-
-    def __len__(self) -> int:
-        return self.views.total
-
-    def __getitem__(self, step: int) -> Batch:
-        return self.views.batch(step)
-
-
-def _only(rows: list[Batch]) -> Batch:
-    return rows[0]
 
 
 class _Labelling(pl.LightningModule):
@@ -83,6 +66,13 @@ class _Labelling(pl.LightningModule):
             raise NumericalError(f"the teacher's {self.keep} at step {step} are not finite in float16")
         steps = torch.full((len(found),), step, dtype=torch.int32)
         return [{_LABELS: found, "images": self.views.rows(step).int(), "steps": steps}]
+
+
+def views_of(trial: Trial) -> Views:
+    """What a trial's student sees, and labels are stored for."""
+    found = read_distilled(trial.stages["composition"].folder)
+    data = TrainingSet(found.images, found.parts, found.stitched, trial.method.composition.factor, trial.ipc)
+    return student_views(data, trial.protocol, trial.student, trial.seed)
 
 
 def run(trial: Trial, folder: Path) -> Facts:
@@ -127,10 +117,10 @@ def store_labels(
     fill_shards(
         plan,
         lambda: _Labelling(teacher, views, keep),
-        _Steps(views),
+        views,
         lambda path, rows: write_tensors(path, {key: torch.cat([row[key] for row in rows]) for key in rows[0]}, made),
         make_trainer,
-        Loading(1, 0, _only),
+        Loading(1, 0, itemgetter(0)),
         f"labels of {name}",
         "steps",
     )
@@ -153,9 +143,7 @@ def _describe(views: Views) -> dict[str, object]:
 def labelled_views(distilled: Path, labels: Path) -> Views:
     """The views that stored labels belong to: ``views.batch(step)`` and ``views.mixed(...)`` make those of a step.
 
-    Args:
-        distilled: Folder of the distilled images, the one with ``metadata.jsonl``.
-        labels: Folder of the labels, the one with ``labels.json``.
+    ``distilled`` is the folder with ``metadata.jsonl``, ``labels`` the one with ``labels.json``.
 
     Raises:
         UserError: There are no labels, or they belong to another set.

@@ -17,18 +17,13 @@ _FRAME = 1200  # bytes of a card around what it shows
 
 @dataclass(frozen=True)
 class Card:
-    """A class.
-
-    Attributes:
-        prompt: What the prior was told, if it was asked.
-        accuracies: Top-1 in percent by selection, mean over seeds; those that are known.
-    """
+    """A class."""
 
     label: int
     name: str
     folder: str
-    prompt: str | None
-    accuracies: dict[str, float]
+    prompt: str | None  # what the prior was told, if it was asked
+    accuracies: dict[str, float]  # top-1 in percent by selection, mean over seeds; those that are known
     sheets: list[Sheet]
     examples: list[Example]
 

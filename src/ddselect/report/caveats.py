@@ -22,12 +22,7 @@ class Caveat:
 
 
 def caveats(trained: Sequence[Trial], results: dict[str, Any]) -> list[Caveat]:
-    """All of them, in the order of the stages.
-
-    Args:
-        trained: The students with their stages.
-        results: Content of ``results.json``.
-    """
+    """All of them, in the order of the stages."""
     found = _of_images(trained[0].stages["index"])
     shortened = _fact_of(trained, "prompt", "shortened")
     if shortened:

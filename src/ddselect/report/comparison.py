@@ -1,45 +1,40 @@
-"""The comparison of selections as the page shows it: lines and a chart's axis."""
+"""The comparison of selections as the page shows it: lines, a chart's axis, the accuracy of each class."""
 
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import mean
 from typing import Any
 
 from ddselect.evaluation.results import Row, comparison
 from ddselect.report.svg import Look, looks
+from ddselect.runtime.stage import Trial
+from ddselect.student.confusion import class_accuracies, read_confusion
 
+_LISTED = 5  # classes
 _AXES = {5: 1, 10: 2, 20: 5, 30: 5, 40: 10, 60: 10, 80: 20, 100: 20}  # end and step of the chart's axis in percent
 
 
 @dataclass(frozen=True)
 class Line:
-    """One selection.
-
-    Attributes:
-        seeds: Seed and last top-1 in percent of each student.
-        reference: Whether it trains on all images, whatever the IPC.
-        highest: Whether its top-1 is the highest of several that are no reference.
-    """
+    """One selection."""
 
     row: Row
-    seeds: list[tuple[int, float]]
+    seeds: list[tuple[int, float]]  # seed and last top-1 in percent of each student
     look: Look
-    reference: bool
+    reference: bool  # whether it trains on all images, whatever the IPC
     chosen: bool
-    highest: bool
+    highest: bool  # whether its top-1 is the highest of several that are no reference
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """All selections.
-
-    Attributes:
-        chance: Top-1 in percent of guessing.
-        top: End of the chart's axis in percent; it starts at 0.
-    """
+    """All selections."""
 
     rivals: list[Line]
     references: list[Line]
-    chance: float
-    top: int
+    chance: float  # top-1 in percent of guessing
+    top: int  # end of the chart's axis in percent; it starts at 0
     ticks: list[int]
 
     @property
@@ -56,9 +51,6 @@ class Comparison:
 
 def across_trainings(entries: list[dict[str, Any]]) -> dict[str, Any] | None:
     """What each student makes of each selection under each protocol; None for a single student and protocol.
-
-    Args:
-        entries: ``results`` of ``results.json``.
 
     Returns:
         ``title``: what there are several of, in words; ``columns``: what tells each from the others, the chosen one
@@ -102,3 +94,30 @@ def compare(entries: list[dict[str, Any]], classes: int) -> Comparison:
     top = next((end for end in _AXES if end >= reach), 100)
     rivals, all_data = [x for x in lines if not x.reference], [x for x in lines if x.reference]
     return Comparison(rivals, all_data, chance, top, list(range(0, top + 1, _AXES[top])))
+
+
+def per_class(trained: Sequence[Trial], classes: int) -> dict[str, list[float | None]]:
+    """Top-1 in percent of each class by selection, mean over seeds; None for a class without test images.
+
+    All students are of one kind, under one protocol.
+    """
+    found: dict[str, list[list[float | None]]] = defaultdict(list)
+    for trial in trained:
+        found[trial.method.selection.name].append(class_accuracies(read_confusion(trial.training.folder), classes))
+    return {
+        name: [
+            None if None in values else mean(v for v in values if v is not None) for values in zip(*seeds, strict=True)
+        ]
+        for name, seeds in found.items()
+    }
+
+
+def extremes(accuracies: Sequence[float | None] | None) -> dict[str, list[tuple[int, float]]]:
+    """A few of the ``worst`` classes and of the ``best``, none in both: numbers and top-1, the most extreme first.
+
+    Empty if the accuracies are not known or there is one class only.
+    """
+    known = [(label, value) for label, value in enumerate(accuracies or []) if value is not None]
+    order = sorted(known, key=lambda pair: pair[1])
+    count = min(_LISTED, len(order) // 2)
+    return {"worst": order[:count], "best": order[::-1][:count]} if count else {}

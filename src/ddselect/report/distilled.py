@@ -18,20 +18,17 @@ class Sheet:
     """The distilled images of one selection and class.
 
     Attributes:
-        picture: Data URI of all images shown.
-        of: Images that there are.
-        patches: All of theirs, as lines of the metadata.
         origins: The patches of the images shown, each with the number of its image, from 1.
     """
 
     selection: str
-    picture: str
+    picture: str  # data URI of all images shown
     width: int
     height: int
     columns: int
     shown: int
-    of: int
-    patches: list[dict[str, Any]] = field(repr=False)
+    of: int  # images that there are
+    patches: list[dict[str, Any]] = field(repr=False)  # all of theirs, as lines of the metadata
     origins: list[tuple[int, dict[str, Any]]]
 
 

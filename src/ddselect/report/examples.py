@@ -27,22 +27,16 @@ Rectangle = tuple[float, float, float, float]  # x, y, width, height in shares o
 
 @dataclass(frozen=True)
 class Example:
-    """A training image.
-
-    Attributes:
-        heat: Data URI of the map, to be laid over the view; None if the image was not scored.
-        box: The box that was cut, or the best one of an image that was not selected.
-        patch: Data URI of the patch as it is in the distilled image; None of an image that was not selected.
-    """
+    """A training image."""
 
     path: str
     why: str
     facts: str
     image: str
-    heat: str | None
-    box: Rectangle
+    heat: str | None  # data URI of the map, to be laid over the view; None if the image was not scored
+    box: Rectangle  # the box that was cut, or the best one of an image that was not selected
     truth: Rectangle | None
-    patch: str | None
+    patch: str | None  # data URI of the patch as it is in the distilled image; None of an image that was not selected
 
 
 @dataclass(frozen=True)
@@ -75,13 +69,9 @@ class Examples:
     ) -> None:
         """Chooses the images and reads their maps.
 
-        Args:
-            index: The training images.
-            folders: Of boxes and scores, and of the finished scoring, if there are any.
-            prediction_shift_weight: That of the boxes.
-            chosen: The distilled set of the selection that the run chose, if it has one.
-            view: Side in pixels of the square view that students are trained on.
-            count: Images of each class.
+        ``folders`` are those of boxes and scores, and of the finished scoring, if there are any; ``chosen`` is the
+        distilled set of the selection that the run chose, if it has one; ``view`` the side in pixels of the square
+        view, ``count`` the number of images of each class.
         """
         self.index, self.chosen, self.view = index, chosen, view
         self._table = read_scores(folders[0]) if folders and count else None
@@ -172,8 +162,7 @@ def heat_layer(values: np.ndarray) -> np.ndarray:
     """(h, w) values, where the scale reaches from -1 to 1, as (h, w, 4) uint8: red above 0, blue below, clear at 0."""
     colour = np.where(values[..., None] > 0, _RED, _BLUE)
     opacity = np.round(np.abs(values.clip(-1, 1)) * _SHADES) / _SHADES * _COVER * 255
-    layer: np.ndarray = np.concatenate([colour, opacity.round()[..., None]], -1).astype(np.uint8)
-    return layer
+    return np.concatenate([colour, opacity.round()[..., None]], -1).astype(np.uint8)
 
 
 def _scale(planes: dict[str, np.ndarray]) -> float:

@@ -13,17 +13,12 @@ from ddselect.runtime.stage import Trial
 
 @dataclass(frozen=True)
 class Curve:
-    """The tests of one selection's students during training.
-
-    Attributes:
-        steps: (T,) steps at which all seeds were tested.
-        values: Per quantity (``top1`` in percent, ``loss``) the values (seeds, T).
-    """
+    """The tests of one selection's students during training."""
 
     name: str
     look: Look
-    steps: np.ndarray
-    values: dict[str, np.ndarray]
+    steps: np.ndarray  # (T,) steps at which all seeds were tested
+    values: dict[str, np.ndarray]  # per quantity (``top1`` in percent, ``loss``) the values (seeds, T)
 
 
 def read_curves(trained: list[Trial], looks: dict[str, Look]) -> list[Curve]:

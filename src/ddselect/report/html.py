@@ -10,12 +10,11 @@ from ddselect.dataset.index import Index
 from ddselect.evaluation.dd_ranking import SCORES
 from ddselect.report.cards import build_cards
 from ddselect.report.caveats import caveats
-from ddselect.report.comparison import across_trainings, compare
+from ddselect.report.comparison import across_trainings, compare, extremes, per_class
 from ddselect.report.distilled import distilled_sets
 from ddselect.report.examples import Examples
 from ddselect.report.figures import draw_curves, read_curves
 from ddselect.report.page import render_page
-from ddselect.report.per_class import extremes, per_class
 from ddselect.report.pictures import SHARP
 from ddselect.report.quality import quality_lines
 from ddselect.report.settings import ReportConfig

@@ -13,23 +13,14 @@ COLUMNS = 10  # images in a line of a sheet
 
 @dataclass(frozen=True)
 class Detail:
-    """How much the page shows of each class.
+    """How much the page shows of each class."""
 
-    Attributes:
-        side: Side of a thumbnail in pixels.
-        quality: WebP's, 1 to 100. At 100 images that are no larger than ``SHARP`` are kept without loss.
-        images: Most distilled images of a selection.
-        examples: Most training images with their map, box and patch.
-        rivals: Whether the distilled images of the selections that the run did not choose are shown too.
-        origins: Whether it says where each patch comes from.
-    """
-
-    side: int
-    quality: int
-    images: int
-    examples: int
-    rivals: bool = True
-    origins: bool = True
+    side: int  # side of a thumbnail in pixels
+    quality: int  # WebP's, 1 to 100. At 100 images that are no larger than ``SHARP`` are kept without loss.
+    images: int  # most distilled images of a selection
+    examples: int  # most training images with their map, box and patch
+    rivals: bool = True  # whether the distilled images of the selections that the run did not choose are shown too
+    origins: bool = True  # whether it says where each patch comes from
 
 
 def details(images: int, examples: int) -> list[Detail]:

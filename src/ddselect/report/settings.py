@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ddselect.runtime.errors import UserError
+from ddselect.runtime.errors import at_least
 
 
 @dataclass
@@ -14,7 +14,6 @@ class ReportConfig:
     megabytes: float = 5.0
 
     def __post_init__(self) -> None:
-        if self.images_per_class < 1 or self.maps_per_class < 0:
-            raise UserError("report: images_per_class must be at least 1, maps_per_class 0 or more")
-        if self.megabytes < 0.25:
-            raise UserError(f"report.megabytes={self.megabytes}: at least 0.25 is needed")
+        at_least(1, "report", self, "images_per_class")
+        at_least(0, "report", self, "maps_per_class")
+        at_least(0.25, "report", self, "megabytes")

@@ -11,7 +11,6 @@ class StageLine:
     """A finished stage.
 
     Attributes:
-        done: The stage.
         users: Which selections and seeds it served, in words; of several protocols or students also which of them.
     """
 

@@ -19,15 +19,10 @@ _INK = "#fd0000"  # stand-ins that matplotlib can draw with, replaced by the pag
 
 @dataclass(frozen=True)
 class Look:
-    """How a selection is drawn.
+    """How a selection is drawn."""
 
-    Attributes:
-        colour: A CSS colour that follows the page's theme.
-        dash: Lengths of dashes and gaps in points; empty for a solid line.
-    """
-
-    colour: str
-    dash: tuple[int, ...]
+    colour: str  # a CSS colour that follows the page's theme
+    dash: tuple[int, ...]  # lengths of dashes and gaps in points; empty for a solid line
 
     def style(self, number: int) -> dict[str, Any]:
         """Matplotlib's options for a line of this look, the figure's so many-th."""
@@ -65,12 +60,8 @@ def figure_axes(salt: str, height: float = 3.2) -> Iterator["Axes"]:
 def svg_of(axes: "Axes", across: str, up: str, colours: Sequence[str], label: str) -> Markup:
     """The SVG element alone, without what belongs to a file of its own, in the page's colours and font.
 
-    Args:
-        axes: Drawn with :func:`stand_in`.
-        across: What the horizontal axis says.
-        up: What the vertical one says.
-        colours: The CSS colour of each number.
-        label: What the figure is for a screen reader.
+    It was drawn with :func:`stand_in`, a CSS colour for each number. ``across`` and ``up`` are what the axes say,
+    ``label`` what the figure is for a screen reader.
     """
     axes.set_xlabel(across)
     axes.set_ylabel(up)

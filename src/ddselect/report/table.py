@@ -45,7 +45,6 @@ def print_table(results: dict[str, Any]) -> None:
 
 
 def _print_dd_ranking(scores: list[dict[str, Any]]) -> None:
-    """Prints DD-Ranking's scores, one line per selection and student."""
     if not scores:
         return
     first = scores[0]

@@ -3,7 +3,7 @@
 import platform
 import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -26,13 +26,6 @@ def _git(*arguments: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
 def capture_environment() -> dict[str, object]:
     """Code (version, commit, whether it was changed), command, Python, packages, processor, threads and GPUs."""
     status = _git("status", "--porcelain", "--untracked-files=no")
@@ -43,7 +36,7 @@ def capture_environment() -> dict[str, object]:
         # without the folder that a sweep gives to its job: the same settings again get a new one
         "command": [word for word in sys.argv[1:] if not word.startswith("hydra.run.dir=")],
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in _PACKAGES},
+        "packages": {name: version(name) for name in _PACKAGES},
         "platform": platform.platform(),
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "cpus": processors(),

@@ -20,6 +20,23 @@ class NumericalError(UserError):
     """A network gave a value that is not finite; nothing of it was written."""
 
 
+def at_least(least: float, group: str, settings: object, *names: str) -> None:
+    """Refuses numbers of a group's settings that are smaller."""
+    for name in names:
+        if getattr(settings, name) < least:
+            needed = f"at least {least} is needed" if least else "0 or more is needed"
+            raise UserError(f"{group}.{name}={getattr(settings, name)}: {needed}")
+
+
+def shares(group: str, settings: object, *names: str, below_one: bool = False) -> None:
+    """Refuses numbers of a group's settings that are not from 0 to 1; None, which is none, passes."""
+    for name in names:
+        value = getattr(settings, name)
+        if value is not None and not (0 <= value < 1 if below_one else 0 <= value <= 1):
+            end = "up to, not including, 1" if below_one else "to 1"
+            raise UserError(f"{group}.{name}={value}: a share from 0 {end} is needed")
+
+
 def one_line(text: object) -> str:
     """Folds a message of several lines into one."""
     return " ".join(str(text).split())

@@ -23,15 +23,13 @@ class Loading:
     """How rows are read.
 
     Attributes:
-        batch_size: Rows per batch.
         workers: Reading processes of each rank; 0 reads in the rank itself, -1 stands for as many as the processors
             allow beside a GPU, and none where the processors compute themselves.
-        collate: Makes a batch of rows; torch's default if None.
     """
 
-    batch_size: int
+    batch_size: int  # rows per batch
     workers: int
-    collate: Callable[[list[Any]], Any] | None = None
+    collate: Callable[[list[Any]], Any] | None = None  # makes a batch of rows; torch's default if None
 
     def workers_of(self, trainer: pl.Trainer) -> int:
         """Reading processes of one rank."""
@@ -71,15 +69,7 @@ class _ShardWriter(Callback):
         self.mine = iter(self.shards[trainer.global_rank :: trainer.world_size])
         self.current = next(self.mine, -1)
 
-    def on_predict_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def on_predict_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, *_: object) -> None:
         self.rows += outputs
         if len(self.rows) == len(self.plan.range(self.current)):
             self.write(self.plan.path(self.current), self.rows)
@@ -99,18 +89,9 @@ def fill_shards(
 ) -> int:
     """Computes the missing shards.
 
-    Args:
-        plan: The shards.
-        module: Makes the module; its predict step turns a batch of the dataset into a list with one entry for each row.
-        dataset: Gives what the module needs of each row.
-        write: Writes the entries of a shard to its file.
-        make_trainer: Makes a trainer over all ranks with the given callbacks.
-        loading: How the dataset is read.
-        name: Name for the progress display.
-        unit: What a row is called there.
-
-    Returns:
-        Number of rows that were missing.
+    The module's predict step turns a batch of the dataset into a list with one entry for each row, and ``write`` writes
+    the entries of a shard to its file. ``make_trainer`` makes a trainer over all ranks with the given callbacks.
+    Returned is the number of rows that were missing.
     """
     missing = plan.missing()
     todo = sum(len(plan.range(shard)) for shard in missing)

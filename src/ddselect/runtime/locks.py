@@ -29,11 +29,8 @@ def sole_builder(folder: Path, run: str, title: str, is_done: Callable[[], bool]
     Only the first rank takes the lock. The others of its run enter when it has, or when the stage is done, so that all
     of them decide alike. On a file system without locks nobody waits, which is said once.
 
-    Args:
-        folder: The stage's folder.
-        run: What the ranks of a run, and none of another one, have in common.
-        title: What to call the stage.
-        is_done: Whether the stage is finished; whoever waited must look again.
+    ``run`` is what the ranks of a run, and none of another one, have in common. Whoever waited must look again whether
+    the stage ``is_done``.
     """
     if rank() > 0:
         while not (is_done() or _builder(folder).get("run") == run):
@@ -61,7 +58,9 @@ def _take(lock: FileLock, folder: Path, title: str) -> None:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            remark(f"waiting for {title}: {_who(folder)}")
+            found = _builder(folder)
+            who = f"process {found['process']} on {found['host']}" if found else "another run"
+            remark(f"waiting for {title}: {who} is computing it")
             lock.acquire(poll_interval=POLL)
     except (OSError, NotImplementedError) as error:
         if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
@@ -79,8 +78,3 @@ def _builder(folder: Path) -> dict[str, object]:
     with suppress(OSError, ValueError):
         return read_json(folder / BUILDER)
     return {}
-
-
-def _who(folder: Path) -> str:
-    found = _builder(folder)
-    return f"process {found['process']} on {found['host']} is computing it" if found else "another run is computing it"

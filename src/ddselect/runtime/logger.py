@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.store import execution
@@ -32,19 +32,10 @@ class LoggerConfig:
         if self.mode not in _MODES:
             raise UserError(f"logger.mode={self.mode}: choose {', '.join(_MODES)}")
 
-    def curves(self, folder: Path) -> "CurveFiles | None":
-        """The training curves in a run's folder, if they are wanted there."""
-        return CurveFiles(folder / "logs") if "csv" in self.kinds else None
-
-
-@dataclass(frozen=True)
-class CurveFiles:
-    """Training curves as ``<folder>/<student>/metrics.csv``."""
-
-    folder: Path
-
-    def of(self, student: str) -> "CSVLogger":
-        """Lightning's logger for a student."""
+    def curves(self, folder: Path, student: str) -> "CSVLogger | Literal[False]":
+        """Lightning's logger of a student's curves, ``<folder>/logs/<student>/metrics.csv``, if these are wanted."""
+        if "csv" not in self.kinds:
+            return False
         from pytorch_lightning.loggers import CSVLogger
 
-        return CSVLogger(self.folder, student, version="")
+        return CSVLogger(folder / "logs", student, version="")

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
@@ -88,21 +88,12 @@ def listening(listener: Listener) -> Iterator[None]:
         _listeners.remove(listener)
 
 
-@contextmanager
-def _display() -> Iterator[Progress | None]:
+def _display() -> AbstractContextManager[Progress | None]:
     """A bar on a terminal."""
     if rank() > 0 or not console.is_terminal:
-        yield None
-        return
-    columns = (
-        TextColumn("  {task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _RateColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as bar:
-        yield bar
+        return nullcontext()
+    numbers = MofNCompleteColumn(), _RateColumn(), TimeRemainingColumn()
+    return Progress(TextColumn("  {task.description}"), BarColumn(), *numbers, console=console, transient=True)
 
 
 def note(text: str) -> None:

@@ -16,18 +16,12 @@ class Draws:
     Timesteps lie one in each of as many equal parts of the band as there are different noises, shifted by one offset
     per image. Noise comes from the counter-based Philox generator (Salmon et al. 2011), so that it does not depend on
     batch, order, process or what was computed before.
-
-    Attributes:
-        count: Draws per image.
-        antithetic: Whether draws come in pairs (t, eps), (t, -eps).
-        band: Lowest and highest timestep as shares of the schedule.
-        seed: Seed of everything here.
     """
 
-    count: int
-    antithetic: bool
-    band: tuple[float, float]
-    seed: int
+    count: int  # draws per image
+    antithetic: bool  # whether draws come in pairs (t, eps), (t, -eps)
+    band: tuple[float, float]  # lowest and highest timestep as shares of the schedule
+    seed: int  # seed of everything here
 
     def timesteps(self, hashes: list[str], steps: int) -> Tensor:
         """(draws, N) int64 timesteps in [0, steps) for images with these content hashes."""

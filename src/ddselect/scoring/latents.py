@@ -53,14 +53,9 @@ class _LatentsOf(Dataset[tuple[Tensor, int]]):
 
 @dataclass(frozen=True)
 class KeptLatents:
-    """The finished latents of an index.
+    """The finished latents of an index."""
 
-    Attributes:
-        index: The images, in the latents' order.
-        plan: The shards.
-    """
-
-    index: Index
+    index: Index  # the images, in the latents' order
     plan: ShardPlan
 
     def of(self, index: Index) -> Dataset[tuple[Tensor, int]]:
@@ -97,13 +92,7 @@ def keep_latents(
 ) -> dict[str, object]:
     """Encodes the images whose shards are missing: ``shard-*.safetensors`` with ``latents`` (n, C, h, w) float16.
 
-    Args:
-        index: The images.
-        denoiser: The diffusion prior.
-        settings: Sizes of shards and batches, and reading processes.
-        view: Side in pixels of the square view.
-        make_trainer: Makes a trainer with the given callbacks.
-        folder: Where shards are, or will be.
+    ``view`` is the side in pixels of the square view.
 
     Raises:
         UserError: An image cannot be read, or the view does not suit the backbone.

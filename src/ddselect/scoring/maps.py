@@ -57,8 +57,7 @@ def map_shards(folder: Path, rows: int, size: int) -> ShardPlan:
 
 def packed(maps: Tensor) -> np.ndarray:
     """Maps (N, h, w) as they are kept: (N, s, s) float16, averaged down."""
-    kept: np.ndarray = F.adaptive_avg_pool2d(maps, min(SIDE, maps.shape[-1])).half().cpu().numpy()
-    return kept
+    return F.adaptive_avg_pool2d(maps, min(SIDE, maps.shape[-1])).half().cpu().numpy()
 
 
 def write_rows(path: Path, rows: list[dict[str, object]]) -> None:
@@ -99,10 +98,7 @@ def read_shards(folder: Path, ids: list[str] | None = None) -> Iterator[tuple[li
 def read_maps(folder: Path, ids: list[str] | None, prediction_shift_weight: float) -> dict[str, np.ndarray]:
     """What boxes are placed by, (s, s) float32 by image id, of all images or of some.
 
-    Args:
-        folder: Of the finished scoring.
-        ids: The images; None for all.
-        prediction_shift_weight: Share of the prediction shift in it, that of the boxes.
+    ``prediction_shift_weight`` is the share of the prediction shift in it, that of the boxes.
     """
     maps: dict[str, np.ndarray] = {}
     for images, kept in read_shards(folder, ids):

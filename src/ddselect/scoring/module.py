@@ -136,15 +136,8 @@ def score_images(
 ) -> dict[str, object]:
     """Scores the images whose shards are missing: ``shard-*.parquet`` of :data:`ddselect.scoring.maps.SCHEMA`.
 
-    Args:
-        index: The images.
-        denoiser: The diffusion prior.
-        conditions: Positive and reference condition of each class.
-        settings: How to score.
-        view: Side in pixels of the square view.
-        make_trainer: Makes a trainer with the given callbacks.
-        folder: Where shards are, or will be.
-        latents: The images' latents, if they are kept; otherwise they are made from the images' files.
+    ``view`` is the side in pixels of the square view. Where the images' latents are not kept they are made from the
+    images' files.
 
     Raises:
         UserError: An image cannot be read, or the view does not suit the backbone.

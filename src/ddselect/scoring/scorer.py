@@ -56,15 +56,9 @@ def difference_maps(
 
     Both conditions see the same timesteps and noise and go through the network in one batch.
 
-    Args:
-        denoiser: The diffusion prior.
-        latents: (N, C, h, w) float32 z0, as :meth:`Denoiser.encode` makes them.
-        hashes: N content hashes, the keys of the noise.
-        positive: (N,) int64 positive conditions.
-        reference: The reference condition, or None to use the loss itself.
-        draws: Timesteps and noises; two or more for cross terms.
-        cross_draw_weight: Share of the cross terms in the difference, from 0 to 1; without a reference condition there
-            are none.
+    Latents are (N, C, h, w) float32 z0, hashes the N keys of the noise, positive conditions (N,) int64. Without a
+    reference condition (None) the loss itself is used, and there are no cross terms; these need two draws or more, and
+    ``cross_draw_weight`` is their share in the difference, from 0 to 1.
 
     Raises:
         LossError: A loss is not finite.

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from ddselect.runtime.errors import UserError
+from ddselect.runtime.errors import UserError, at_least, shares
 from ddselect.runtime.store import execution
 from ddselect.scoring.draws import Draws
 
@@ -30,16 +30,15 @@ class ScoringConfig:
             raise UserError(f"scoring.draws={self.draws}: a positive number is needed, an even one if antithetic")
         if len(self.band) != 2 or not 0 <= self.band[0] < self.band[1] <= 1:
             raise UserError(f"scoring.band={self.band}: two rising shares within 0 and 1 are needed, e.g. [0.2,0.8]")
-        if not 0 <= self.cross_draw_weight <= 1:
-            raise UserError(f"scoring.cross_draw_weight={self.cross_draw_weight}: a share from 0 to 1 is needed")
+        shares("scoring", self, "cross_draw_weight")
         if self.cross_draw_weight and self.draws == 1:
             raise UserError(
                 f"scoring.cross_draw_weight={self.cross_draw_weight}: cross terms need two draws or more, not "
                 "scoring.draws=1"
             )
-        for name, least in (("cap", 0), ("workers", -1), ("shard_size", 1), ("batch_size", 1)):
-            if getattr(self, name) < least:
-                raise UserError(f"scoring.{name}={getattr(self, name)}: at least {least} is needed")
+        at_least(-1, "scoring", self, "workers")
+        at_least(0, "scoring", self, "cap")
+        at_least(1, "scoring", self, "shard_size", "batch_size")
 
     def evaluations(self, conditions: int) -> int:
         """Network evaluations that one image costs under so many conditions, 1 or 2."""

@@ -53,19 +53,12 @@ def read_scores(folder: Path) -> pa.Table:
 
 @dataclass(frozen=True)
 class Crops:
-    """The boxes of a score table, those of one image after those of another.
+    """The boxes of a score table, those of one image after those of another."""
 
-    Attributes:
-        starts: (N + 1,) where each image's boxes begin among all, and the number of all.
-        rows: (M,) the image of each box, as a row of the table.
-        boxes: (M, 4) int32 x0, y0, x1, y1 in the files' pixels.
-        scores: (M,) float32.
-    """
-
-    starts: np.ndarray
-    rows: np.ndarray
-    boxes: np.ndarray
-    scores: np.ndarray
+    starts: np.ndarray  # (N + 1,) where each image's boxes begin among all, and the number of all
+    rows: np.ndarray  # (M,) the image of each box, as a row of the table
+    boxes: np.ndarray  # (M, 4) int32 x0, y0, x1, y1 in the files' pixels
+    scores: np.ndarray  # (M,) float32
 
 
 def crops_of(table: pa.Table) -> Crops:

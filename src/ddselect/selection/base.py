@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from ddselect.dataset.index import Index
 from ddselect.embed.table import EmbedTable
-from ddselect.runtime.errors import UserError
+from ddselect.runtime.errors import UserError, shares
 from ddselect.runtime.hardware import one_thread_each
 from ddselect.runtime.progress import counting
 from ddselect.runtime.shards import ShardPlan
@@ -28,55 +28,39 @@ class SelectionInputs:
     """What a method may look at.
 
     Attributes:
-        index: The training images.
-        view: Side in pixels of the square view that is composed and trained on.
-        seed: Seed of everything random in the selection.
         scores: Folder of the candidates and their scores, by the prior or by the teacher as the method asked for; None
             if it asked for none.
         embedding: The shards of what was embedded of these candidates, if the method reads any of it.
     """
 
-    index: Index
-    view: int
-    seed: int
+    index: Index  # the training images
+    view: int  # side in pixels of the square view that is composed and trained on
+    seed: int  # seed of everything random in the selection
     scores: Path | None = None
     embedding: ShardPlan | None = None
 
 
 @dataclass(frozen=True)
 class ClassCandidates:
-    """The candidates of one class and kind, as a method orders them.
+    """The candidates of one class and kind, as a method orders them."""
 
-    Attributes:
-        kind: ``crop`` or ``image``.
-        label: The class.
-        seed: Seed of the selection.
-        scores: (n,) float32, larger is better.
-        embedded: For each field that the method reads (``embeds``), (n, ...) float32.
-    """
-
-    kind: str
-    label: int
-    seed: int
-    scores: np.ndarray
-    embedded: dict[str, np.ndarray]
+    kind: str  # ``crop`` or ``image``
+    label: int  # the class
+    seed: int  # seed of the selection
+    scores: np.ndarray  # (n,) float32, larger is better
+    embedded: dict[str, np.ndarray]  # for each field that the method reads (``embeds``), (n, ...) float32
 
 
 @dataclass
 class SelectionConfig:
-    """A method of selection; see ``conf/selection/``.
-
-    Attributes:
-        scored_by: Who makes and scores its candidates: ``prior``, ``teacher``, or nobody ("").
-        limit: False for a method that takes all images whatever the IPC.
-    """
+    """A method of selection; see ``conf/selection/``."""
 
     name: str
     whole: float | None = execution(None)  # a method whose order depends on it says so in a field that it resolves
     mix_classes: bool = execution(False)
 
-    scored_by: ClassVar[str] = ""
-    limit: ClassVar[bool] = True
+    scored_by: ClassVar[str] = ""  # who makes and scores its candidates: ``prior``, ``teacher``, or nobody ("")
+    limit: ClassVar[bool] = True  # false for a method that takes all images whatever the IPC
 
     @property
     def embeds(self) -> tuple[str, ...]:
@@ -84,16 +68,13 @@ class SelectionConfig:
         return ()
 
     def __post_init__(self) -> None:
-        if self.whole is not None and not 0 <= self.whole <= 1:
-            raise UserError(f"selection.whole={self.whole}: a share from 0 to 1 is needed")
+        shares("selection", self, "whole")
 
     def resolve(self, factor: int, whole: float, soft: bool) -> "SelectionConfig":
         """This method with what its settings leave open decided by what the run makes of it; most leave nothing open.
 
-        Args:
-            factor: Crops per side of a stitched image.
-            whole: Share of the distilled images that are whole images.
-            soft: Whether all protocols of the run have soft labels.
+        ``factor`` is the number of crops per side of a stitched image, ``whole`` the share of whole images; ``soft``
+        says whether all protocols of the run have soft labels.
         """
         return self
 
@@ -114,10 +95,8 @@ class CandidateSelectionConfig(SelectionConfig):
     def across_classes(self, embedding: EmbedTable, images: int, seed: int) -> Callable[[ClassCandidates], Order]:
         """What orders each class's candidates, for a method that looks at those of all classes first.
 
-        Args:
-            embedding: What was embedded of all candidates; methods that read none of it are not asked.
-            images: Number of images that have candidates.
-            seed: Seed of the selection.
+        The embedding is that of all candidates, which are of so many images; methods that read none of it are not
+        asked.
         """
         return self.order
 

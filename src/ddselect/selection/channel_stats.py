@@ -40,23 +40,20 @@ class SharedChannelStats:
         self.sequence = found
 
     def _scaled(self, stats: np.ndarray) -> np.ndarray:
-        scaled: np.ndarray = (stats - self._mean) / self._scale
-        return scaled
+        return (stats - self._mean) / self._scale
 
     def distances(self, stats: np.ndarray) -> np.ndarray:
         """(n, K) squared distance of each of some candidates (n, D) to each centre of the sequence."""
         points = self._scaled(stats)
         norms = (points**2).sum(1)[:, None] + (self.sequence**2).sum(1)
-        found: np.ndarray = norms - 2 * points @ self.sequence.T
-        return found
+        return norms - 2 * points @ self.sequence.T
 
 
 def order_by_centres(distances: np.ndarray, lead: int) -> tuple[np.ndarray, np.ndarray]:
     """A class's candidates, one for each centre: of those that are left, the nearest.
 
-    Args:
-        distances: (n, K) of each candidate to each centre of the sequence.
-        lead: Candidates for the first centre, where more than one.
+    Distances are (n, K) to each centre of the sequence; ``lead`` candidates go to the first centre, where more than
+    one.
 
     Returns:
         (m,) order, m being n or, if that is less, the number of turns; and (m,) the centre of each.

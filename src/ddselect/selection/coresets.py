@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ddselect.runtime.errors import UserError
+from ddselect.runtime.errors import UserError, at_least, shares
 from ddselect.runtime.seeds import numpy_generator
 from ddselect.selection.base import ClassCandidates, Order, unclustered
 from ddselect.selection.greedy import coverage_centric_order, herding_order, k_center_order, moderate_order
@@ -72,10 +72,8 @@ class CCSConfig(TeacherScoredConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.pruned < 1:
-            raise UserError(f"selection.pruned={self.pruned}: a share from 0 to below 1 is needed")
-        if self.strata < 1:
-            raise UserError(f"selection.strata={self.strata}: at least 1 is needed")
+        shares("selection", self, "pruned", below_one=True)
+        at_least(1, "selection", self, "strata")
 
     def order(self, candidates: ClassCandidates) -> Order:
         random = numpy_generator(candidates.seed, "strata", candidates.kind, candidates.label)

@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from ddselect.embed.table import FIELDS, EmbedTable
-from ddselect.runtime.errors import UserError
+from ddselect.runtime.errors import UserError, shares
 from ddselect.runtime.seeds import key64
 from ddselect.selection.base import CandidateSelectionConfig, ClassCandidates, Order, by_score, unclustered
 from ddselect.selection.channel_stats import SharedChannelStats, order_by_centres
@@ -40,8 +40,7 @@ class DDSelectConfig(CandidateSelectionConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.teacher_weight <= 1:
-            raise UserError(f"selection.teacher_weight={self.teacher_weight}: a share from 0 to 1 is needed")
+        shares("selection", self, "teacher_weight")
         for kind, pick in self.picks.items():
             if pick not in PICKS:
                 raise UserError(f"selection.{kind}_pick={pick}: choose {', '.join(PICKS[:-1])} or {PICKS[-1]}")

@@ -9,12 +9,7 @@ import numpy as np
 def herding_order(features: np.ndarray, depth: int) -> np.ndarray:
     """Herding (Welling 2009): each pick brings the mean of those picked nearest to the mean of all.
 
-    Args:
-        features: (N, D).
-        depth: Number of picks.
-
-    Returns:
-        (min(depth, N),) picks in order.
+    Returned are ``depth`` or all candidates in order, of features (N, D).
     """
     norms, mean = (features**2).sum(1), features.mean(0)
     free, total, order = np.ones(len(features), dtype=bool), np.zeros_like(mean), []
@@ -31,13 +26,8 @@ def herding_order(features: np.ndarray, depth: int) -> np.ndarray:
 def k_center_order(features: np.ndarray, depth: int, lead: int = 0) -> np.ndarray:
     """k-center greedy (Sener & Savarese 2018): first the candidate nearest to the mean, then always the farthest one.
 
-    Args:
-        features: (N, D).
-        depth: Number of picks.
-        lead: Number of candidates, the first ones given, that come first instead of the one nearest to the mean.
-
-    Returns:
-        (min(depth, N),) picks in order: each beyond the first, or the lead, is the farthest from the nearest before it.
+    Returned are ``depth`` or all candidates in order, of features (N, D), each the farthest from the nearest before it.
+    The first ``lead`` candidates given come first instead of the one nearest to the mean.
     """
     norms, mean = (features**2).sum(1), features.mean(0)
     pick = 0 if lead else int(np.argmin(norms - 2 * (features @ mean)))
@@ -53,11 +43,7 @@ def k_center_order(features: np.ndarray, depth: int, lead: int = 0) -> np.ndarra
 def moderate_order(features: np.ndarray) -> np.ndarray:
     """Moderate coreset (Xia et al., ICLR 2023): those come first whose distance to the mean is nearest to the median.
 
-    Args:
-        features: (N, D).
-
-    Returns:
-        (N,) all candidates in order.
+    Returned are all (N,) candidates in order, of features (N, D).
     """
     distance = np.linalg.norm(features - features.mean(0), axis=1)
     return np.argsort(np.abs(distance - np.median(distance)), kind="stable")
@@ -74,14 +60,8 @@ def coverage_centric_order(
     number up to one, with what small strata lack passed on to the others: the paper's shares at every budget, and
     nested. A paper's share of pruned candidates may grow as the budget falls; here it is one for all.
 
-    Args:
-        difficulty: (N,) larger is harder.
-        pruned: Share of the hardest candidates, below 1.
-        strata: Number of strata.
-        random: Deals the members of a stratum and, in each turn, the strata.
-
-    Returns:
-        (N,) all candidates in order.
+    Difficulties are (N,), larger is harder, and the share ``pruned`` is below 1. Returned are all (N,) candidates in
+    order.
     """
     by_difficulty = np.argsort(difficulty, kind="stable")
     kept, late = np.split(by_difficulty, [max(1, len(difficulty) - round(pruned * len(difficulty)))])

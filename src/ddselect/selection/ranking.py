@@ -24,12 +24,8 @@ def levels(limit: int) -> list[int]:
 def weighted_places(scores: np.ndarray, losses: np.ndarray, weight: float) -> np.ndarray:
     """(N,) how good candidates are by score and by loss, larger is better: their places by both, weighted.
 
-    Places are of 0 for the worst to N - 1 for the best, so that neither scale counts.
-
-    Args:
-        scores: (N,) larger is better.
-        losses: (N,) smaller is better.
-        weight: Of the losses, from 0 to 1.
+    Places are of 0 for the worst to N - 1 for the best, so that neither scale counts. Of scores (N,) larger is better,
+    of losses (N,) smaller; ``weight`` is that of the losses, from 0 to 1.
     """
     last = len(scores) - 1
     return (1 - weight) * (last - _places(-scores)) + weight * (last - _places(losses))
@@ -44,18 +40,14 @@ def cluster_order(scores: np.ndarray | None, features: np.ndarray, seed: int) ->
 def principal_components(features: np.ndarray, count: int, seed: int) -> np.ndarray:
     """Features (N, D) of a class, standardised, and reduced to (N, count) where there are more of D and of N.
 
-    Args:
-        features: (N, D).
-        count: Principal components to keep.
-        seed: Seed of the randomised decomposition.
+    The seed is that of the randomised decomposition.
     """
     scaled: np.ndarray = (features - features.mean(0)) / (features.std(0) + 1e-6)
     if min(features.shape) <= count:
         return scaled
     from sklearn.decomposition import PCA  # a second to import
 
-    reduced: np.ndarray = PCA(count, svd_solver="randomized", random_state=seed % 2**32).fit_transform(scaled)
-    return reduced
+    return PCA(count, svd_solver="randomized", random_state=seed % 2**32).fit_transform(scaled)
 
 
 def nested_order(
@@ -68,15 +60,10 @@ def nested_order(
     So each prefix covers the class about as well as a clustering of its own size, and a larger IPC extends a smaller
     one. Of equals the first comes first. Beyond ``depth``, the order is by score.
 
-    Args:
-        scores: (N,) larger is better; a cluster gives its best, and is as good as this one. None: a cluster gives the
-            member nearest to its centroid, larger clusters are better, and beyond ``depth`` the order is the given one.
-        features: (N, D) as :func:`principal_components` makes them.
-        depth: Number of candidates to order by clusters.
-        seed: Seed of k-means.
-
-    Returns:
-        (N,) order and (N,) cluster of each in that order: the cluster of the last level.
+    Scores are (N,), larger is better: a cluster gives its best, and is as good as this one. Without them it gives the
+    member nearest to its centroid, larger clusters are better, and beyond ``depth`` the order is the given one.
+    Features (N, D) are as :func:`principal_components` makes them. Returned are the (N,) order, and the (N,) cluster of
+    each in that order: that of the last level.
     """
     count, chosen = len(features), list[int]()
     clusters = np.zeros(count, dtype=np.int32)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from ddselect.runtime.errors import UserError
+from ddselect.runtime.errors import UserError, at_least
 from ddselect.selection.base import CandidateSelectionConfig
 from ddselect.selection.random_boxes import check_area
 
@@ -23,8 +23,7 @@ class TeacherScoredConfig(CandidateSelectionConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.crops < 1:
-            raise UserError(f"selection.crops={self.crops}: at least 1 is needed")
+        at_least(1, "selection", self, "crops")
         if not 0 < self.size <= 1:
             raise UserError(f"selection.size={self.size}: a share above 0, up to 1, is needed")
         check_area(self.area)

@@ -26,9 +26,5 @@ def select(trial: Trial, folder: Path) -> Facts:
     if "embed" in stages:
         embedding = embed_shards(stages["embed"].folder, stages["embed"].facts["images"])
     images = read_index(trial.images.folder).split("train")
-    return write_selection(
-        folder,
-        trial.method.selection.rank(
-            SelectionInputs(index=images, view=trial.view, seed=trial.seed, scores=scores, embedding=embedding)
-        ),
-    )
+    inputs = SelectionInputs(images, trial.view, trial.seed, scores, embedding)
+    return write_selection(folder, trial.method.selection.rank(inputs))

@@ -31,17 +31,11 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Candidates:
-    """Candidates of one class and kind.
+    """Candidates of one class and kind."""
 
-    Attributes:
-        rows: (N,) row numbers in the index.
-        boxes: (N, 4) int32 x0, y0, x1, y1 in the files' pixels.
-        scores: (N,) float32, larger is better.
-    """
-
-    rows: np.ndarray
-    boxes: np.ndarray
-    scores: np.ndarray
+    rows: np.ndarray  # (N,) row numbers in the index
+    boxes: np.ndarray  # (N, 4) int32 x0, y0, x1, y1 in the files' pixels
+    scores: np.ndarray  # (N,) float32, larger is better
 
     def take(self, picks: np.ndarray) -> "Candidates":
         """Some of the candidates, in the given order."""

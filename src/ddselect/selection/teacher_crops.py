@@ -72,14 +72,7 @@ def judge_crops(
 ) -> dict[str, object]:
     """Judges the images whose shards are missing and writes the merged table, as the boxes stage does.
 
-    Args:
-        index: The images.
-        teacher: The teacher, in evaluation mode.
-        method: Which crops it asks for.
-        view: Side in pixels of the square view.
-        seed: Seed of the crops.
-        make_trainer: Makes a trainer with the given callbacks.
-        folder: Where shards are, or will be.
+    The teacher is in evaluation mode; ``view`` is the side in pixels of the square view.
 
     Raises:
         UserError: An image cannot be read.

@@ -32,16 +32,13 @@ class Accuracy:
     """Accuracy in percent over all test images, each counted once.
 
     Attributes:
-        top1: Top-1 accuracy, 0 to 100.
-        top5: Top-5 accuracy (top-K for K < 5 classes), 0 to 100.
-        images: Number of test images.
         confusion: (M, 3) int64: a class, one that its images were taken for, and how many of them were; pairs that did
             not occur are left out.
     """
 
-    top1: float
-    top5: float
-    images: int
+    top1: float  # top-1 accuracy, 0 to 100
+    top5: float  # top-5 accuracy (top-K for K < 5 classes), 0 to 100
+    images: int  # number of test images
     confusion: Tensor = field(default_factory=lambda: torch.zeros(0, 3, dtype=torch.int64), compare=False, repr=False)
 
 

@@ -45,15 +45,8 @@ def crop_resize(
 def random_windows(count: int, side: int, area: list[float], ratio: list[float], generator: torch.Generator) -> Tensor:
     """Windows distributed as those of torchvision's RandomResizedCrop: the first of ten that fits, else the largest.
 
-    Args:
-        count: Number of windows.
-        side: Side of the square images in pixels.
-        area: Smallest and largest area as shares of the image.
-        ratio: Smallest and largest aspect ratio, width by height.
-        generator: CPU generator.
-
-    Returns:
-        (count, 4) int64: top, left, height, width in pixels.
+    Area (shares of the image) and ratio (width by height) are each the smallest and largest. Returned are (count, 4)
+    int64 top, left, height, width in pixels of square images of a side.
     """
     root = uniform(count * _TRIES, area[0], area[1], generator).sqrt()
     low, high = torch.log(torch.tensor(ratio)).tolist()
@@ -71,11 +64,8 @@ def random_windows(count: int, side: int, area: list[float], ratio: list[float],
 def resize_windows(images: Tensor, windows: Tensor) -> Tensor:
     """Resizes a window of each image to the image's size (bilinear), as torchvision's ``resized_crop`` does.
 
-    A window inside an image is never larger than the result, so that antialiasing would change nothing.
-
-    Args:
-        images: (N, 3, S, S) float.
-        windows: (N, 4) int64: top, left, height, width in pixels.
+    A window inside an image is never larger than the result, so that antialiasing would change nothing. Images are (N,
+    3, S, S) float, windows (N, 4) int64 top, left, height, width in pixels.
     """
     side = images.shape[-1]
     start, length = windows[:, :2, None], windows[:, 2:, None]

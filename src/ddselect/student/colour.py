@@ -13,10 +13,7 @@ _EIGENVECTORS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.583
 def jitter(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
     """Changes brightness, contrast and saturation of each image, in a random order: torchvision's ColorJitter.
 
-    Args:
-        images: (N, 3, S, S) float in [0, 1].
-        strength: Each factor is uniform in [max(0, 1 - strength), 1 + strength).
-        generator: CPU generator.
+    Images are (N, 3, S, S) float in [0, 1]; each factor is uniform in [max(0, 1 - strength), 1 + strength).
     """
     count = len(images)
     factors = uniform(count * 3, max(0.0, 1 - strength), 1 + strength, generator).view(count, 3)
@@ -27,10 +24,8 @@ def jitter(images: Tensor, strength: float, generator: torch.Generator) -> Tenso
 def adjust(images: Tensor, factors: Tensor, order: Tensor) -> Tensor:
     """Brightness (0), contrast (1) and saturation (2) of each image, each a blend, clamped to [0, 1].
 
-    Args:
-        images: (N, 3, S, S) float in [0, 1].
-        factors: (N, 3) of brightness, contrast and saturation; 1 changes nothing, 0 leaves black, mean grey, or greys.
-        order: (N, 3) int64: which of them comes first, second and third.
+    Images are (N, 3, S, S) float in [0, 1]. Of factors (N, 3) 1 changes nothing, 0 leaves black, mean grey, or greys;
+    ``order`` (N, 3) int64 says which comes first, second and third.
     """
     weights = torch.tensor(_GREY, device=images.device).view(1, 3, 1, 1)
     for kind in order.unbind(1):
@@ -46,12 +41,8 @@ def lighting(images: Tensor, strength: float, generator: torch.Generator) -> Ten
     """Adds a random colour to each image along the principal components of ImageNet's pixels (Krizhevsky et al. 2012).
 
     Section 4.1 there; the components are those of RGB values in [0, 1] that fb.resnet.torch published. The result is
-    not clamped, as there.
-
-    Args:
-        images: (N, 3, S, S) float in [0, 1].
-        strength: Standard deviation of each component's normal draw.
-        generator: CPU generator.
+    not clamped, as there. Images are (N, 3, S, S) float in [0, 1]; ``strength`` is the standard deviation of each
+    component's normal draw.
     """
     draws = strength * torch.randn(len(images), 3, generator=generator)
     return images + shade(draws).to(images.device)[:, :, None, None]

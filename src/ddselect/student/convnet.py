@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ddselect.student.norm import instance_norm
+from ddselect.student.networks import Network, instance_norm
 from ddselect.student.ranks import has_batch_norm
 
 _CACHED = 2**21  # values of a block's maps that a processor works on together
@@ -47,11 +47,12 @@ class _Body(nn.Sequential):
         return maps
 
 
-class ConvNet(nn.Module):
+class ConvNet(Network):
     """Equal blocks of 3 x 3 convolution, norm, ReLU and 2 x 2 average pooling, then one layer on all positions.
 
     Gidaris and Komodakis (CVPR 2018), with the norm and pooling of Zhao et al. (ICLR 2021): 320,010 parameters at
-    depth 3 for 10 classes of 32-pixel images. Where a side is odd, pooling leaves its last row or column out.
+    depth 3 for 10 classes of 32-pixel images. Where a side is odd, pooling leaves its last row or column out. Features
+    are all positions: (N, C s s) with s = S // 2^depth.
 
     Attributes:
         image_size: Side in pixels of the images that it is built for.
@@ -73,17 +74,3 @@ class ConvNet(nn.Module):
         ]
         self.body = _Body(width, *blocks)
         self.fc = nn.Linear(width * (image_size // 2**depth) ** 2, num_classes)
-
-    def forward_features(self, x: Tensor) -> Tensor:
-        """(N, 3, S, S) to (N, C, s, s) with s = S // 2^depth."""
-        features: Tensor = self.body(x)
-        return features
-
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """(N, C, s, s) to logits (N, K), or to features (N, C s s), which are not pooled further."""
-        features = x.flatten(1)
-        return features if pre_logits else self.fc(features)
-
-    def get_classifier(self) -> nn.Module:
-        """The last layer."""
-        return self.fc

@@ -14,12 +14,9 @@ def class_label_loss(logits: Tensor, labels: Tensor) -> Tensor:
 def soft_label_loss(student: Tensor, teacher: Tensor, kind: str, temperature: float) -> Tensor:
     """Distance of a student's logits (N, K) to a teacher's (N, K).
 
-    Args:
-        student: Float32 logits.
-        teacher: Float32 logits.
-        kind: ``kl``: KL divergence of the softmax at the temperature, batch mean, without T^2 (RDED, SRe2L); ``mse``:
-            mean squared error to the teacher's logits, centred over the classes and divided by the temperature.
-        temperature: T.
+    ``kl`` is the KL divergence of the softmax at the temperature, batch mean, without T^2 (RDED, SRe2L); ``mse`` the
+    mean squared error to the teacher's logits, centred over the classes and divided by the temperature. Logits are
+    float32.
     """
     if kind == "kl":
         return F.kl_div(

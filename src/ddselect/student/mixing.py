@@ -8,17 +8,11 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Mix:
-    """What mixing did to a batch.
+    """What mixing did to a batch."""
 
-    Attributes:
-        images: (N, 3, S, S) mixed images.
-        partner: (N,) int64: whose pixels or classes were mixed in.
-        share: Share of the own image that is left, in [0, 1].
-    """
-
-    images: Tensor
-    partner: Tensor
-    share: float
+    images: Tensor  # (N, 3, S, S) mixed images
+    partner: Tensor  # (N,) int64: whose pixels or classes were mixed in
+    share: float  # share of the own image that is left, in [0, 1]
 
 
 def cutmix(images: Tensor, alpha: float, generator: torch.Generator) -> Mix:

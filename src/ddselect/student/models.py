@@ -8,11 +8,10 @@ from torch import Tensor, nn
 
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.hardware import convolution_layout
-from ddselect.student import resnet_ap, timm_models
+from ddselect.student import timm_models
 from ddselect.student.convnet import ConvNet
-from ddselect.student.norm import instance_norm
+from ddselect.student.networks import SMALLEST, ResNetAP10, SmallResNet, instance_norm
 from ddselect.student.ranks import has_batch_norm
-from ddselect.student.small_resnet import SmallResNet
 
 _SMALL_RESNETS = {"small_resnet16": 16, "small_resnet32": 32}  # width
 _CONVNETS: dict[str, tuple[int, Callable[[int], nn.Module]]] = {  # depth and norm
@@ -50,8 +49,7 @@ class Classifier(nn.Module):
         if self.side not in (None, images.shape[-1]):
             images = F.interpolate(images, self.side, mode="bilinear", antialias=True)
         maps = self.network.forward_features((images - self.mean) / self.std)  # type: ignore[operator]
-        pooled: Tensor = self.network.forward_head(maps, pre_logits=True)  # type: ignore[operator]
-        return pooled
+        return self.network.forward_head(maps, pre_logits=True)  # type: ignore[operator]
 
     def head(self, features: Tensor) -> Tensor:
         """Penultimate features (N, D) to logits (N, K)."""
@@ -92,9 +90,7 @@ def last_layer(model: Classifier) -> tuple[Tensor, Tensor]:
 def check_image_size(architecture: str, image_size: int) -> None:
     """Refuses images whose size an architecture of ``conf/student/`` cannot take; needs no heavy library.
 
-    Args:
-        architecture: Any name; others than those of ``conf/student/`` are not judged here.
-        image_size: Side in pixels.
+    Its side is in pixels; names other than those there are not judged.
 
     Raises:
         UserError: The size does not suit the architecture.
@@ -103,7 +99,7 @@ def check_image_size(architecture: str, image_size: int) -> None:
     if architecture in _CONVNETS:
         least = 2 ** _CONVNETS[architecture][0]
     elif architecture in ("resnetap10", "resnet18_in"):
-        least = resnet_ap.SMALLEST
+        least = SMALLEST
     elif architecture == "swin_tiny":
         least = 8 * step  # its patches are merged 2 x 2 three times
     if image_size < least or image_size % step:
@@ -117,12 +113,8 @@ def check_image_size(architecture: str, image_size: int) -> None:
 def build_network(architecture: str, num_classes: int, image_size: int | None, pretrained: bool = False) -> nn.Module:
     """A network by the field's name: one of ``conf/student/``, ``small_resnet32``, or any timm model.
 
-    Args:
-        architecture: The name.
-        num_classes: Outputs.
-        image_size: Side in pixels of the images: stems, patches and last layers are made for it. None for the form in
-            which the architecture is published.
-        pretrained: Loads timm's weights, which fit the published form: the size changes nothing then.
+    The image size is the side in pixels that stems, patches and last layers are made for, None for the form in which
+    the architecture is published. timm's pretrained weights fit that form: the size changes nothing then.
 
     Raises:
         UserError: The name is unknown, the size does not suit it, or the pretrained weights cannot be had.
@@ -138,7 +130,7 @@ def build_network(architecture: str, num_classes: int, image_size: int | None, p
             raise UserError(f"architecture '{architecture}' is made for images of one size, and none is given")
         return ConvNet(num_classes, image_size, *_CONVNETS[architecture])
     if architecture == "resnetap10":
-        return resnet_ap.ResNetAP10(num_classes, image_size)
+        return ResNetAP10(num_classes, image_size)
     import timm  # takes seconds, which only its own models need
 
     if not timm.is_model(timm_models.NAMES.get(architecture, architecture)):

@@ -1,36 +1,27 @@
 """Student training as a LightningModule: fixed steps, keyed randomness, tests at fixed steps."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 from math import isfinite
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
+from ddselect.protocol.recipe import ProtocolConfig
 from ddselect.runtime.errors import NumericalError
 from ddselect.student.accuracy import Accuracy
 from ddselect.student.losses import class_label_loss, soft_label_loss
 from ddselect.student.models import Classifier
-from ddselect.student.optimizer import build_optimizer, build_schedule
 from ddselect.student.ranks import part_of
 from ddselect.student.views import Batch, Views
 
+BETAS = (0.9, 0.999)  # of every published protocol
 Labeller = Callable[[Tensor, int, slice], Tensor]
 _CHECKPOINTS = 100  # about so many in a training, beside those at its tests
 _APART = 100  # steps between them at least: fewer are soon done again
-
-
-class _Steps(IterableDataset[Batch]):
-    """The batches of some steps."""
-
-    def __init__(self, views: Views, steps: range) -> None:
-        self.views, self.steps = views, steps
-
-    def __iter__(self) -> Iterator[Batch]:
-        return map(self.views.batch, self.steps)
 
 
 def checkpoint_steps(tests: list[int]) -> list[int]:
@@ -58,11 +49,8 @@ class StudentModule(pl.LightningModule):
     ) -> None:
         """A training.
 
-        Args:
-            model: The untrained student.
-            views: What it sees, and the protocol.
-            labeller: Gives logits (N, K) for the mixed images (N, 3, S, S) of a step's rows; None for class labels.
-            test: Measures the accuracy on the test images; None for a training that is not tested.
+        The labeller gives logits (N, K) for the mixed images (N, 3, S, S) of a step's rows; None for class labels.
+        ``test`` measures the accuracy on the test images; None for a training that is not tested.
         """
         super().__init__()
         self.model, self.views, self.protocol = model, views, views.protocol
@@ -80,7 +68,7 @@ class StudentModule(pl.LightningModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         first = min(self.global_step, self.views.total - 1)  # Lightning asks even if nothing is left
-        return DataLoader(_Steps(self.views, range(first, self.ends_after(first)[0])), batch_size=None)
+        return DataLoader(self.views, batch_size=None, sampler=range(first, self.ends_after(first)[0]))
 
     def on_fit_start(self) -> None:
         self._rank, self._ranks = self.global_rank, self.trainer.world_size
@@ -136,6 +124,23 @@ class StudentModule(pl.LightningModule):
         self.trainer.fit_loop.max_epochs = checkpoint["epoch"] + 1 + len(self.ends_after(checkpoint["global_step"]))
 
     def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
-        optimizer = build_optimizer(self.model, self.protocol)
-        schedule = build_schedule(optimizer, self.protocol, self.views.total, self.views.per_pass)
+        optimizer, views = build_optimizer(self.model, self.protocol), self.views
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: self.protocol.rate(step, views.total, views.per_pass)
+        )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def build_optimizer(model: nn.Module, protocol: ProtocolConfig) -> torch.optim.Optimizer:
+    """The resolved protocol's optimiser; parameters of one dimension form a group of their own, which may not decay."""
+    vectors = [p for p in model.parameters() if p.ndim <= 1]
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    groups = [
+        {"params": matrices, "weight_decay": protocol.weight_decay},
+        {"params": vectors, "weight_decay": protocol.weight_decay if protocol.decay_vectors else 0.0},
+    ]
+    learning_rate = protocol.learning_rate
+    if protocol.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=learning_rate, momentum=protocol.momentum, fused=True)
+    kind = torch.optim.AdamW if protocol.optimizer == "adamw" else torch.optim.Adam
+    return kind(groups, lr=learning_rate, betas=BETAS, fused=True)

@@ -9,11 +9,6 @@ def part_of(count: int, rank: int, ranks: int) -> tuple[slice, float]:
 
     The mean over the ranks of the rows' means, each times its factor, is the mean over the batch. A batch that has not
     two rows for each rank is computed whole by all: a network may refuse a single one.
-
-    Args:
-        count: Rows of the batch.
-        rank: From 0.
-        ranks: Number of ranks.
     """
     if count < 2 * ranks:
         return slice(None), 1.0

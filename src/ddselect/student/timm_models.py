@@ -5,7 +5,7 @@ from typing import Any
 from torch import nn
 
 from ddselect.runtime.errors import UserError
-from ddselect.student.norm import instance_norm
+from ddselect.student.networks import convolution, instance_norm
 
 SMALL = 64  # pixels up to which a ResNet's stem keeps the resolution
 NAMES = {
@@ -36,13 +36,8 @@ def timm_network(architecture: str, num_classes: int, image_size: int | None, pr
 
     ResNet-18 to -152 have the CIFAR stem for images up to 64 pixels (He et al. 2016, section 4.2, as dataset
     distillation does): a 3 x 3 convolution of stride 1 and no pooling. Models made for images of one size are made for
-    this one. Swin trains without stochastic depth, whose draws would come from global state.
-
-    Args:
-        architecture: The name; a tag of weights after a dot matters to pretrained ones.
-        num_classes: Outputs.
-        image_size: Side in pixels; None for the published form.
-        pretrained: Loads the published weights.
+    this one. Swin trains without stochastic depth, whose draws would come from global state. A size in pixels of None
+    is that of the published form. A tag of weights after a dot in the name matters to pretrained ones.
 
     Raises:
         UserError: The size does not suit the model, or the pretrained weights cannot be had.
@@ -51,8 +46,14 @@ def timm_network(architecture: str, num_classes: int, image_size: int | None, pr
 
     name = NAMES.get(architecture, architecture)
     name = name if pretrained else name.split(".")[0]
-    options = _options(architecture, image_size)
+    own: dict[str, Any] = {
+        "resnet18_in": {"norm_layer": instance_norm},
+        "swin_tiny": {"drop_path_rate": 0.0},
+    }
+    options = dict(own.get(architecture, {}))
     if image_size is not None:
+        if (side := patch_size(architecture, image_size)) is not None:
+            options["patch_size"] = side
         published = timm.get_pretrained_cfg(name)
         if published is not None and published.fixed_input_size and image_size != published.input_size[-1]:
             options["img_size"] = image_size
@@ -72,7 +73,8 @@ def timm_network(architecture: str, num_classes: int, image_size: int | None, pr
             ) from None
         raise
     if image_size is not None and image_size <= SMALL and name in _RESNETS:
-        _keep_resolution(network)
+        network.conv1 = convolution(3, network.conv1.out_channels, 3)  # type: ignore[arg-type, union-attr]
+        network.maxpool = nn.Identity()
     return network
 
 
@@ -82,22 +84,3 @@ def fixed_side(network: nn.Module) -> int | None:
     if getattr(patches, "strict_img_size", False) and getattr(patches, "img_size", None):
         return int(patches.img_size[0])  # type: ignore[union-attr]
     return None
-
-
-def _options(architecture: str, image_size: int | None) -> dict[str, Any]:
-    """Keyword arguments for timm."""
-    options: dict[str, Any] = {}
-    if architecture == "resnet18_in":
-        options["norm_layer"] = instance_norm
-    if architecture == "swin_tiny":
-        options["drop_path_rate"] = 0.0
-    if image_size is not None and (side := patch_size(architecture, image_size)) is not None:
-        options["patch_size"] = side
-    return options
-
-
-def _keep_resolution(network: nn.Module) -> None:
-    """Gives a timm ResNet the CIFAR stem."""
-    stem = nn.Conv2d(3, network.conv1.out_channels, 3, 1, 1, bias=False)  # type: ignore[arg-type, union-attr]
-    nn.init.kaiming_normal_(stem.weight, mode="fan_out", nonlinearity="relu")
-    network.conv1, network.maxpool = stem, nn.Identity()

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from ddselect.protocol.recipe import ProtocolConfig
 from ddselect.runtime.seeds import torch_generator
@@ -16,21 +17,13 @@ Batch = tuple[Tensor, Tensor, Tensor, int]
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """A distilled set in memory.
+    """A distilled set in memory."""
 
-    Attributes:
-        images: (N, 3, S, S) uint8.
-        labels: (N,) int64, or (N, P) of P parts of equal area of each image.
-        stitched: (N,) bool, which images are stitched.
-        factor: Patches per side of a stitched image.
-        ipc: Images per class; None for the full data.
-    """
-
-    images: Tensor
-    labels: Tensor
-    stitched: Tensor
-    factor: int
-    ipc: int | None
+    images: Tensor  # (N, 3, S, S) uint8
+    labels: Tensor  # (N,) int64, or (N, P) of P parts of equal area of each image
+    stitched: Tensor  # (N,) bool, which images are stitched
+    factor: int  # patches per side of a stitched image
+    ipc: int | None  # images per class; None for the full data
 
     @property
     def classes(self) -> int:
@@ -38,7 +31,7 @@ class TrainingSet:
         return int(self.labels.max()) + 1
 
 
-class Views:
+class Views(Dataset[Batch]):
     """The batches of a training, of which any can be made again alone: that is what labels can be stored for.
 
     Attributes:
@@ -66,6 +59,12 @@ class Views:
             order = torch.randperm(self.images_per_pass, generator=torch_generator(self.seed, "order", number))
             self._order = number, order % len(self.data.labels)
         return self._order[1][place * self.batch_size : (place + 1) * self.batch_size]
+
+    def __len__(self) -> int:
+        return self.total
+
+    def __getitem__(self, step: int) -> Batch:
+        return self.batch(step)
 
     def batch(self, step: int) -> Batch:
         """Images (N, 3, S, S) uint8, labels and whether stitched (N,) of a step."""

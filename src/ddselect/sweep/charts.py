@@ -35,17 +35,12 @@ class Line:
 
 @dataclass(frozen=True)
 class Chart:
-    """The lines of one panel.
+    """The lines of one panel."""
 
-    Attributes:
-        title: What the panel has in common, in words; empty if there is only one.
-        lines: The lines; the full data last.
-    """
-
-    title: str
+    title: str  # what the panel has in common, in words; empty if there is only one
     axis: str
     places: list[float]
-    lines: list[Line]
+    lines: list[Line]  # the lines; the full data last
 
     @property
     def axis_label(self) -> str:

@@ -20,19 +20,13 @@ UNFINISHED = "did not end by itself: killed with its launcher, or still running"
 
 @dataclass(frozen=True)
 class Job:
-    """One job.
+    """One job."""
 
-    Attributes:
-        name: Its folder below the sweep's, most often its number.
-        error: What went wrong in one line; empty if nothing did.
-        seconds: Wall time; None where that is not known.
-    """
-
-    name: str
+    name: str  # its folder below the sweep's, most often its number
     folder: Path
     overrides: list[str]
-    error: str
-    seconds: float | None
+    error: str  # what went wrong in one line; empty if nothing did
+    seconds: float | None  # wall time; None where that is not known
     results: dict[str, Any] | None
 
     @property
@@ -66,12 +60,8 @@ def read_jobs(sweep: Path) -> list[Job]:
     """The jobs that lie in a sweep's folder, in the order of their numbers."""
     found = {path.parent for path in sweep.rglob(RECORD)} | {path.parent.parent for path in sweep.rglob(_OVERRIDES)}
     jobs = [_read(folder, folder.relative_to(sweep).as_posix()) for folder in found]
-    return sorted(jobs, key=lambda job: [int(part) if part.isdigit() else part for part in _parts(job.name)])
-
-
-def _parts(name: str) -> list[str]:
-    """Words and numbers in turn, so that two names are compared number with number."""
-    return re.split(r"(\d+)", name)
+    # words and numbers in turn, so that two names are compared number with number
+    return sorted(jobs, key=lambda job: [int(s) if s.isdigit() else s for s in re.split(r"(\d+)", job.name)])
 
 
 def _read(folder: Path, name: str) -> Job:

@@ -18,15 +18,12 @@ class Setting:
     """All that was trained alike but for the seed.
 
     Attributes:
-        labels: What tells it from others, by key; a key that makes no difference to it is left out.
-        entries: The entries of ``results.json`` by seed.
-        jobs: Names of the jobs that have it.
         panels: What it may be compared in: for each of those jobs the keys that are not about the selection.
     """
 
-    labels: dict[str, str]
-    entries: dict[int, dict[str, Any]]
-    jobs: list[str]
+    labels: dict[str, str]  # what tells it from others, by key; a key that makes no difference to it is left out
+    entries: dict[int, dict[str, Any]]  # the entries of ``results.json`` by seed
+    jobs: list[str]  # names of the jobs that have it
     panels: frozenset[Panel]
 
     @property
@@ -65,13 +62,11 @@ class Pooled:
 
     Attributes:
         settings: The settings, those of a selection and IPC together, in the order of the jobs; references last.
-        columns: Keys that vary, the selection first.
-        constant: Overrides that are the same in every job, in words.
     """
 
     settings: list[Setting]
-    columns: list[str]
-    constant: list[str]
+    columns: list[str]  # keys that vary, the selection first
+    constant: list[str]  # overrides that are the same in every job, in words
 
     @property
     def panels(self) -> list[Panel]:
@@ -173,13 +168,9 @@ def _relevant(members: Sequence[_Found], keys: Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class Best:
-    """The best selection where everything else is the same.
+    """The best selection where everything else is the same."""
 
-    Attributes:
-        place: IPC and whatever else varies, in words.
-    """
-
-    place: str
+    place: str  # IPC and whatever else varies, in words
     first: Setting
     second: Setting | None
     reference: Setting | None

@@ -25,16 +25,8 @@ _LOOK = 1.0  # seconds between looks whether the sweep was interrupted
 def run_job(overrides: Sequence[str], folder: Path, sweep: Path, at_once: int) -> float | None:
     """Runs one job of a sweep as a single run in a fresh process; a failed one does not stop the others.
 
-    How it ended is written to ``job.json`` in its folder.
-
-    Args:
-        overrides: Its settings.
-        folder: Its run folder.
-        sweep: The folder of the sweep.
-        at_once: How many jobs share this machine.
-
-    Returns:
-        What a tuner is told: the run's objective; None where there is none.
+    How it ended is written to ``job.json`` in its folder. Returned is the objective, what a tuner is told; None where
+    there is none. ``at_once`` is how many jobs share this machine.
 
     Raises:
         SystemExit: The job was interrupted in the sweep's own process, which ends the sweep.
@@ -58,11 +50,7 @@ def run_job(overrides: Sequence[str], folder: Path, sweep: Path, at_once: int) -
 
 
 def jobs_at_once(hydra_config: Any) -> int:
-    """How many jobs of a sweep share this machine: those of the joblib launcher, which counts down from all below zero.
-
-    Args:
-        hydra_config: Hydra's own config.
-    """
+    """How many jobs of a sweep share this machine; joblib's launcher counts down from all below zero."""
     number = int(hydra_config.launcher.get("n_jobs") or 1)
     return number if number > 0 else max(1, processors() + 1 + number)
 

@@ -72,12 +72,8 @@ def _report(sweep: Path) -> list[str]:
         print_summary(pooled)
     failed = [job for job in jobs if job.error]
     for job in failed:
-        print(failure_line(job), file=sys.stderr, flush=True)
+        line = f"ddselect: job {job.name} failed: {job.error}; to repeat it: {job.command}"
+        print(line, file=sys.stderr, flush=True)
     print(f"report:  {sweep / REPORT}", file=sys.stderr, flush=True)
     print(f"summary: {sweep / SUMMARY}", flush=True)
     return [f"{len(failed)} of {len(jobs)} jobs of the sweep failed"] if failed else []
-
-
-def failure_line(job: Job) -> str:
-    """What became of a failed job, and how to repeat it."""
-    return f"ddselect: job {job.name} failed: {job.error}; to repeat it: {job.command}"

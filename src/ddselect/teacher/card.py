@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from ddselect.runtime.files import read_json, write_json, write_tensors
 from ddselect.student.models import Classifier, build_network, last_layer
-from ddselect.teacher.torchvision_models import is_torchvision, torchvision_network
+from ddselect.student.networks import Network
+from ddselect.teacher.torchvision_models import TorchvisionNetwork, is_torchvision, torchvision_model
 
 WEIGHTS, CARD = "teacher.safetensors", "teacher.json"
 
@@ -21,24 +22,17 @@ class Card:
     """How a network becomes a teacher.
 
     Attributes:
-        architecture: Its name; a tag of weights after a dot is only said.
-        outputs: Rows of its last layer.
-        mean: What is subtracted from each channel of images in [0, 1].
-        std: What each channel is divided by then.
-        classes: The dataset's classes, in order.
-        columns: Outputs that belong to them; None for all, in order.
         image_size: Side in pixels of the images that the network was made for; None for the published form.
-        side: Side in pixels that images are resized to; None if the network takes them as they are.
     """
 
-    architecture: str
-    outputs: int
-    mean: list[float]
-    std: list[float]
-    classes: list[str]
-    columns: list[int] | None = None
+    architecture: str  # its name; a tag of weights after a dot is only said
+    outputs: int  # rows of its last layer
+    mean: list[float]  # what is subtracted from each channel of images in [0, 1]
+    std: list[float]  # what each channel is divided by then
+    classes: list[str]  # the dataset's classes, in order
+    columns: list[int] | None = None  # outputs that belong to them; None for all, in order
     image_size: int | None = None
-    side: int | None = None
+    side: int | None = None  # side in pixels that images are resized to; None if the network takes them as they are
 
     def model(self, network: nn.Module) -> Classifier:
         """The teacher with a network of this kind."""
@@ -62,11 +56,10 @@ class JointTeacher(Classifier):
         self.members = list(members)
 
     def features(self, images: Tensor) -> Tensor:
-        features: Tensor = self.network.forward_features(images)  # type: ignore[operator]
-        return features
+        return self.network.forward_features(images)  # type: ignore[operator]
 
 
-class _Joint(nn.Module):
+class _Joint(Network):
     """The members, with the layer that makes the mean of their logits of all their features."""
 
     def __init__(self, members: Sequence[Classifier]) -> None:
@@ -82,10 +75,6 @@ class _Joint(nn.Module):
     def forward_features(self, images: Tensor) -> Tensor:
         """Images (N, 3, S, S) in [0, 1] to features (N, sum of D)."""
         return torch.cat([member.features(images) for member in self.members], 1)  # type: ignore[operator]
-
-    def get_classifier(self) -> nn.Module:
-        """The last layer."""
-        return self.fc
 
 
 def write_teacher(folder: Path, network: nn.Module, card: Card) -> None:
@@ -120,7 +109,9 @@ def load_teacher(folder: Path) -> Classifier:
 def network_of(architecture: str, outputs: int, image_size: int | None) -> nn.Module:
     """An untrained network of timm, torchvision (``torchvision/<name>``) or our own; see :func:`build_network`."""
     name = architecture.split(".")[0]
-    return torchvision_network(name, outputs) if is_torchvision(name) else build_network(name, outputs, image_size)
+    if is_torchvision(name):
+        return TorchvisionNetwork(torchvision_model(name, outputs))
+    return build_network(name, outputs, image_size)
 
 
 def _build(values: dict[str, Any], tensors: dict[str, Tensor]) -> Classifier:

@@ -29,13 +29,9 @@ class EnsembleConfig(TeacherConfig):
 
 @dataclass
 class Ensemble(TeacherConfig):
-    """Several teachers, of whose logits the mean is taken; see :class:`ddselect.teacher.card.JointTeacher`.
+    """Several teachers, of whose logits the mean is taken; see :class:`ddselect.teacher.card.JointTeacher`."""
 
-    Attributes:
-        teachers: The members.
-    """
-
-    teachers: list[TeacherConfig] = field(default_factory=list)
+    teachers: list[TeacherConfig] = field(default_factory=list)  # the members
 
     def signature(self) -> str:
         return " ".join(teacher.signature() for teacher in self.teachers)

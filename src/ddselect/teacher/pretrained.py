@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import nn
 
 from ddselect.dataset.classes import imagenet_classes
-from ddselect.runtime.errors import UserError
+from ddselect.runtime.errors import UserError, at_least
 from ddselect.runtime.files import file_signature
 from ddselect.student.models import build_network
 from ddselect.teacher.card import Card, write_teacher
@@ -43,8 +43,7 @@ class PretrainedTeacherConfig(TeacherConfig):
             raise UserError(f"teacher.mean={list(self.mean)}: three numbers are needed")
         if len(self.std) != 3 or min(self.std) <= 0:
             raise UserError(f"teacher.std={list(self.std)}: three numbers above 0 are needed")
-        if self.side < 0:
-            raise UserError(f"teacher.side={self.side}: 0 or more is needed")
+        at_least(0, "teacher", self, "side")
 
     def signature(self) -> str:
         return "".join(file_signature(Path(path)) for path in (self.weights, self.classes) if path)
@@ -152,7 +151,6 @@ def _named_columns(path: Path, rows: int, folders: list[str]) -> list[int]:
 
 
 def _last_layer(network: nn.Module, architecture: str) -> str:
-    """Name of a network's last layer."""
     if is_torchvision(architecture):
         return last_linear(network)
     layer = network.get_classifier()  # type: ignore[operator]

@@ -1,40 +1,27 @@
 """torchvision's classifiers, with the three methods of timm's."""
 
-from torch import Tensor, nn
+from torch import nn
 
 from ddselect.runtime.errors import UserError, one_line
+from ddselect.student.networks import Network
 
 _PREFIX = "torchvision/"
 _WITH_INPUT_OF_THEIR_OWN = ("googlenet", "inception_v3")  # pretrained ones normalise again, by a switch of theirs
 
 
-class TorchvisionNetwork(nn.Module):
-    """A torchvision model whose last linear layer (``fc``) stands apart, so that what it is given can be had."""
+class TorchvisionNetwork(Network):
+    """A torchvision model whose last linear layer (``fc``) stands apart, so that what it is given can be had.
+
+    Raises:
+        UserError: The last layer is not linear.
+    """
 
     def __init__(self, model: nn.Module) -> None:
-        """Takes a model apart.
-
-        Raises:
-            UserError: Its last layer is not linear.
-        """
         super().__init__()
         above, _, name = last_linear(model).rpartition(".")
         parent = model.get_submodule(above)
         self.body, self.fc = model, getattr(parent, name)
         setattr(parent, name, nn.Identity())
-
-    def forward_features(self, x: Tensor) -> Tensor:
-        """(N, 3, S, S) to features (N, D)."""
-        features: Tensor = self.body(x)
-        return features
-
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Features (N, D) to logits (N, K), or to themselves."""
-        return x if pre_logits else self.fc(x)
-
-    def get_classifier(self) -> nn.Module:
-        """The last layer."""
-        return self.fc
 
 
 def is_torchvision(architecture: str) -> bool:
@@ -50,13 +37,7 @@ def torchvision_model(architecture: str, outputs: int) -> nn.Module:
     """
     from torchvision.models import get_model  # seconds to import
 
-    model: nn.Module = get_model(_known(architecture), weights=None, num_classes=outputs)
-    return model
-
-
-def torchvision_network(architecture: str, outputs: int) -> nn.Module:
-    """The same, taken apart."""
-    return TorchvisionNetwork(torchvision_model(architecture, outputs))
+    return get_model(_known(architecture), weights=None, num_classes=outputs)
 
 
 def pretrained_torchvision(architecture: str) -> tuple[nn.Module, list[float], list[float]]:

@@ -13,11 +13,8 @@ Mode = Literal["online", "offline", "disabled", "shared"]
 def wandb_mode(chosen: str) -> Mode | None:
     """The mode for ``wandb.init``.
 
-    Args:
-        chosen: ``logger.mode``; ``auto`` is what ``WANDB_MODE`` says, without it ``offline`` where there is no key.
-
-    Returns:
-        The mode; None leaves it to W&B, which is online unless ``wandb offline`` was called.
+    ``auto`` is what ``WANDB_MODE`` says, without it ``offline`` where there is no key. None leaves the mode to W&B,
+    which is online unless ``wandb offline`` was called.
 
     Raises:
         UserError: It should be online, and there is no key.

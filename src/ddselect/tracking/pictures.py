@@ -93,7 +93,6 @@ def _origin(patch: Mapping[str, Any]) -> str:
 
 
 def _shown(class_names: Sequence[str]) -> list[int]:
-    """The classes that a gallery shows."""
     count = len(class_names)
     return list(range(count)) if count <= _CLASSES else [i * count // _CLASSES for i in range(_CLASSES)]
 
@@ -109,22 +108,19 @@ def _first(items: Entries, class_names: Sequence[str]) -> list[Mapping[str, Any]
 
 def _view(index: Index, row: int, view: int) -> np.ndarray:
     """The square view of an image, (S, S, 3) uint8."""
-    pixels: np.ndarray = index.read(row, min(view, _SIDE)).permute(1, 2, 0).numpy()
-    return pixels
+    return index.read(row, min(view, _SIDE)).permute(1, 2, 0).numpy()
 
 
 def _in_view(boxes: np.ndarray, index: Index, row: int) -> np.ndarray:
     """Boxes (N, 4) in an image's pixels as shares of its square view."""
-    shares: np.ndarray = source_to_view(boxes, *index.sizes_at(row), 1).clip(0, 1)
-    return shares
+    return source_to_view(boxes, *index.sizes_at(row), 1).clip(0, 1)
 
 
 def _coloured(values: np.ndarray) -> np.ndarray:
     """(h, w) values, where the scale reaches from -1 to 1, as (h, w, 3) uint8: red above 0, blue below."""
     from matplotlib import colormaps
 
-    colours: np.ndarray = colormaps[_COLOURS](values.clip(-1, 1) / 2 + 0.5, bytes=True)[..., :3]
-    return colours
+    return colormaps[_COLOURS](values.clip(-1, 1) / 2 + 0.5, bytes=True)[..., :3]
 
 
 def _boxed(image: str | np.ndarray, caption: str, boxes: Boxes) -> wandb.Image:

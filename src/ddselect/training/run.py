@@ -4,8 +4,7 @@ from functools import partial
 from pathlib import Path
 
 from ddselect.relabel.live import LiveTeacher
-from ddselect.relabel.stored import StoredLabels
-from ddselect.relabel.views import views_of
+from ddselect.relabel.stored import StoredLabels, views_of
 from ddselect.runtime.stage import Facts, Trial
 from ddselect.student.accuracy import tester
 from ddselect.student.module import Labeller
@@ -25,14 +24,14 @@ def train(trial: Trial, folder: Path) -> Facts:
         if trial.protocol.labels == "soft":
             labels = stages.get("relabel")
             labeller = StoredLabels(labels.folder, views) if labels else LiveTeacher(teacher)
-    curves = e.logger.curves(trial.run_folder) if trial.run_folder else None
+    logger = e.logger.curves(trial.run_folder, trial.label("student")) if trial.run_folder else False
     return train_student(
         model=student.build(trial.classes, mean, std, trial.seed, trial.view),
         views=views,
         precision=student.precision,
         labeller=labeller,
         test=tester(trial, trial.protocol, e.trainer.together),
-        make_trainer=partial(e.trainer.student, logger=curves.of(trial.label("student")) if curves else False),
+        make_trainer=partial(e.trainer.student, logger=logger),
         folder=folder,
         name=trial.name,
     )
