@@ -112,7 +112,7 @@ class Task:
         after: The finished stages it reads.
         build: Computes the stage.
         title: What to show.
-        label: What tells it from others of its name in a run, such as ``diffusion-seed0``; empty where there is one.
+        label: What tells it from others of its name in a run, such as ``ddselect-seed0``; empty where there is one.
         expects: Facts that are known before it is built.
         together: Whether all ranks build the stage. Otherwise the first rank does, and the others wait for it; the
             manifest is written by the first in any case.

@@ -59,7 +59,7 @@ def main() -> None:
     """Saves or shows the dashboard of the project that the command line names."""
     parser = argparse.ArgumentParser(prog="python -m ddselect.tracking.dashboard")
     parser.add_argument("project", help="<entity>/<project>")
-    parser.add_argument("labels", nargs="*", default=["diffusion-seed0"], help="distilled sets: <selection>-seed<n>")
+    parser.add_argument("labels", nargs="*", default=["ddselect-seed0"], help="distilled sets: <selection>-seed<n>")
     parser.add_argument("--show", action="store_true", help="print it as JSON and save nothing")
     arguments = parser.parse_args()
     entity, _, project = arguments.project.partition("/")
