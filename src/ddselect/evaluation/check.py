@@ -5,7 +5,7 @@ from pathlib import Path
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.stage import Facts, Trial
 from ddselect.student.accuracy import Accuracy, tester
-from ddselect.teacher.card import load_teacher
+from ddselect.teacher.card import JointTeacher, load_teacher
 from ddselect.teacher.ensemble import Ensemble
 
 VERSION = 1
@@ -20,7 +20,7 @@ def check_teacher(trial: Trial, folder: Path) -> Facts:
     """
     e, teacher = trial.experiment, load_teacher(trial.stages["teacher"].folder)
     test, members = tester(trial, e.protocols[0], together=False), list[Facts]()
-    if isinstance(e.teacher, Ensemble):  # not of one in a folder, whose members have no names
+    if isinstance(teacher, JointTeacher) and isinstance(e.teacher, Ensemble):  # one in a folder has no names for them
         for one, model in zip(e.teacher.teachers, teacher.members, strict=True):
             members.append({"name": one.name, **_checked(one.name, test(model), trial)})
     own = _checked(e.teacher.name, test(teacher), trial)
