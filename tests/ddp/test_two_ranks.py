@@ -165,14 +165,13 @@ class TestSweep:
         shared = {
             "index": 1,
             "teacher": 1,
+            "teacher_check": 1,
             "prompt": 1,
             "scoring": 1,
             "boxes": 1,
-            "confidence": 1,
-            "styles": 1,
-            "real": 1,
         }
-        assert stages == {**shared, "selection": 2, "composition": 4, "quality": 4, "student": 4}
+        # one embedding of candidates, and for random crops, which read none, one of the images alone
+        assert stages == {**shared, "embed": 2, "selection": 2, "composition": 4, "quality": 4, "student": 4}
         assert all(len(list((folder / "store" / stage).iterdir())) == 1 for stage in shared)
 
 

@@ -87,7 +87,7 @@ class Started:
     def __init__(self, folder: Path, *arguments: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self._log = folder, folder / f"log-{len(list(folder.glob('log-*')))}"
-        self._process = _PRELOADED.Process(target=_main, args=(folder, arguments, self._log))
+        self._process = _PRELOADED.Process(target=self.main, args=(folder, arguments, self._log))
         self._process.start()
 
     @property
@@ -118,15 +118,18 @@ class Started:
             pytest.fail(f"the run does not end: {self._log.read_text()}")
         return Ended(self._process.exitcode, "", self._log.read_text())
 
-
-def _main(folder: Path, arguments: tuple[str, ...], log: Path) -> None:
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background of a shell inherits it ignored
-    os.chdir(folder)
-    file = os.open(log, os.O_WRONLY | os.O_CREAT)
-    os.dup2(file, 2)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    sys.argv = ["ddselect", *arguments]
-    cli.main()
+    @staticmethod
+    def main(folder: Path, arguments: tuple[str, ...], log: Path) -> None:
+        """What its process does."""
+        signal.signal(
+            signal.SIGINT, signal.default_int_handler
+        )  # a suite in the background of a shell inherits it ignored
+        os.chdir(folder)
+        file = os.open(log, os.O_WRONLY | os.O_CREAT)
+        os.dup2(file, 2)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.argv = ["ddselect", *arguments]
+        cli.main()
 
 
 def only(folder: Path) -> Path:

@@ -15,7 +15,7 @@ from tests.fault.runs import Ended, Started, only, run_here
 
 pytestmark = pytest.mark.slow
 
-SHARED = {"index", "teacher", "prompt", "scoring", "boxes", "confidence", "styles", "real"}
+SHARED = {"index", "teacher", "teacher_check", "prompt", "scoring", "boxes", "embed"}
 STAGES = {*SHARED, "selection", "composition", "quality", "student"}
 
 
@@ -59,7 +59,7 @@ def test_the_kills_fell_in_the_middle(resumed: Resumed) -> None:
 def test_the_last_attempt_finishes(resumed: Resumed) -> None:
     assert resumed.last.code == 0, resumed.last.err
     assert "scoring: done before" in resumed.last.err
-    assert "student on diffusion, seed 0 ..." in resumed.last.err
+    assert "student on ddselect, seed 0 ..." in resumed.last.err
 
 
 def test_scores_equal_those_of_an_undisturbed_run(resumed: Resumed, undisturbed: Path) -> None:

@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import Tensor
 
+from ddselect.embed.prior import PriorNetwork
 from tests.fault.runs import SMALL, run_here
 
 pytestmark = pytest.mark.slow
 CHOSEN = ("boxes=scales", "embed=backbone", "composition=auto", "evaluation.quality=false", "trainer.students=1",
-          "selection.crop_pick=best",
+          "selection.crop_pick=k_center",
           "dataset.sizes.train=50", "dataset.sizes.test=20", "protocol.steps=2", "protocol.evaluations=1")  # fmt: skip
 
 
@@ -26,21 +28,35 @@ def manifests(folder: Path, stage: str) -> list[dict[str, Any]]:
     return [json.loads(path.read_text()) for path in (folder / "store" / stage).glob("*/manifest.json")]
 
 
-def test_other_boxes_are_never_scored_again(tmp_path: Path) -> None:
+@pytest.fixture
+def evaluated(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """One item for each evaluation of the prior as an embedder."""
+    found: list[int] = []
+    direct = PriorNetwork.features
+
+    def features(self: PriorNetwork, images: Tensor) -> Tensor:
+        found.extend(range(len(images)))
+        return direct(self, images)
+
+    monkeypatch.setattr(PriorNetwork, "features", features)
+    return found
+
+
+def test_other_boxes_are_never_scored_again(tmp_path: Path, evaluated: list[int]) -> None:
     arguments = ("compare=[herding]", "report.maps_per_class=1")
     found = results(tmp_path, *arguments, "hydra.run.dir=first")
     entries = {entry["selection"]: entry for entry in found["results"]}
-    assert list(entries["diffusion"]["seconds"]) == [
-        "index", "teacher", "prompt", "scoring", "boxes", "features", "confidence", "styles", "selection",
-        "composition", "student",
+    assert list(entries["ddselect"]["seconds"]) == [
+        "index", "teacher", "teacher_check", "prompt", "scoring", "boxes", "embed", "selection", "composition",
+        "student",
     ]  # fmt: skip
-    assert list(entries["herding"]["seconds"])[2:5] == ["prompt", "losses", "features"]
-    assert entries["diffusion"]["composition"] == {"factor": 2, "whole": 0.0, "mix_classes": True}  # at IPC 2
+    assert list(entries["herding"]["seconds"])[3:6] == ["prompt", "teacher_crops", "embed"]
+    assert entries["ddselect"]["composition"] == {"factor": 2, "whole": 0.0, "mix_classes": True}  # at IPC 2
     assert entries["herding"]["composition"] == {"factor": 2, "whole": 1.0, "mix_classes": False}  # its own
     assert 0 < found["localisation"]["coverage"] <= 1
-    for manifest in manifests(tmp_path, "features"):  # of the prior's candidates, and of the teacher's
-        facts = manifest["facts"]
-        assert facts["network_evaluations"] == facts["images"] + facts["crops"] > 99
+    embedded = [manifest["facts"] for manifest in manifests(tmp_path, "embed")]  # the prior's candidates, the teacher's
+    assert [facts["images"] + facts["crops"] > 99 for facts in embedded] == [True, True]
+    assert len(evaluated) == sum(facts["images"] + facts["crops"] for facts in embedded)
     other = results(tmp_path, *arguments[1:], "boxes.sizes=[0.5,0.75]", "boxes.per_image=2", "ipc=50",
                     "hydra.run.dir=other")  # fmt: skip
     (entry,) = other["results"]

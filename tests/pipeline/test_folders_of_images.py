@@ -81,15 +81,19 @@ def test_coresets_need_no_scores_and_share_what_the_teacher_judged(digits: Path,
     chosen = ["dataset=imagefolder", f"dataset.root={digits}", "ipc=9", "composition.whole=0.5"]  # of 8 images a class
     found = results_of(tmp_path, [*chosen, "selection=herding", "compare=[rded,kcenter]", "trainer.students=1"])
     counts = {folder.name: len(list(folder.iterdir())) for folder in (tmp_path / "store").iterdir()}
-    once = {"index": 1, "teacher": 1, "real": 1, "losses": 1, "features": 1}
-    assert counts == {**once, "selection": 3, "composition": 3, "quality": 3, "student": 3}
+    once = {"index": 1, "teacher": 1, "teacher_check": 1, "teacher_crops": 1}
+    # what coresets read is one embedding; rded reads none, and its set is compared with all images alone
+    assert counts == {**once, "embed": 2, "selection": 3, "composition": 3, "quality": 3, "student": 3}
     for entry in found["results"]:
         assert 0 < entry["quality"]["coverage"] <= 1
         assert entry["localisation"] is None  # nobody knows where the digits are
-        assert ("features" in entry["fingerprints"]) == (entry["selection"] != "rded")
+        folder = tmp_path / "store" / "selection" / entry["fingerprints"]["selection"]
+        after = json.loads((folder / "manifest.json").read_text())["after"]
+        assert ("embed" in after) == (entry["selection"] != "rded")
     again = results_of(tmp_path, [*chosen, "selection=moderate", "evaluation.quality=false"])
     assert again["results"][0]["quality"] is None
-    assert len(list((tmp_path / "store" / "losses").iterdir())) == 1
+    assert len(list((tmp_path / "store" / "teacher_crops").iterdir())) == 1
+    assert len(list((tmp_path / "store" / "embed").iterdir())) == 2
 
 
 @pytest.mark.slow
@@ -130,10 +134,11 @@ def test_dit_on_imagenet_folders(tmp_path: Path) -> None:
     stages = {
         "index",
         "teacher",
+        "teacher_check",
         "prompt",
         "scoring",
-        "confidence",
-        "styles",
+        "boxes",
+        "embed",
         "selection",
         "composition",
         "quality",

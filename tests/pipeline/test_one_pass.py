@@ -36,7 +36,8 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("choice", OTHER)
 def test_no_choice_behind_scoring_asks_the_prior_again(choice: str, scored: Path) -> None:
-    graph, trials = graph_of(experiment_of(*SMALL, choice))
+    own = [word for word in SMALL if not (choice.startswith("protocol=") and word.startswith("protocol."))]
+    graph, trials = graph_of(experiment_of(*own, choice))
     store = DryRunStore(scored / "store")
     graph.walk(trials, store.run)
     asked = {name: done for (name, _), done in store.stages.items() if name in ("backbone", "prompt", "scoring")}

@@ -29,9 +29,9 @@ def test_every_selection_takes_real_and_generated_images_but_all_data_are_real(t
     found = results(tmp_path, "pool=mixed", *FEW, "ipc=9", "compare=[random_image,herding,all]")
     entries = {entry["selection"]: entry for entry in found["results"]}
     assert {name: entry["pool"] for name, entry in entries.items()} == {
-        "diffusion": "mixed", "random_image": "mixed", "herding": "mixed", "all": "real",
+        "ddselect": "mixed", "random_image": "mixed", "herding": "mixed", "all": "real",
     }  # fmt: skip
-    for name in ("diffusion", "random_image", "herding"):
+    for name in ("ddselect", "random_image", "herding"):
         assert sources(tmp_path, entries[name]["fingerprints"]["composition"]) == {"generated", "train"}
     assert sources(tmp_path, entries["all"]["fingerprints"]["composition"]) == {"train"}
     assert "pool" not in entries["all"]["fingerprints"]
@@ -48,9 +48,9 @@ def test_prototypes_need_no_scores(tmp_path: Path) -> None:
 
 def test_dd_ranking_trains_what_it_needs(tmp_path: Path) -> None:
     found = results(tmp_path, "evaluation.dd_ranking=true", "evaluation.quality=false")
-    assert [entry["selection"] for entry in found["results"]] == ["diffusion", "random_image", "all"]
+    assert [entry["selection"] for entry in found["results"]] == ["ddselect", "random_image", "all"]
     (scores,) = found["dd_ranking"]["scores"]
-    assert (scores["selection"], scores["seeds"], scores["hlr_std"]) == ("diffusion", 1, None)
+    assert (scores["selection"], scores["seeds"], scores["hlr_std"]) == ("ddselect", 1, None)
     assert -1 <= scores["hlr"] <= 1
     assert -1 <= scores["ior"] <= 1
     assert 0 <= scores["lrs"] <= 1

@@ -25,7 +25,9 @@ def composed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     names = [line.partition(": ")[0] for line in ended.out.splitlines()]
     assert names == ["teacher", "composition", "composition"]
     assert all((folder / line.partition(": ")[2] / "manifest.json").exists() for line in ended.out.splitlines())
-    assert {path.name for path in (folder / "store").iterdir()} == {"index", "teacher", "selection", "composition"}
+    assert {path.name for path in (folder / "store").iterdir()} == {
+        "index", "teacher", "teacher_check", "selection", "composition"
+    }  # fmt: skip
     return folder
 
 
@@ -42,7 +44,7 @@ def test_a_plan_counts_what_is_there_and_changes_nothing(composed: Path, tmp_pat
     assert found["student"][3:5] == ["unknown", "unknown"]  # none was trained in this store
     assert "unknown" not in found["composition"]
     assert "prior: 100 images x 2 draws x 2 conditions = 400 network evaluations" in ended.out
-    assert "students: diffusion (seeds 0, 1), random_crop (seeds 0, 1)" in ended.out
+    assert "students: ddselect (seeds 0, 1), random_crop (seeds 0, 1)" in ended.out
     assert "at least" in ended.out
 
 
@@ -79,11 +81,13 @@ def test_a_selection_alone_scores_and_trains_nothing_more(composed: Path) -> Non
     assert only(composed / "store" / "teacher").is_dir()
 
 
-@pytest.mark.parametrize(("stage", "made"), [("losses", ["losses"]), ("features", ["losses", "features"])])
+@pytest.mark.parametrize(
+    ("stage", "made"), [("teacher_crops", ["teacher_crops"]), ("embed", ["teacher_crops", "embed"])]
+)
 def test_what_only_rivals_read_can_be_made_alone(stage: str, made: list[str], tmp_path: Path) -> None:
     arguments = (*SMALL, "selection=herding", f"stages=[{stage}]")
     assert stage in run_here(tmp_path, *arguments, "dry_run=true").out
     ended = run_here(tmp_path, *arguments)
     assert ended.code == 0, ended.err
     assert ended.out.startswith(f"{stage}: store/{stage}/")
-    assert {path.name for path in (tmp_path / "store").iterdir()} == {"index", "teacher", *made}
+    assert {path.name for path in (tmp_path / "store").iterdir()} == {"index", "teacher", "teacher_check", *made}

@@ -1,14 +1,16 @@
 """A new stage is one file and one line in the list: it is resumed, planned, locked and tracked like the others."""
 
+import importlib
 import json
-import subprocess
+import signal
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from tests.fault.runs import SMALL
+from ddselect import pipeline
+from tests.fault.runs import SMALL, Started, run_here
+from tests.helpers.wandb_file import WandbFile
 
 # The file of the stage; as a package's own it would be <package>/stage.py.
 TOY = '''
@@ -46,14 +48,24 @@ STAGE = Stage(
     unit="classes",
 )
 '''
-# The line in the list.
-START = "import toy, ddselect.pipeline as p; p.STAGES = (*p.STAGES, toy.STAGE); import ddselect.cli as c; c.main()"
 
 
-def start(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
+def add(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """Writes the file and adds the line, in this process."""
     (folder / "toy.py").write_text(TOY)
-    command = [sys.executable, "-c", START, *SMALL, "compare=[]", "stages=[toy]", *arguments]
-    return subprocess.Popen(command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    patch.syspath_prepend(str(folder))
+    patch.delitem(sys.modules, "toy", raising=False)
+    patch.setattr(pipeline, "STAGES", (*pipeline.STAGES, importlib.import_module("toy").STAGE))
+
+
+class WithToy(Started):
+    """A run in a process of its own, with the stage."""
+
+    @staticmethod
+    def main(folder: Path, arguments: tuple[str, ...], log: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            add(folder, patch)
+            Started.main(folder, arguments, log)
 
 
 def manifests(folder: Path) -> list[dict[str, object]]:
@@ -61,31 +73,31 @@ def manifests(folder: Path) -> list[dict[str, object]]:
 
 
 @pytest.mark.slow
-def test_a_stage_is_one_file_and_one_line(tmp_path: Path) -> None:
-    planned, _ = start(tmp_path, "dry_run=true").communicate(timeout=120)
-    assert "toy" in planned
+def test_a_stage_is_one_file_and_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    add(tmp_path, monkeypatch)
+    toy = (*SMALL, "stages=[toy]", "seeds=[1]")
+    planned = run_here(tmp_path, *toy, "dry_run=true")
+    assert planned.code == 0, planned.err
+    assert "toy" in planned.out
     assert not (tmp_path / "store").exists()
 
-    killed = start(tmp_path, "seeds=[1]")
-    while len(list(tmp_path.glob("store/toy/*/?.txt"))) < 2:
-        assert killed.poll() is None
-        time.sleep(0.02)
-    killed.kill()
-    killed.communicate()
+    killed = WithToy(tmp_path, *toy)
+    killed.wait_for("store/toy/*/1.txt")
+    assert killed.end(signal.SIGKILL).code == -signal.SIGKILL
     assert not manifests(tmp_path)
-    both = [
-        start(tmp_path, "seeds=[1]", "logger=wandb", "logger.mode=offline", f"hydra.run.dir=run{k}") for k in (0, 1)
-    ]
-    for process in both:
-        out, err = process.communicate(timeout=120)
-        assert process.returncode == 0, err
-        assert out.startswith("toy: store/toy/")
+
+    other = WithToy(tmp_path, *toy, "hydra.run.dir=other")
+    ended = run_here(tmp_path, *toy, "logger=wandb", "logger.mode=offline", "hydra.run.dir=run")
+    assert ended.code == 0, ended.err
+    assert ended.out.startswith("toy: store/toy/")
+    assert other.wait().code == 0
     (made,) = manifests(tmp_path)
     facts = made["facts"]
     assert isinstance(facts, dict)
     assert facts["classes"] == 10
     assert 0 < facts["new"] < 10  # it went on, and one of the two waited for the other
     assert {path.parent.name for path in tmp_path.glob("store/*/*")} == {"index", "toy"}
-    assert all(list((tmp_path / f"run{k}").rglob("*.wandb")) for k in (0, 1))
-    again, _ = start(tmp_path, "seeds=[1]", "dry_run=true").communicate(timeout=120)
-    assert "everything is done before" in again
+    followed = WandbFile(tmp_path / "run")
+    assert [row["stage"] for row in followed.table("stages")] == ["index", "toy"]
+    assert followed.summary["toy/seed1/classes"] == 10
+    assert "everything is done before" in run_here(tmp_path, *toy, "dry_run=true").out

@@ -9,8 +9,9 @@ import pytest
 import wandb
 from hydra import compose, initialize_config_dir
 
+from ddselect import pipeline
 from ddselect.config import Experiment, build_experiment, conf_dir
-from ddselect.pipeline import Pipeline, run
+from ddselect.pipeline import run
 from ddselect.runtime.errors import NumericalError, UserError
 from tests.fault.runs import run_here
 from tests.helpers.wandb_file import WandbFile
@@ -20,7 +21,7 @@ TINY = [
     *("compare=[all]", "protocol.steps=4", "protocol.evaluations=2", "relabel=logits", "trainer.students=1"),
     *("report.images_per_class=1", "report.maps_per_class=0"),
 ]
-SHARED = ("index", "teacher", "prompt", "scoring", "confidence", "styles", "real")
+SHARED = ("index", "teacher", "teacher_check", "prompt", "scoring", "boxes", "embed")
 OF_A_SET = ("selection", "composition", "quality", "relabel", "student")
 
 
@@ -56,13 +57,13 @@ def stages(store: Path) -> dict[str, dict[str, Any]]:
 def test_the_run_says_what_it_is(first: WandbFile) -> None:
     assert (first.run.run_group, first.run.job_type, first.run.project) == ("mine", "sweep", "ddselect")
     assert first.config["ipc"] == 1
-    assert first.config["selection"]["name"] == "diffusion"
+    assert first.config["selection"]["name"] == "ddselect"
     assert {"ddselect", "commit", "python"} <= first.config["environment"].keys()
     assert first.exit_code == 0
 
 
 def test_every_stage_is_there_under_its_name(folder: Path, first: WandbFile) -> None:
-    places = [*SHARED, *(f"{stage}/diffusion-seed0" for stage in OF_A_SET)]
+    places = [*SHARED, *(f"{stage}/ddselect-seed0" for stage in OF_A_SET)]
     done = stages(folder / "store")
     for place in places:
         manifest = done[first.summary[f"{place}/fingerprint"]]
@@ -70,9 +71,9 @@ def test_every_stage_is_there_under_its_name(folder: Path, first: WandbFile) -> 
         assert first.summary[f"{place}/cached"] is False
         assert first.summary[f"{place}/seconds"] == manifest["seconds"]
     assert {row["fingerprint"] for row in first.table("stages")} == done.keys()
-    student = done[first.summary["student/diffusion-seed0/fingerprint"]]
-    assert first.summary["student/diffusion-seed0/top1_last"] == student["facts"]["top1_last"]
-    assert "quality/diffusion-seed0/quality/coverage" in first.summary
+    student = done[first.summary["student/ddselect-seed0/fingerprint"]]
+    assert first.summary["student/ddselect-seed0/top1_last"] == student["facts"]["top1_last"]
+    assert "quality/ddselect-seed0/quality/coverage" in first.summary
 
 
 def test_scores_as_they_come_and_as_they_are(first: WandbFile) -> None:
@@ -89,12 +90,12 @@ def test_scores_as_they_come_and_as_they_are(first: WandbFile) -> None:
 
 
 def test_a_distilled_set_with_where_it_comes_from(first: WandbFile) -> None:
-    (gallery,) = first.values("composition/diffusion-seed0/gallery")
+    (gallery,) = first.values("composition/ddselect-seed0/gallery")
     assert gallery["count"] == 10
     assert "train/" in gallery["captions"][0]
-    (patches,) = first.values("composition/diffusion-seed0/patches")
+    (patches,) = first.values("composition/ddselect-seed0/patches")
     assert patches["count"] >= 10
-    clusters = first.table("composition/diffusion-seed0/clusters")
+    clusters = first.table("composition/ddselect-seed0/clusters")
     assert {row["class"] for row in clusters} == {str(digit) for digit in range(10)}
     assert all(row["candidates"] == 4 for row in clusters)
     picked = [row["picked"] for row in clusters if row["class"] == "0"]
@@ -104,26 +105,26 @@ def test_a_distilled_set_with_where_it_comes_from(first: WandbFile) -> None:
 
 def test_students_with_their_curves_and_confusions(folder: Path, first: WandbFile) -> None:
     done = stages(folder / "store")
-    fingerprint = first.summary["student/diffusion-seed0/fingerprint"]
+    fingerprint = first.summary["student/ddselect-seed0/fingerprint"]
     history = (folder / "store" / "student" / fingerprint / "metrics.jsonl").read_text().splitlines()
     tests = [json.loads(line) for line in history]
-    assert first.values("student/diffusion-seed0/top1") == [test["top1"] for test in tests]
-    assert first.axes["student/diffusion-seed0/top1"] == "student/step"
-    rows = [row for row in first.rows if "student/diffusion-seed0/loss" in row]
+    assert first.values("student/ddselect-seed0/top1") == [test["top1"] for test in tests]
+    assert first.axes["student/ddselect-seed0/top1"] == "student/step"
+    rows = [row for row in first.rows if "student/ddselect-seed0/loss" in row]
     assert [row["student/step"] for row in rows] == [2, 4]
-    classes = first.table("student/diffusion-seed0/classes")
+    classes = first.table("student/ddselect-seed0/classes")
     assert sum(row["test images"] for row in classes) == 30
     right = sum(row["test images"] * row["top-1 %"] / 100 for row in classes)
-    wrong = sum(row["test images"] for row in first.table("student/diffusion-seed0/confused"))
+    wrong = sum(row["test images"] for row in first.table("student/ddselect-seed0/confused"))
     assert right == pytest.approx(30 * done[fingerprint]["facts"]["top1_last"] / 100)
     assert right + wrong == pytest.approx(30)
-    matrix = first.table("student/diffusion-seed0/confusion_table")
+    matrix = first.table("student/ddselect-seed0/confusion_table")
     assert sum(row["nPredictions"] for row in matrix) == 30
 
 
 def test_results(folder: Path, first: WandbFile) -> None:
     results = json.loads((folder / "first" / "results.json").read_text())
-    assert [row["selection"] for row in first.table("results/selections")] == ["diffusion", "all"]
+    assert [row["selection"] for row in first.table("results/selections")] == ["ddselect", "all"]
     assert first.summary["results/top1"] == results["results"][0]["top1_last"]
     assert first.summary["results/localisation/pointing_game"] == results["localisation"]["pointing_game"]
     (page,) = first.values("results/report")
@@ -132,16 +133,16 @@ def test_results(folder: Path, first: WandbFile) -> None:
 
 def test_artifacts_say_what_they_are_made_from(folder: Path, first: WandbFile) -> None:
     kept = {name: value for name, value in first.artifacts.items() if value.type != "run_table"}
-    name = "cluttered_digits-ipc1-diffusion-seed0"
+    name = "cluttered_digits-ipc1-ddselect-seed0"
     of_all = "cluttered_digits-ipc1-all-seed0"  # their images are the dataset
     expected = {f"{name}-distilled-set", f"{name}-soft-labels", f"{name}-student"}
     assert kept.keys() == {*expected, f"{of_all}-soft-labels", f"{of_all}-student"}
-    fingerprint = first.summary["composition/diffusion-seed0/fingerprint"]
+    fingerprint = first.summary["composition/ddselect-seed0/fingerprint"]
     files = {entry.path for entry in kept[f"{name}-distilled-set"].manifest.contents}
     store = folder / "store" / "composition" / fingerprint
     assert files == {path.relative_to(store).as_posix() for path in store.rglob("*") if path.is_file()}
     student = json.loads(kept[f"{name}-student"].metadata)
-    before = ("index", "teacher", "prompt", "scoring", "confidence", "styles", "selection", "composition", "relabel")
+    before = ("index", "teacher", "prompt", "scoring", "boxes", "embed", "selection", "composition", "relabel")
     assert student["made_from"].keys() == set(before)
     assert student["made_from"]["composition"] == fingerprint
     assert fingerprint in kept[f"{name}-distilled-set"].aliases
@@ -168,7 +169,7 @@ def test_what_was_done_before_looks_the_same(folder: Path, first: WandbFile) -> 
 
 
 def test_curves_in_files_only_where_they_are_wanted(folder: Path) -> None:
-    assert {path.name for path in (folder / "first" / "logs").iterdir()} == {"diffusion-seed0", "all-seed0"}
+    assert {path.name for path in (folder / "first" / "logs").iterdir()} == {"ddselect-seed0", "all-seed0"}
     assert not (folder / "again" / "logs").exists()
 
 
@@ -182,7 +183,7 @@ def test_a_run_that_fails_says_so(folder: Path, tmp_path: Path, monkeypatch: pyt
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Pipeline, "distil", interrupted)
+    monkeypatch.setattr(pipeline, "_go_at_the_same_time", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(tiny(folder / "store", "logger=wandb"), tmp_path / "stopped")
     assert WandbFile(tmp_path / "stopped").exit_code == 130
