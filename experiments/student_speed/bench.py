@@ -24,9 +24,10 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from ddselect.composition.distilled import read_distilled
-from ddselect.config import build_experiment, conf_dir
+from ddselect.config import build_experiment
 from ddselect.dataset.index import read_index
 from ddselect.evaluation.settings import EvaluationConfig
+from ddselect.options import conf_dir
 from ddselect.pipeline import graph_of
 from ddselect.protocol.recipe import ProtocolConfig
 from ddselect.relabel.live import LiveTeacher

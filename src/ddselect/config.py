@@ -16,8 +16,7 @@ from ddselect.embed.settings import EmbedConfig
 from ddselect.evaluation.dd_ranking import NEEDED
 from ddselect.evaluation.objective import OBJECTIVES
 from ddselect.evaluation.settings import EvaluationConfig
-from ddselect.options import conf_dir as conf_dir
-from ddselect.options import options as options
+from ddselect.options import options
 from ddselect.pilot.settings import PilotConfig
 from ddselect.pool.settings import PoolConfig
 from ddselect.prompt.modes import PromptConfig
@@ -27,9 +26,7 @@ from ddselect.report.settings import ReportConfig
 from ddselect.runtime.errors import UserError, choose
 from ddselect.runtime.logger import LoggerConfig
 from ddselect.runtime.trainer import TrainerConfig
-from ddselect.schema import GROUPS as GROUPS
-from ddselect.schema import build as build
-from ddselect.schema import checked, read_option
+from ddselect.schema import GROUPS, build, checked, read_option
 from ddselect.scoring.settings import ScoringConfig
 from ddselect.selection.base import SelectionConfig
 from ddselect.student.settings import StudentConfig

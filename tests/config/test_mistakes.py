@@ -3,10 +3,10 @@
 import pytest
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from ddselect.config import GROUPS, build, build_experiment
+from ddselect.config import build_experiment
 from ddselect.pipeline import graph_of
 from ddselect.runtime.errors import UserError
-from ddselect.schema import check_options
+from ddselect.schema import GROUPS, build, check_options
 from tests.helpers.configs import composed
 
 # option that has the key, key, a value of a wrong type, values out of range

@@ -6,7 +6,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from ddselect.config import GROUPS, conf_dir
+from ddselect.options import conf_dir
+from ddselect.schema import GROUPS
 
 MOST = 190
 PARTS = {"dataset.sizes", "protocol.many_classes"}  # one key, whatever its parts

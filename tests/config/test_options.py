@@ -10,10 +10,12 @@ from omegaconf import OmegaConf
 
 import ddselect
 from ddselect.backbone.adapt import AdaptConfig
-from ddselect.config import GROUPS, build, build_experiment, conf_dir, options
+from ddselect.config import build_experiment
 from ddselect.evaluation.twins import protocols_for
+from ddselect.options import conf_dir, options
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.trainer import TrainerConfig
+from ddselect.schema import GROUPS, build
 from tests.helpers.configs import composed
 
 CONF = conf_dir()

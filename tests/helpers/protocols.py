@@ -4,8 +4,9 @@ from functools import cache
 
 from hydra import compose, initialize_config_dir
 
-from ddselect.config import build, conf_dir
+from ddselect.options import conf_dir
 from ddselect.protocol.recipe import ProtocolConfig
+from ddselect.schema import build
 
 
 @cache

@@ -147,11 +147,12 @@ class Run:
         tests = [{"step": step, "loss": 0.5 / step, "top1": TOP1[name][seed] * step / 20} for step in (10.0, 20.0)]
         (student.folder / "metrics.jsonl").write_text("".join(json.dumps(test) + "\n" for test in tests))
         return Trial(
-            ARMS[name],
-            seed,
-            ProtocolConfig("quick", steps=20),
-            StudentConfig("net", "convnet3"),
-            {"index": shared, "composition": composition, "student": student},
+            experiment=None,
+            method=ARMS[name],
+            seed=seed,
+            protocol=ProtocolConfig("quick", steps=20),
+            student=StudentConfig("net", "convnet3"),
+            stages={"index": shared, "composition": composition, "student": student},
         )
 
     def entries(self) -> list[dict[str, Any]]:

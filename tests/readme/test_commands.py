@@ -8,7 +8,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from ddselect.config import GROUPS, conf_dir, options
+from ddselect.options import conf_dir, options
+from ddselect.schema import GROUPS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

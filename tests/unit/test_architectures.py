@@ -7,9 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ddselect.config import build, build_experiment, options
+from ddselect.config import build_experiment
+from ddselect.options import options
 from ddselect.pipeline import run
 from ddselect.runtime.errors import UserError
+from ddselect.schema import build
 from ddselect.student.models import Classifier, build_network, check_image_size
 from ddselect.student.settings import StudentConfig
 from tests.config.test_options import composed

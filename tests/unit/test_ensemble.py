@@ -7,8 +7,9 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from ddselect.config import build_experiment, conf_dir
+from ddselect.config import build_experiment
 from ddselect.dataset.index import Index
+from ddselect.options import conf_dir
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.store import describe
 from ddselect.student.models import Classifier, build_network, last_layer

@@ -10,8 +10,9 @@ from hydra import initialize_config_dir
 
 from ddselect.composition.compose import Composition, compose
 from ddselect.composition.distilled import Distilled, read_distilled
-from ddselect.config import build, conf_dir, options
 from ddselect.dataset.index import Index
+from ddselect.options import conf_dir, options
+from ddselect.schema import build
 from tests.helpers.selection import VIEW, Bench
 
 

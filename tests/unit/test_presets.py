@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from ddselect.config import options
+from ddselect.options import options
 from ddselect.protocol.recipe import ProtocolConfig
 from ddselect.relabel.live import LiveTeacher
 from ddselect.runtime.trainer import TrainerConfig

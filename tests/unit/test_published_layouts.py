@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
-from ddselect.config import build, conf_dir
 from ddselect.dataset.classes import class_list, class_names, imagenet_classes
 from ddselect.dataset.folders import DatasetConfig
 from ddselect.dataset.index import Index, build_index, read_index
+from ddselect.options import conf_dir
 from ddselect.runtime.errors import UserError
+from ddselect.schema import build
 from tests.helpers import layouts
 from tests.helpers.data import write_folder
 from tests.helpers.layouts import shade
