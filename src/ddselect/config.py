@@ -127,8 +127,7 @@ def build_experiment(cfg: DictConfig) -> Experiment:
     """
     top = checked(TopLevel, OmegaConf.create({str(key): cfg[key] for key in cfg if key not in GROUPS}), "")
     built = {group: build(cfg, group) for group in GROUPS}
-    _check_pool(built["pool"], built["prompt"], built["evaluation"])
-
+    built["pool"].check(built["prompt"].mode, built["evaluation"].dd_ranking)
     students: list[StudentConfig] = _beside(cfg, "students", "student", built.pop("student"), top.students)
     protocols: list[ProtocolConfig] = _beside(cfg, "protocols", "protocol", built.pop("protocol"), top.protocols)
     soft = all(protocol.labels == "soft" for protocol in protocols)
@@ -161,14 +160,6 @@ def build_experiment(cfg: DictConfig) -> Experiment:
         source=OmegaConf.to_yaml(cfg),
         **built,
     )
-
-
-def _check_pool(pool: PoolConfig, prompt: PromptConfig, evaluation: EvaluationConfig) -> None:
-    """Refuses generated images where they cannot be made, or would stand for real ones."""
-    if pool.generates and prompt.mode == "none":
-        raise UserError(f"pool={pool.name}: prompt=none does not say which class to make; use prompt=label or text")
-    if pool.generates and evaluation.dd_ranking:
-        raise UserError(f"evaluation.dd_ranking=true compares with random real images, which pool={pool.name} has not")
 
 
 def _rival(cfg: DictConfig, named: Any) -> DictConfig:

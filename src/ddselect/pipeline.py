@@ -6,7 +6,6 @@ from pathlib import Path
 
 from ddselect.backbone.stage import BACKBONE
 from ddselect.boxes.stage import BOXES
-from ddselect.composition.distilled import DISTILLED
 from ddselect.composition.stage import COMPOSITION
 from ddselect.config import Experiment
 from ddselect.dataset.stage import INDEX
@@ -78,12 +77,6 @@ def run(experiment: Experiment, folder: Path) -> list[tuple[str, Path]]:
 
             results = write(trials, folder)
             tracker.reported(results)
-            note(f"report:    {folder / 'report.html'}")
-            first = next(trial for trial in trials if "composition" in trial.stages)
-            note(
-                f"distilled: {first.stages['composition'].folder / DISTILLED} ({first.distilled}; each one's folder is "
-                "in the results, `ddselect export` copies one)"
-            )
             return [("results", results)]
     asked_for = (trial.stages[name] for name in graph.order for trial in trials if name in trial.stages)
     made = {done.folder: done for done in asked_for if done.name in experiment.stages}

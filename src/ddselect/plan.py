@@ -47,7 +47,7 @@ def print_plan(experiment: Experiment) -> None:
             seconds[name] = time and time / (at_once if graph.stages[name].scope != "run" else 1)
             if written[name] is None:
                 written[name] = _sum(done.facts.get("label_bytes") for done in todo)
-            cells += [_work(graph, name, todo), _known(time, duration), _known(written[name], _size)]
+            cells += [_work(graph, name, todo), *_words(time, written[name])]
         table.add_row(*cells)
     console = Console(highlight=False)
     console.print(table)
@@ -59,7 +59,7 @@ def print_plan(experiment: Experiment) -> None:
         *([_evaluations(experiment, done) for done in missing if done.name == "scoring"]),
         *([f"students: {students}"] if (students := _students(experiment, trials)) else []),
         _total("time", seconds, duration) + together,
-        f"{_total('disk', written, _size)}; {_free(experiment.store)}",
+        f"{_total('disk', written, size)}; {_free(experiment.store)}",
         "both are scaled from stages of the same kind that are finished in this store",
         *(
             ["the images are not indexed yet: what was made of equal ones does not count as done"]
@@ -94,12 +94,8 @@ def _count(fact: object) -> int:
     return sum(fact.values()) if isinstance(fact, dict) else int(str(fact))
 
 
-def _known(amount: float | None, words: Callable[[float], str]) -> str:
-    return "unknown" if amount is None else words(amount)
-
-
-def _size(count: float) -> str:
-    return size(round(count))
+def _words(seconds: float | None, written: float | None) -> list[str]:
+    return ["unknown" if seconds is None else duration(seconds), "unknown" if written is None else size(written)]
 
 
 def _total(what: str, amounts: dict[str, float | None], words: Callable[[float], str]) -> str:
@@ -112,7 +108,7 @@ def _total(what: str, amounts: dict[str, float | None], words: Callable[[float],
 
 def _free(store: Path) -> str:
     place = next(folder for folder in [store.absolute(), *store.absolute().parents] if folder.exists())
-    return f"{_size(shutil.disk_usage(place).free)} are free"
+    return f"{size(shutil.disk_usage(place).free)} are free"
 
 
 def _evaluations(experiment: Experiment, scoring: StageResult) -> str:

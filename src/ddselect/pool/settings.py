@@ -31,6 +31,19 @@ class PoolConfig:
         if not 0 < self.strength <= 1:
             raise UserError(f"pool.strength={self.strength}: a share above 0, up to 1, is needed")
 
+    def check(self, prompt_mode: str, dd_ranking: bool) -> None:
+        """Refuses generated images where they cannot be made, or would stand for real ones.
+
+        Raises:
+            UserError: So it is.
+        """
+        if self.generates and prompt_mode == "none":
+            raise UserError(f"pool={self.name}: prompt=none does not say which class to make; use prompt=label or text")
+        if self.generates and dd_ranking:
+            raise UserError(
+                f"evaluation.dd_ranking=true compares with random real images, which pool={self.name} has not"
+            )
+
     @property
     def generates(self) -> bool:
         """Whether the prior makes images."""

@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+from ddselect.composition.distilled import DISTILLED
 from ddselect.dataset.index import read_index
 from ddselect.evaluation.localisation import measure_localisation
 from ddselect.evaluation.results import write_results
 from ddselect.prompt.conditions import read_prompts
 from ddselect.report.html import write_report
 from ddselect.report.table import print_table
+from ddselect.runtime.progress import note
 from ddselect.runtime.stage import Trial
 
 
@@ -25,4 +27,8 @@ def write(trials: list[Trial], folder: Path) -> Path:
     prompts = read_prompts(scored.stages["prompt"].folder) if folders else []
     write_report(e.report, results, trials, images, folders, folder / "report.html", prompts)
     print_table(results)
+    note(f"report:    {folder / 'report.html'}")
+    place = trials[0].stages["composition"].folder / DISTILLED
+    told = "each one's folder is in the results, `ddselect export` copies one"
+    note(f"distilled: {place} ({trials[0].distilled}; {told})")
     return folder / "results.json"

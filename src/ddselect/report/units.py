@@ -9,7 +9,7 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def size(count: int) -> str:
+def size(count: float) -> str:
     """A number of bytes for people, in decimal units."""
     value = float(count)
     for unit in ("B", "kB", "MB", "GB"):

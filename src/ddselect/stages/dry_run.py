@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from ddselect.runtime.stage import Stage
@@ -36,21 +35,6 @@ def is_finished(done: StageResult) -> bool:
     return "finished" in done.manifest
 
 
-@dataclass(frozen=True)
-class Work:
-    """How much a stage has to do.
-
-    Attributes:
-        kind: Only stages of one kind are compared, as JSON.
-        time: What its time grows with.
-        volume: What its bytes grow with.
-    """
-
-    kind: str
-    time: float
-    volume: float
-
-
 class CostModel:
     """What finished stages took, to tell from it what others will take: never by a guess."""
 
@@ -66,13 +50,13 @@ class CostModel:
                 self._origin[done.identity] = config["teacher"]
             elif done.name == "pool":
                 self._origin[done.identity] = self._origin.get(after["index"])
-        self._seen: dict[str, list[tuple[Work, StageResult]]] = {}
+        self._seen: dict[str, list[tuple[float, float, float, float]]] = {}
         for done in everything:
-            if is_finished(done) and (work := self.work(done)):
-                self._seen.setdefault(work.kind, []).append((work, done))
+            if is_finished(done) and (work := self._work(done)):
+                self._seen.setdefault(work[0], []).append((work[1], done.seconds, work[2], done.bytes))
 
-    def work(self, done: StageResult) -> Work | None:
-        """What a stage, finished or planned, has to do; None if that is not known."""
+    def _work(self, done: StageResult) -> tuple[str, float, float] | None:
+        """What makes a stage comparable, what its time and what its bytes grow with; None if that is not known."""
         after = done.manifest["after"]
         try:
             stage = self._stages[done.name]
@@ -82,14 +66,12 @@ class CostModel:
         origin = self._origin.get(done.identity if done.name == "index" else after.get("pool", after.get("index")))
         on_gpu = bool(done.gpu_peak_bytes) if is_finished(done) else self._accelerator == "gpu"
         parts = [done.name, kind, origin, self._origin.get(after.get("teacher")), on_gpu and not stage.on_processor]
-        return Work(json.dumps(parts, sort_keys=True), time, volume)
+        return json.dumps(parts, sort_keys=True), time, volume
 
     def forecast(self, done: StageResult) -> tuple[float | None, float | None]:
         """Seconds that a stage will take and bytes that it will write; None where nothing of the kind was measured."""
-        work = self.work(done)
-        seen = self._seen.get(work.kind, []) if work else []
-        time, volume = sum(each.time for each, _ in seen), sum(each.volume for each, _ in seen)
-        return (
-            work.time * sum(one.seconds for _, one in seen) / time if work and time else None,
-            work.volume * sum(one.bytes for _, one in seen) / volume if work and volume else None,
+        kind, *work = self._work(done) or ("", 0.0, 0.0)
+        times, seconds, volumes, written = (
+            sum(part) for part in zip(*self._seen.get(kind, [(0, 0, 0, 0)]), strict=True)
         )
+        return work[0] * seconds / times if times else None, work[1] * written / volumes if volumes else None
