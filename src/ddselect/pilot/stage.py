@@ -2,7 +2,7 @@
 
 from ddselect.backbone.stage import prior_key, prior_kind, prior_of
 from ddselect.pilot.settings import VERSION
-from ddselect.runtime.stage import Cost, Facts, Stage, Trial
+from ddselect.runtime.stage import Facts, Stage, Trial
 
 
 def _key(trial: Trial) -> Facts:
@@ -15,11 +15,6 @@ def _expects(trial: Trial) -> Facts:
     return {"images": min(pilot.classes, trial.classes) * pilot.images}
 
 
-def _cost(config: Facts, facts: Facts) -> Cost:
-    kind = {name: value for name, value in config["pilot"].items() if name not in ("classes", "images", "seed")}
-    return [prior_kind(config), kind], facts["images"], facts["images"]
-
-
 PILOT = Stage(
     name="pilot",
     version=VERSION,
@@ -28,5 +23,5 @@ PILOT = Stage(
     run="ddselect.pilot.trial:run",
     together=lambda _: True,
     expects=_expects,
-    cost=_cost,
+    cost=lambda c, f: ([prior_kind(c), c["pilot"]["reference"], c["pilot"]["draws"]], f["images"], f["images"]),
 )

@@ -1,7 +1,7 @@
 """Latents, if they are kept, and the difference maps of every image that is selected from."""
 
 from ddselect.backbone.stage import prior_key, prior_kind, prior_of
-from ddselect.runtime.stage import Cost, Facts, Stage, Trial
+from ddselect.runtime.stage import Facts, Stage, Trial
 from ddselect.scoring.candidates import candidate_count
 from ddselect.scoring.settings import LATENTS_VERSION, VERSION
 
@@ -15,10 +15,6 @@ def _expects(trial: Trial) -> Facts:
     e, images = trial.experiment, candidate_count(trial.images, trial.experiment.scoring.cap)
     each = e.scoring.evaluations(e.prompt.conditions)
     return {"images": images, "network_evaluations_per_image": each, "evaluations": images * each}
-
-
-def _cost(config: Facts, facts: Facts) -> Cost:
-    return [prior_kind(config), config["scoring"]["keep_latents"]], facts["evaluations"], facts["images"]
 
 
 LATENTS = Stage(
@@ -42,6 +38,6 @@ SCORING = Stage(
     run="ddselect.scoring.run:score",
     together=lambda _: True,
     expects=_expects,
-    cost=_cost,
+    cost=lambda c, f: ([prior_kind(c), c["scoring"]["keep_latents"]], f["evaluations"], f["images"]),
     unit="evaluations",
 )

@@ -1,7 +1,7 @@
 """The teacher's random crops, for RDED and the coresets, and the order of every class's candidates for all IPC."""
 
 from ddselect.dataset.stage import image_count
-from ddselect.runtime.stage import Cost, Facts, Stage, Trial
+from ddselect.runtime.stage import Facts, Stage, Trial
 from ddselect.selection.base import VERSION
 from ddselect.selection.rded import CROPS_VERSION
 
@@ -19,10 +19,6 @@ def _expects(trial: Trial) -> Facts:
     return {"image": images, "crop": images * crops}
 
 
-def _crops_cost(config: Facts, facts: Facts) -> Cost:
-    return [config["padded"], config["view"]], facts["images"] * (config["crops"] + 1), facts["images"]
-
-
 TEACHER_CROPS = Stage(
     name="teacher_crops",
     version=CROPS_VERSION,
@@ -34,7 +30,7 @@ TEACHER_CROPS = Stage(
     scope="seed",
     title=lambda t: f"teacher losses of random crops, seed {t.seed}",
     expects=lambda t: {"images": image_count(t)},
-    cost=_crops_cost,
+    cost=lambda c, f: ([c["padded"], c["view"]], f["images"] * (c["crops"] + 1), f["images"]),
     unit="images",
 )
 SELECTION = Stage(

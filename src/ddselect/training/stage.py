@@ -1,7 +1,7 @@
 """A student trained from scratch under the protocol, and its accuracy on the test images."""
 
 from ddselect.relabel.stage import training_size
-from ddselect.runtime.stage import Cost, Facts, Stage, Trial
+from ddselect.runtime.stage import Facts, Stage, Trial
 from ddselect.student.settings import VERSION
 
 
@@ -21,11 +21,6 @@ def _expects(trial: Trial) -> Facts:
     return dict(zip(("steps", "batch_size", "training_images"), training_size(trial, protocol), strict=True))
 
 
-def _cost(config: Facts, facts: Facts) -> Cost:
-    kind = [config["student"]["architecture"], config["student"]["precision"], config["protocol"]["labels"]]
-    return kind, facts["steps"] * facts["batch_size"], 1
-
-
 STUDENT = Stage(
     name="student",
     version=VERSION,
@@ -36,6 +31,10 @@ STUDENT = Stage(
     together=lambda t: bool(t.experiment.trainer.together),
     title=lambda t: f"student on {t.name}",
     expects=_expects,
-    cost=_cost,
+    cost=lambda c, f: (
+        [c["student"]["architecture"], c["student"]["precision"], c["protocol"]["labels"]],
+        f["steps"] * f["batch_size"],
+        1,
+    ),
     unit="steps",
 )
