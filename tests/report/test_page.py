@@ -433,10 +433,10 @@ def test_looks_differ() -> None:
 
 def test_a_stage_that_one_selection_alone_has_stands_where_it_is_passed(run: Run) -> None:
     first, other = run.trained()[0], run.trained()[-1]
-    losses = dataclasses.replace(first.stages["index"], name="losses", fingerprint="l")
-    stages = {"index": other.stages["index"], "losses": losses, **other.stages}
+    losses = dataclasses.replace(first.stages["index"], name="teacher_crops", fingerprint="l")
+    stages = {"index": other.stages["index"], "teacher_crops": losses, **other.stages}
     lines = stage_lines([first, dataclasses.replace(other, stages=stages)])
-    assert list(dict.fromkeys(line.done.name for line in lines)) == ["index", "losses", "composition", "student"]
+    assert list(dict.fromkeys(line.done.name for line in lines)) == ["index", "teacher_crops", "composition", "student"]
 
 
 def test_stages_are_counted_once(run: Run) -> None:
@@ -457,7 +457,7 @@ def test_several_students_have_a_table_of_their_own(run: Run) -> None:
     results, trained = run.results(), run.trained()
     others = [{**entry, "student": "vit", "top1_last": entry["top1_last"] - 5} for entry in results["results"]]
     results["results"] += others
-    trained += [trial.training_by(trial.protocol, StudentConfig("vit", "vit_tiny")) for trial in trained]
+    trained += [dataclasses.replace(trial, student=StudentConfig("vit", "vit_tiny")) for trial in trained]
     write_report(ReportConfig(), results, trained, run.index, None, run.root / "report.html")
     page = Page((run.root / "report.html").read_text())
     assert page.row("diffusion")[1][3:5] == ["2", "62.0 ± 2.8"]  # the comparison is that of the chosen student
@@ -473,7 +473,7 @@ def test_several_protocols_have_columns_and_lines_of_their_own(run: Run, capsys:
     results, trained = run.results(), run.trained()
     results["results"] += [{**e, "protocol": "hard", "top1_last": e["top1_last"] - 5} for e in results["results"]]
     results["deviations"]["hard"] = ["protocol.flip=false (hard: true)"]
-    trained += [trial.training_by(ProtocolConfig("hard", steps=1), trial.student) for trial in trained]
+    trained += [dataclasses.replace(trial, protocol=ProtocolConfig("hard", steps=1)) for trial in trained]
     write_report(ReportConfig(), results, trained, run.index, None, run.root / "report.html")
     page = Page((run.root / "report.html").read_text())
     assert page.row("diffusion")[1][3:5] == ["2", "62.0 ± 2.8"]  # the comparison is that of the chosen protocol
