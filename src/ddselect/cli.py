@@ -20,8 +20,6 @@ from ddselect.runtime.ranks import STARTED
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-_SWEEP_REPORT = "sweep-report"  # the one command beside a run or a sweep
-
 
 def _job(cfg: "DictConfig") -> float | None:
     """A run; or of a sweep one job, which returns what a tuner is told."""
@@ -87,7 +85,7 @@ def main() -> None:
             import hydra
 
             from ddselect.sweep.report import report_again, reported
-        if sys.argv[1:2] == [_SWEEP_REPORT]:
+        if sys.argv[1:2] == ["sweep-report"]:
             report_again(sys.argv[2:])
             return
         with _folders(), reported() as failed:

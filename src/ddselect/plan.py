@@ -57,7 +57,7 @@ def print_plan(experiment: Experiment) -> None:
     together = f", {at_once} students at a time" if at_once > 1 else ""
     for line in (
         *([_evaluations(experiment, done) for done in missing if done.name == "scoring"]),
-        *([f"students: {students}"] if (students := _students(experiment, trials)) else []),
+        *([f"students: {students}"] if (students := _students(trials)) else []),
         _total("time", seconds, duration) + together,
         f"{_total('disk', written, size)}; {_free(experiment.store)}",
         "both are scaled from stages of the same kind that are finished in this store",
@@ -121,7 +121,7 @@ def _evaluations(experiment: Experiment, scoring: StageResult) -> str:
     return f"prior: {images:,} images x {terms} = {images * each:,} network evaluations"
 
 
-def _students(experiment: Experiment, trials: list[Trial]) -> str:
+def _students(trials: list[Trial]) -> str:
     """The students to train with their seeds, named by what tells them apart."""
     several = [len({trial.names[place] for trial in trials}) > 1 for place in range(4)]
     seeds: dict[str, list[int]] = {}
