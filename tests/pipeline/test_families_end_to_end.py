@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
-from ddselect.config import build_experiment, conf_dir
+from ddselect.config import build_experiment
 from ddselect.dataset.index import Index
+from ddselect.options import conf_dir
 from ddselect.pipeline import run
 from ddselect.prompt.conditions import PROMPTS, read_prompts
 from ddselect.runtime.errors import UserError

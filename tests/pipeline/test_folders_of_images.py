@@ -8,9 +8,10 @@ import pytest
 from hydra import compose, initialize_config_dir
 from PIL import Image
 
-from ddselect.config import Experiment, build_experiment, conf_dir
+from ddselect.config import Experiment, build_experiment
 from ddselect.dataset.classes import imagenet_classes
 from ddselect.dataset.scenes import render
+from ddselect.options import conf_dir
 from ddselect.pipeline import run
 from ddselect.prompt.conditions import read_conditions
 from ddselect.runtime.errors import UserError

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from ddselect.config import build_experiment, conf_dir
+from ddselect.config import build_experiment
 from ddselect.dataset.classes import class_list, class_names, imagenet_classes
+from ddselect.options import conf_dir
 from ddselect.pipeline import run
 from ddselect.prompt.conditions import read_prompts
 from tests.helpers import layouts
