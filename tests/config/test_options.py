@@ -102,7 +102,7 @@ BROUGHT = {
     "imagewoof": (*IMAGENET, "resnetap10", "hard"),
     "imageidc": (*IMAGENET, "resnetap10", "hard"),
     "tinyimagenet": ("sd15", "none", 8, 2, "trained", "resnet18", "rded"),
-    "cifar10": CIFAR,
+    "cifar10": (*CIFAR[:4], "cifar10", *CIFAR[5:]),
     "cifar100": CIFAR,
     "cluttered_digits": DIGITS,
     "imagefolder": DIGITS,

@@ -73,18 +73,18 @@ def test_shards_through_every_stage(tmp_path: Path) -> None:
     assert all(source.startswith("train-0000") and ".tar/" in source for source in sources)
 
 
+TRAINED = ("teacher=trained", "teacher.recipe.steps=2", "teacher.check=false")
+
+
 @pytest.mark.slow
 def test_cifar_trains_a_prior_and_a_teacher_of_its_own(tmp_path: Path) -> None:
     """As the option has it: nothing is downloaded."""
     root = layouts.write_cifar(tmp_path / "data", 10, "binary", packed=True)
-    short = ["backbone.adapt.steps=2", "teacher.recipe.steps=2", "teacher.check=false", "student=small_resnet16"]
+    short = ["backbone.adapt.steps=2", *TRAINED, "student=small_resnet16"]
     name, path = reached(tmp_path, "dataset=cifar10", f"dataset.root={root}", "backbone.adapt.channels=[8,16]", *short)
     assert name == "results"
     (found,) = json.loads(path.read_text())["results"]
     assert (found["dataset"], found["training_images"], found["test_images"]) == ("cifar10", 10, 10)
-
-
-TRAINED = ("teacher=trained", "teacher.recipe.steps=2", "teacher.check=false")
 
 
 @pytest.mark.slow

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from ddselect.dataset.classes import class_list
 from ddselect.dataset.index import Index
 from ddselect.runtime.errors import UserError
-from ddselect.runtime.files import write_json, write_tensors
+from ddselect.runtime.files import read_json, write_json, write_tensors
 from ddselect.student.models import Classifier, build_network
 from ddselect.student.settings import StudentConfig
 from ddselect.teacher.card import load_teacher
@@ -140,3 +141,9 @@ def test_a_card_without_a_size_is_of_the_published_form(tmp_path: Path) -> None:
         load_teacher(tmp_path)
     embedded = load_teacher(StoredTeacherConfig("embedded").source)
     assert embedded(torch.rand(1, 3, 32, 32)).shape == (1, 10)
+
+
+def test_the_one_for_cifar10_knows_its_classes() -> None:
+    source = StoredTeacherConfig("cifar10", path="cifar10").source
+    assert read_json(source / "teacher.json")["classes"] == class_list("cifar10")
+    assert load_teacher(source)(torch.rand(1, 3, 32, 32)).shape == (1, 10)

@@ -36,6 +36,8 @@ def crop_resize(
     extent = extent if area[1] > 1 else extent.clamp(max=1)
     reach = torch.full_like(extent, shift) if shift else (1 - extent).clamp(min=0)
     centre = (torch.rand(count, 2, generator=generator) * 2 - 1) * reach
+    if area == ratio == [1, 1]:  # whole pixels: nothing is blurred
+        centre = (centre * images.shape[-1] / 2).round() * 2 / images.shape[-1]
     theta = torch.zeros(count, 2, 3)
     theta[:, 0, 0], theta[:, 1, 1], theta[:, :, 2] = extent[:, 0], extent[:, 1], centre
     grid = F.affine_grid(theta.to(images.device), list(images.shape), align_corners=False)

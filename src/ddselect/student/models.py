@@ -13,7 +13,7 @@ from ddselect.student.convnet import ConvNet
 from ddselect.student.networks import SMALLEST, ResNetAP10, SmallResNet, instance_norm
 from ddselect.student.ranks import has_batch_norm
 
-_SMALL_RESNETS = {"small_resnet16": 16, "small_resnet32": 32}  # width
+_SMALL_RESNETS = {f"small_resnet{width}": width for width in (16, 32, 64)}
 _CONVNETS: dict[str, tuple[int, Callable[[int], nn.Module]]] = {  # depth and norm
     f"convnet{depth}{suffix}": (depth, norm)
     for depth in (3, 4, 5, 6)

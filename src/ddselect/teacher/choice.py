@@ -19,6 +19,7 @@ from ddselect.teacher.card import CARD, WEIGHTS, Card, write_teacher
 
 VERSION = 3
 HALF = [0.5, 0.5, 0.5]
+_PACKAGED = ("embedded", "cifar10")  # folders in this package
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class StoredTeacherConfig(TeacherConfig):
     @property
     def source(self) -> Path:
         """Where the teacher lies."""
-        return Path(str(files("ddselect.teacher") / "embedded")) if self.path == "embedded" else Path(self.path)
+        return Path(str(files("ddselect.teacher") / self.path)) if self.path in _PACKAGED else Path(self.path)
 
     def signature(self) -> str:
         return folder_signature(self.source)
