@@ -52,6 +52,17 @@ def test_a_choice_in_front_of_it_does(scored: Path) -> None:
     assert scoring.facts["evaluations"] == 100 * 2 * 2
 
 
+@pytest.mark.parametrize("choice", ["evaluation.split=val", "protocol.test_margin=1.25", "teacher.check=false"])
+def test_a_teacher_is_what_it_is_wherever_it_is_checked(choice: str, scored: Path) -> None:
+    graph, trials = graph_of(experiment_of(*SMALL, choice))
+    store = DryRunStore(scored / "store")
+    graph.walk(trials, store.run)
+    assert {name: is_finished(done) for (name, _), done in store.stages.items() if name.startswith("teacher")} == {
+        "teacher": True,
+        "teacher_check": False,
+    }
+
+
 @pytest.mark.slow
 def test_other_boxes_need_no_network(scored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
