@@ -127,7 +127,7 @@ def test_members_are_options_or_folders(folders: list[Path]) -> None:
     [
         ("[embedded]", r"teacher.members=\['embedded'\]: two or more different teachers are needed"),
         ("[embedded,embedded]", "teacher.members=.*: two or more different"),
-        ("[embedded,nowhere]", "teacher.members=nowhere: no such teacher; choose from embedded, "),
+        ("[embedded,nowhere]", "teacher.members=nowhere: no such teacher; choose from cifar10, "),
         ("[embedded,ensemble]", "teacher.members=.*: no member may be an ensemble itself"),
     ],
 )
