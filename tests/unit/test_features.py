@@ -173,6 +173,18 @@ def test_the_teacher_sees_what_is_composed() -> None:
     assert [settings.shown(side) for side in (8, 16)] == [8, 16]
 
 
+def test_another_network_is_loaded_only_where_its_features_are_read() -> None:
+    """Neither weights from the hub nor the prior are asked for by a selection of losses and channel statistics."""
+    selection = SimpleNamespace(embeds=("loss", "channel_stats"))
+    for settings in (TimmEmbedConfig("timm", architecture="there_is_none"), BackboneEmbedConfig("backbone", size=32)):
+        e = SimpleNamespace(
+            embed=settings,
+            methods=[SimpleNamespace(selection=selection)],
+            evaluation=SimpleNamespace(quality=False),
+        )
+        assert run.network_of(Trial(e, e.methods[0], 0, None, None), None) is None
+
+
 def test_a_negative_size() -> None:
     with pytest.raises(UserError, match=r"embed.size=-1"):
         TimmEmbedConfig("timm", architecture="resnet18", size=-1)

@@ -142,8 +142,8 @@ def network_of(trial: Trial, teacher: Classifier | None) -> Embedder | None:
     e, settings = trial.experiment, trial.experiment.embed
     if settings.by_teacher:
         return teacher
-    network: Embedder = settings.network(load_prior)
-    return network if "features" in fields_of_run(trial) else None
+    network: Embedder | None = settings.network(load_prior) if "features" in fields_of_run(trial) else None
+    return network
 
 
 def run(trial: Trial, folder: Path) -> Facts:
