@@ -22,7 +22,7 @@ from ddselect.runtime.progress import note
 from ddselect.runtime.ranks import rank, run_name
 from ddselect.runtime.stage import Trial
 from ddselect.runtime.store import Store
-from ddselect.scoring.stage import LATENTS, SCORING
+from ddselect.scoring.stage import LATENTS, PRIOR_CHECK, SCORING
 from ddselect.selection.stage import SELECTION, TEACHER_CROPS
 from ddselect.stages.graph import Graph
 from ddselect.teacher.stage import TEACHER
@@ -36,6 +36,7 @@ STAGES = (
     TEACHER_CHECK,  # its accuracy on real images, before anything expensive
     BACKBONE,  # the prior adapted to the dataset
     PROMPT,  # what the prior is told about each class
+    PRIOR_CHECK,  # how often it finds the class of a real image, before anything expensive
     POOL,  # images that the prior makes
     LATENTS,  # the prior's latents, kept for every later scoring
     PILOT,  # how many draws the prior needs here

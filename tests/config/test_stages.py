@@ -18,7 +18,7 @@ from ddselect.stages.graph import Graph
 from tests.helpers.configs import composed
 
 CHECKED = {"index", "teacher", "teacher_check"}
-SCORES = {"index", "prompt", "scoring"}
+SCORES = {"index", "prompt", "prior_check", "scoring"}
 EMBEDDED = {*SCORES, *CHECKED, "boxes", "embed"}
 SELECTED = {*EMBEDDED, "selection"}
 

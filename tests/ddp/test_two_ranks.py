@@ -167,6 +167,7 @@ class TestSweep:
             "teacher": 1,
             "teacher_check": 1,
             "prompt": 1,
+            "prior_check": 1,
             "scoring": 1,
             "boxes": 1,
         }

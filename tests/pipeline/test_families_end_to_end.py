@@ -22,7 +22,14 @@ from tests.helpers.models import write_class_unet
 
 ALL = {**TEXT, **CLASSES, **UNCONDITIONAL}
 WNIDS = {"n02219486": "ant", "n02206856": "bee", "n01667114": "mud turtle"}  # classes 310, 309 and 35 of a DiT
-FAST = ["dataset=imagefolder", "dataset.names=imagenet", "scoring.draws=2", "backbone.dtype=fp32", "stages=[scoring]"]
+FAST = [
+    "dataset=imagefolder",
+    "dataset.names=imagenet",
+    "scoring.draws=2",
+    "backbone.dtype=fp32",
+    "stages=[scoring]",
+    "scoring.check_prior=false",
+]
 SENTENCES = [
     "prompt=text",
     'prompt.templates=["a photo of a {label}","the {label}"]',

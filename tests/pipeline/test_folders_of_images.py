@@ -137,6 +137,7 @@ def test_dit_on_imagenet_folders(tmp_path: Path) -> None:
         "teacher",
         "teacher_check",
         "prompt",
+        "prior_check",
         "scoring",
         "boxes",
         "embed",

@@ -498,7 +498,7 @@ def test_images_that_are_not_kept_in_memory_change_nothing(
 # --- in a run ---------------------------------------------------------------------------------------------------------
 
 RUN = [*SMALL, "stages=[scoring]", "backbone.dtype=fp32", "backbone/adapt=full", "backbone.adapt.precision=fp32"]
-RUN += ["backbone.adapt.warmup=0", "backbone.adapt.batch_size=6"]
+RUN += ["backbone.adapt.warmup=0", "backbone.adapt.batch_size=6", "scoring.check_prior=false"]
 
 
 def scores_of(folder: Path, *arguments: str) -> Path:
@@ -599,6 +599,7 @@ def test_two_ranks_adapt_and_score_as_one_does(tmp_path: Path) -> None:
         "index": 1,
         "backbone": 1,
         "prompt": 1,
+        "prior_check": 1,
         "scoring": 1,
     }
     assert (two / "manifest.json").exists()

@@ -45,7 +45,8 @@ def test_warm_up_rises_linearly() -> None:
 @pytest.mark.parametrize(
     ("ipc", "classes", "expected"),
     [(1, 10, 10), (9, 10, 10), (10, 10, 50), (49, 10, 50), (50, 10, 100), (200, 10, 100), (None, 10, 100),
-     (1, 100, 20), (10, 100, 100), (50, 1000, 200), (1, 99, 10)],
+     (1, 100, 20), (10, 100, 100), (50, 1000, 200), (1, 99, 10), (1, 101, 10),
+     (10, 21841, 50)],
 )  # fmt: skip
 def test_batch_rule_of_rded(ipc: int | None, classes: int, expected: int) -> None:
     assert ProtocolConfig("p", epochs=1).batch(ipc, classes, 10**6) == expected

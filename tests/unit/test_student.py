@@ -122,6 +122,23 @@ def test_vectors_decay_only_if_asked(decay_vectors: bool) -> None:
     assert {group["betas"] for group in optimizer.param_groups} == {(0.9, 0.999)}
 
 
+def test_a_second_pass_through_the_student_is_one_of_its_batch_norm_alone() -> None:
+    """As RDED's loop has it: the mixed batch goes through the student in training mode without gradient, then again."""
+    twice, plain = (module(ProtocolConfig("p", steps=10, labels="hard", batch_norm_updates=n)) for n in (2, 1))
+    plain.load_state_dict(twice.state_dict())
+    batch = batches(twice, 0)[0]
+    images = plain.views.mixed(batch[0], batch[2], batch[3]).images
+    with torch.no_grad():
+        plain.model(images)
+    losses = [student.training_step(batch, 0) for student in (twice, plain)]
+    torch.testing.assert_close(losses[0], losses[1])
+    statistics = [dict(student.model.named_buffers()) for student in (twice, plain)]
+    names = [name for name in statistics[0] if "running" in name]
+    assert names
+    for name in names:
+        torch.testing.assert_close(statistics[0][name], statistics[1][name])
+
+
 def test_the_optimiser_follows_the_protocols_rate() -> None:
     protocol = ProtocolConfig("p", epochs=4, batch_size=5, zeta=2.0)
     parts = module(protocol).configure_optimizers()

@@ -118,10 +118,14 @@ def published(dataset: str, labels: str, architecture: str, ipc: int) -> list[di
     return sorted((row for row in known if row["top1"] is not None), key=lambda row: -row["top1"])
 
 
+def _check(trained: list[Trial], stage: str) -> dict[str, Any]:
+    """What a check found; nothing where the run did not make it."""
+    return next((dict(trial.stages[stage].facts) for trial in trained if stage in trial.stages), {})
+
+
 def write_results(
     experiment: Any,
     trained: list[Trial],
-    teacher: dict[str, Any],
     localisation: dict[str, Any] | None,
     path: Path,
 ) -> dict[str, Any]:
@@ -142,7 +146,8 @@ def write_results(
             for student in e.students
             for row in published(e.dataset.name, e.protocol.labels, student.architecture, e.ipc)
         ],
-        "teacher": {"name": e.teacher.name, **teacher},
+        "teacher": {"name": e.teacher.name, **_check(trained, "teacher_check")},
+        "prior": {"name": e.backbone.name, **_check(trained, "prior_check")},
         "localisation": localisation,
         "environment": capture_environment(),
         "config": e.config,

@@ -32,6 +32,11 @@ class PromptConfig:
     mode: ClassVar[str] = ""
     conditions: ClassVar[int] = 2
 
+    @property
+    def tells_classes(self) -> bool:
+        """Whether the positive conditions of two classes differ."""
+        return False
+
     def texts(self, class_names: list[str], class_folders: list[str]) -> Texts:
         """The texts of the dataset's classes.
 
@@ -50,6 +55,10 @@ class LabelPromptConfig(PromptConfig):
     """The class itself against no condition; in words, its bare name against an empty prompt."""
 
     mode: ClassVar[str] = "label"
+
+    @property
+    def tells_classes(self) -> bool:
+        return True
 
     def texts(self, class_names: list[str], class_folders: list[str]) -> Texts:
         return Texts([[name] for name in class_names], [""])
@@ -87,6 +96,10 @@ class TextPromptConfig(PromptConfig):
             raise UserError(f"prompt.reference={self.reference}: the reference has no {LABEL}")
         if not self.descriptions and sorted(self.templates) == sorted(self.reference):
             raise UserError("prompt.templates and prompt.reference are the same: there would be nothing to compare")
+
+    @property
+    def tells_classes(self) -> bool:
+        return bool(self.descriptions) or any(LABEL in text for text in self.templates)
 
     def texts(self, class_names: list[str], class_folders: list[str]) -> Texts:
         sentences = [self.templates] * len(class_names)

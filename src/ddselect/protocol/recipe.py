@@ -57,6 +57,7 @@ class ProtocolConfig:
     jitter: float = 0.0
     lighting: float = 0.0
     shuffle: bool = False
+    batch_norm_updates: int = 1
     normalisation: str = "teacher"
     test_margin: float = 1.0
     evaluate_from: float = 0.0
@@ -84,6 +85,7 @@ class ProtocolConfig:
         if not set(self.many_classes) <= set(_OF_MANY) or min(self.many_classes.values(), default=0) < 0:
             raise UserError(f"protocol.many_classes={self.many_classes}: give {', '.join(_OF_MANY)}, 0 or more each")
         shares("protocol", self, "momentum", below_one=True)
+        at_least(1, "protocol", self, "batch_norm_updates")
         marks = list(self.milestones)
         if marks != sorted(set(marks)) or not all(0 < mark < 1 for mark in marks):
             raise UserError(f"protocol.milestones={marks}: rising shares of the training between 0 and 1 are needed")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from ddselect.runtime.errors import UserError
 
 _TINY_IMAGENET = 200  # classes
+_DOUBLED = (100, 1000)  # classes
 STATISTICS: dict[str, tuple[list[float], list[float]] | None] = {
     "teacher": None,
     "imagenet": ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
@@ -16,13 +17,13 @@ _RESNET18 = ("resnet18", "resnet18_in")
 def batch_size(ipc: int | None, classes: int) -> int:
     """RDED's images per step (Sun et al., CVPR 2024): 10, 50, 100 at IPC 1, 10, 50, and in between as at the lower one.
 
-    Doubled from 100 classes on; 200 classes are taken for Tiny-ImageNet, which has 100 at every IPC. IPC None, the full
-    data, counts as the largest.
+    Doubled for exactly 100 or 1000 classes; 200 are taken for Tiny-ImageNet, which has 100 at every IPC. IPC None, the
+    full data, counts as the largest.
     """
     if classes == _TINY_IMAGENET:
         return 100
     size = 10 if ipc is not None and ipc < 10 else 50 if ipc is not None and ipc < 50 else 100
-    return size * 2 if classes >= 100 else size
+    return size * 2 if classes in _DOUBLED else size
 
 
 def check_epochs(table: Sequence[Sequence[int]]) -> None:

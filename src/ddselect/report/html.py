@@ -55,6 +55,7 @@ def write_report(
         ipc=config["ipc"],
         seeds=sorted({entry["seed"] for entry in entries}),
         teacher=results["teacher"],
+        prior=results["prior"],
         caveats=caveats(trained, results),
         compared=compared,
         others=results.get("published", []),

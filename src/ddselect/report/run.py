@@ -22,8 +22,7 @@ def write(trials: list[Trial], folder: Path) -> Path:
     if "boxes" in scored.stages:
         folders = scored.stages["boxes"].folder, scored.stages["scoring"].folder
         found = measure_localisation(images, *folders, e.boxes.prediction_shift_weight, e.dataset.image_size)
-    teacher = next((trial.stages["teacher_check"].facts for trial in trials if "teacher_check" in trial.stages), {})
-    results = write_results(e, trials, teacher, found, folder / "results.json")
+    results = write_results(e, trials, found, folder / "results.json")
     prompts = read_prompts(scored.stages["prompt"].folder) if folders else []
     write_report(e.report, results, trials, images, folders, folder / "report.html", prompts)
     print_table(results)

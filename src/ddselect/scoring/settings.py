@@ -8,6 +8,7 @@ from ddselect.scoring.draws import Draws
 
 VERSION = 6  # of what the stage writes
 LATENTS_VERSION = 2
+CHECK_VERSION = 1
 
 
 @dataclass
@@ -21,6 +22,7 @@ class ScoringConfig:
     seed: int = 0
     cap: int = 0
     keep_latents: bool = False
+    check_prior: bool = execution(True)
     shard_size: int = execution(500)
     batch_size: int = execution(64)
     workers: int = execution(-1)

@@ -3,7 +3,7 @@
 from ddselect.backbone.stage import prior_key, prior_kind, prior_of
 from ddselect.runtime.stage import Facts, Stage, Trial
 from ddselect.scoring.candidates import candidate_count
-from ddselect.scoring.settings import LATENTS_VERSION, VERSION
+from ddselect.scoring.settings import CHECK_VERSION, LATENTS_VERSION, VERSION
 
 
 def _latents_key(trial: Trial) -> Facts:
@@ -15,6 +15,12 @@ def _expects(trial: Trial) -> Facts:
     e, images = trial.experiment, candidate_count(trial.images, trial.experiment.scoring.cap)
     each = e.scoring.evaluations(e.prompt.conditions)
     return {"images": images, "network_evaluations_per_image": each, "evaluations": images * each}
+
+
+def _check_key(trial: Trial) -> Facts:
+    scoring = trial.experiment.scoring
+    decides = {"band": scoring.band, "seed": scoring.seed, "refuses": scoring.check_prior}
+    return {**decides, **prior_key(prior_of(trial))}
 
 
 LATENTS = Stage(
@@ -29,6 +35,18 @@ LATENTS = Stage(
     expects=lambda t: {"images": candidate_count(t.images, t.experiment.scoring.cap)},
     cost=lambda config, facts: (prior_kind(config), facts["images"], facts["images"]),
     unit="images",
+)
+PRIOR_CHECK = Stage(
+    name="prior_check",
+    version=CHECK_VERSION,
+    reads=("index", "backbone?", "prompt"),
+    key=_check_key,
+    run="ddselect.scoring.prior_check:check_prior",
+    exists=lambda t: bool(t.experiment.prompt.tells_classes),
+    advice="choose prompt=label, or prompt=text with {label} in its templates",
+    checks="scoring",
+    title=lambda t: f"prior {t.experiment.backbone.name} on real images",
+    cost=lambda config, _: (prior_kind(config), 1, 1),
 )
 SCORING = Stage(
     name="scoring",

@@ -55,11 +55,12 @@ class Graph:
     def _collect(self, asked: Sequence[str], trial: Trial) -> dict[str, list[str]]:
         """Those that are asked for, what they read, and what checks these."""
         found: dict[str, list[str]] = {}
+        checks = [stage for stage in self.stages.values() if stage.checks and stage.exists(trial)]
         waiting = [name for name in asked if self.stages[name].exists(trial)]
         while waiting:
             if (name := waiting.pop()) not in found:
                 found[name] = self.reads(name, trial)
-                waiting += found[name] + [stage.name for stage in self.stages.values() if stage.checks == name]
+                waiting += found[name] + [stage.name for stage in checks if stage.checks == name]
         return found
 
     def walk(

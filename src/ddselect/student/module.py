@@ -55,6 +55,9 @@ class StudentModule(pl.LightningModule):
         super().__init__()
         self.model, self.views, self.protocol = model, views, views.protocol
         self.labeller, self.test_on = labeller, test
+        for layer in model.modules():
+            if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.momentum is not None:
+                layer.momentum = 1 - (1 - layer.momentum) ** self.protocol.batch_norm_updates
         self.tests = self.protocol.evaluation_steps(views.total)
         self.history: list[dict[str, float]] = []
         self.confusion = torch.zeros(0, 3, dtype=torch.int64)  # of the last test

@@ -107,7 +107,9 @@ class WandbTracker(Tracker):
         found = read_json(results)
         page = wandb.Html(results.with_name("report.html").read_text(), inject=False)
         self._run.log({f"results/{name}": value for name, value in {**results_of(found), "report": page}.items()})
-        best = _scalars({"teacher": found["teacher"], "localisation": found["localisation"] or {}})
+        best = _scalars(
+            {"teacher": found["teacher"], "prior": found["prior"], "localisation": found["localisation"] or {}}
+        )
         self._run.summary.update({f"results/{name}": value for name, value in best.items()})
 
     def close(self) -> None:
