@@ -91,9 +91,10 @@ def test_small_images() -> None:
     for name in ("cifar10", "cifar100"):
         e = experiment(f"{name}_rded")
         assert (e.dataset.name, e.methods[0].composition.factor, e.methods[0].composition.whole) == (name, 1, 1)
-        assert (e.backbone.adapt.mode, e.teacher.name, e.student.name) == ("scratch", "trained", "resnet18")
+        adapted = "none" if name == "cifar10" else "scratch"
+        assert (e.backbone.adapt.mode, e.teacher.name, e.student.name) == (adapted, "trained_images", "resnet18")
     e = experiment("tinyimagenet_rded", "ipc=50")
-    assert (e.dataset.image_size, e.backbone.name, e.teacher.name) == (64, "sd15", "trained")
+    assert (e.dataset.image_size, e.backbone.name, e.teacher.name) == (64, "sd15", "trained_images")
     assert e.methods[0].composition == Composition(2, 0.0)
 
 

@@ -92,7 +92,7 @@ def test_what_goes_with_a_dataset_makes_an_experiment(option: str) -> None:
 
 # prior, how it is adapted, draws, composition's factor, teacher, student, protocol
 IMAGENET = ("dit_xl_2_256", "none", 8, 2, "resnet18")
-CIFAR = ("class_unet", "scratch", 4, 1, "trained", "resnet18", "rded")
+CIFAR = ("class_unet", "scratch", 4, 1, "trained_images", "resnet18", "rded")
 DIGITS = ("embedded", "none", 4, 2, "embedded", "small_resnet16", "digits")
 BROUGHT = {
     "imagenet1k": (*IMAGENET, "resnet18", "rded"),
@@ -100,8 +100,8 @@ BROUGHT = {
     "imagenette": (*IMAGENET, "resnetap10", "hard"),
     "imagewoof": (*IMAGENET, "resnetap10", "hard"),
     "imageidc": (*IMAGENET, "resnetap10", "hard"),
-    "tinyimagenet": ("sd15", "none", 8, 2, "trained", "resnet18", "rded"),
-    "cifar10": (*CIFAR[:4], "cifar10", *CIFAR[5:]),
+    "tinyimagenet": ("sd15", "none", 8, 2, "trained_images", "resnet18", "rded"),
+    "cifar10": ("cifar10", "none", 4, 1, "cifar10", "convnet3_bn", "rded"),
     "cifar100": CIFAR,
     "cluttered_digits": DIGITS,
     "imagefolder": DIGITS,

@@ -14,6 +14,7 @@ from ddselect.backbone.choice import ClassUNetConfig
 from ddselect.backbone.denoiser import Denoiser
 from ddselect.boxes.search import image_boxes, window
 from ddselect.boxes.settings import BoxesConfig
+from ddselect.dataset.classes import class_list
 from ddselect.dataset.index import Index
 from ddselect.dataset.scenes import CLASS_NAMES
 from ddselect.prompt.modes import LabelPromptConfig
@@ -44,6 +45,13 @@ def test_it_knows_the_digits(prior: Denoiser) -> None:
     patch = prior.latents.downsampling
     assert prior.latent_shape(32) == (3 * patch**2, 32 // patch, 32 // patch)
     assert not any(p.requires_grad for p in prior.parameters())
+
+
+def test_the_one_for_cifar10_knows_its_classes() -> None:
+    option = ClassUNetConfig("cifar10", "cifar10", 32, "fp32")
+    names = class_list("cifar10")
+    assert option.conditions(LabelPromptConfig(), names, names, CPU).positive == list(range(10))
+    assert option.load(CPU).latent_shape(32) == (12, 16, 16)
 
 
 def test_maps_are_the_formula_whatever_the_batch(prior: Denoiser, scenes: Index) -> None:

@@ -20,7 +20,7 @@ from ddselect.runtime.hardware import computes_in_bf16
 from ddselect.runtime.store import execution
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-_EMBEDDED = {"embedded": "embedded", "embedded_text": "embedded_text"}  # path: folder in this package
+_PACKAGED = ("embedded", "embedded_text", "cifar10")  # folders in this package
 _TEXTS_AT_ONCE = 32
 _OTHERS = (  # than a prior that does not know the classes
     "use prompt=none, a text-conditional backbone (sd15, sd21, sdxl, sd3), or a prior trained on these classes "
@@ -57,7 +57,7 @@ class BackboneConfig:
     @property
     def source(self) -> ModelSource:
         """The model's files."""
-        path = str(files("ddselect.backbone") / _EMBEDDED[self.path]) if self.path in _EMBEDDED else self.path
+        path = str(files("ddselect.backbone") / self.path) if self.path in _PACKAGED else self.path
         return ModelSource(path, self.name, self.variant)
 
     def signature(self) -> str:
