@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench soak notebook clean
+.PHONY: demo test lint real bench soak notebook clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.installed ## the whole pipeline on the embedded default; results and report in outputs/
@@ -16,6 +16,10 @@ lint: .venv/.installed-lint ## ruff, types and the direction of imports
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+real: .venv/.installed ## the study's column of IPC 10 with one seed, on the CIFAR-10 in ROOT=<folder>
+	$(BIN)/python experiments/real/study.py $(ROOT) --ipc 10 --seeds 1 --to outputs/real
+	$(BIN)/python experiments/real/tables.py outputs/real
 
 bench: .venv/.installed ## speed, as ratios within one run
 	$(BIN)/python experiments/scoring_speed/bench.py

@@ -12,7 +12,7 @@ from tests.fault.runs import SMALL, run_here
 
 pytestmark = pytest.mark.slow
 CHOSEN = ("boxes=scales", "embed=backbone", "composition=auto", "evaluation.quality=false", "trainer.students=1",
-          "selection.crop_pick=k_center",
+          "selection.crop_pick=herding",
           "dataset.sizes.train=50", "dataset.sizes.test=20", "protocol.steps=2", "protocol.evaluations=1")  # fmt: skip
 
 

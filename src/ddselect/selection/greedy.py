@@ -23,20 +23,19 @@ def herding_order(features: np.ndarray, depth: int) -> np.ndarray:
     return np.array(order, dtype=np.int64)
 
 
-def k_center_order(features: np.ndarray, depth: int, lead: int = 0) -> np.ndarray:
+def k_center_order(features: np.ndarray, depth: int) -> np.ndarray:
     """k-center greedy (Sener & Savarese 2018): first the candidate nearest to the mean, then always the farthest one.
 
-    Returned are ``depth`` or all candidates in order, of features (N, D), each the farthest from the nearest before it.
-    The first ``lead`` candidates given come first instead of the one nearest to the mean.
+    Returned are ``depth`` or all candidates in order, of features (N, D), each the farthest from those before it.
     """
     norms, mean = (features**2).sum(1), features.mean(0)
-    pick = 0 if lead else int(np.argmin(norms - 2 * (features @ mean)))
+    pick = int(np.argmin(norms - 2 * (features @ mean)))
     nearest, order = np.full(len(features), np.inf), []
-    for number in range(1, min(depth, len(features)) + 1):
+    for _ in range(min(depth, len(features))):
         order.append(pick)
         nearest = np.minimum(nearest, np.maximum(norms + norms[pick] - 2 * (features @ features[pick]), 0))
         nearest[order] = -1  # a copy of one that is picked still comes before it
-        pick = number if number < lead else int(np.argmax(nearest))
+        pick = int(np.argmax(nearest))
     return np.array(order, dtype=np.int64)
 
 

@@ -31,6 +31,13 @@ def weighted_places(scores: np.ndarray, losses: np.ndarray, weight: float) -> np
     return (1 - weight) * (last - _places(-scores)) + weight * (last - _places(losses))
 
 
+def best_share(worth: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
+    """The share of candidates of the highest worth (N,), one at least, and the others, each by rank."""
+    by_rank = np.argsort(-worth, kind="stable")
+    kept = max(1, round(share * len(worth)))
+    return by_rank[:kept], by_rank[kept:]
+
+
 def cluster_order(scores: np.ndarray | None, features: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """A class's candidates ordered by clusters of their features (N, D): see :func:`nested_order`."""
     key = key64(seed, "k-means")
