@@ -59,6 +59,11 @@ def graph_of(e: Experiment) -> tuple[Graph, list[Trial]]:
             ["stages=[embed]", "embed=backbone", "selection=herding", "evaluation.quality=false"],
             {*CHECKED, "teacher_crops", "prompt", "embed"},
         ),
+        (["stages=[embed]", "selection=bps"], {*CHECKED, "embed"}),
+        (
+            ["stages=[selection]", "selection=bps", "embed=timm", "evaluation.quality=false"],
+            {*CHECKED, "embed", "selection"},
+        ),
         (["stages=[pilot]"], {"index", "prompt", "pilot"}),
         (["stages=[selection]"], SELECTED),
         (["stages=[selection]", "selection=diffusion"], SELECTED),
@@ -84,6 +89,22 @@ def graph_of(e: Experiment) -> tuple[Graph, list[Trial]]:
 def test_what_is_needed_is_made_and_nothing_beyond(overrides: list[str], found: set[str]) -> None:
     graph, _ = graph_of(experiment_of(*overrides))
     assert set(graph.order) == found
+
+
+def embeddings(tmp_path: Path, selection: str, *compare: str) -> dict[str, str]:
+    """The fingerprint of each arm's embedding, as a dry run has it."""
+    graph, trials = graph_of(experiment_of(f"selection={selection}", compare=compare))
+    graph.walk(trials, DryRunStore(tmp_path).run)
+    return {trial.names[0]: trial.stages["embed"].fingerprint for trial in trials}
+
+
+def test_entropies_are_embedded_for_those_alone_who_read_them(tmp_path: Path) -> None:
+    """The other arms of a run keep their embeddings; those of whole images alone share one."""
+    before, after = embeddings(tmp_path, "ddselect", "herding"), embeddings(tmp_path, "ddselect", "herding", "bps")
+    assert before.items() <= after.items()
+    assert len(set(after.values())) == 3
+    alone, shared = embeddings(tmp_path, "random_image"), embeddings(tmp_path, "random_image", "bps")
+    assert shared["random_image"] == shared["bps"] == after["bps"] != alone["random_image"]
 
 
 @pytest.mark.parametrize(

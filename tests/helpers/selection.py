@@ -20,7 +20,7 @@ from ddselect.selection.teacher_crops import judge_crops
 from tests.helpers.models import tiny_teacher
 
 VIEW = 16
-SHAPES = {"features": (12,), "loss": (), "channel_stats": (6,)}
+SHAPES = {"features": (12,), "loss": (), "channel_stats": (6,), "entropy": ()}
 
 
 @dataclass
@@ -59,7 +59,7 @@ class Bench:
             random = np.random.default_rng([number, seeds.get(field, 0)])
             for kind, count in counts.items():
                 values = torch.from_numpy(random.random((count, *SHAPES[field]), dtype=np.float32))
-                made[f"{kind}.{field}"] = values if field == "loss" else values.half()
+                made[f"{kind}.{field}"] = values.half() if SHAPES[field] else values
         plan = embed_shards(self.root / f"embedding-{scores.name}-{seeds}", len(self.index))
         write_tensors(plan.path(0), made)
         return plan

@@ -124,6 +124,15 @@ def test_what_is_not_asked_for_is_not_there(animals: Index, tmp_path: Path, fiel
         np.testing.assert_allclose(found["crop"], found["image"][1:], atol=1e-3)
 
 
+def test_entropies_are_those_of_the_teachers_prediction(animals: Index, tmp_path: Path) -> None:
+    teacher, settings = tiny_teacher(3), EmbedConfig("teacher", batch_size=40)
+    trainer = TrainerConfig().parallel
+    embed_images(animals, None, teacher, teacher, settings, 16, trainer, tmp_path, entropy=True)
+    shares = teacher(animals.read_all(16) / 255).softmax(1).double().numpy()
+    found = EmbedTable(embed_shards(tmp_path, 90)).read(np.arange(90), "entropy")["image"]
+    np.testing.assert_allclose(found, -(shares * np.log(shares)).sum(1), atol=1e-4)
+
+
 def test_only_missing_shards_are_embedded_and_batches_change_nothing(
     animals: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,7 +174,7 @@ def test_a_value_that_is_not_finite_names_its_image(
 
 def test_the_teacher_sees_what_is_composed() -> None:
     teacher, settings = tiny_teacher(3), EmbedConfig("teacher")
-    selection = SimpleNamespace(embeds=("features",))
+    selection = SimpleNamespace(embeds=("features",), scored_by="prior")
     evaluation = SimpleNamespace(quality=False)
     e = SimpleNamespace(embed=settings, methods=[SimpleNamespace(selection=selection)], evaluation=evaluation)
     trial = Trial(e, e.methods[0], 0, None, None)
@@ -175,7 +184,7 @@ def test_the_teacher_sees_what_is_composed() -> None:
 
 def test_another_network_is_loaded_only_where_its_features_are_read() -> None:
     """Neither weights from the hub nor the prior are asked for by a selection of losses and channel statistics."""
-    selection = SimpleNamespace(embeds=("loss", "channel_stats"))
+    selection = SimpleNamespace(embeds=("loss", "channel_stats"), scored_by="prior")
     for settings in (TimmEmbedConfig("timm", architecture="there_is_none"), BackboneEmbedConfig("backbone", size=32)):
         e = SimpleNamespace(
             embed=settings,

@@ -32,10 +32,15 @@ class EmbedModule(pl.LightningModule):
     """A predict step turns the cuts of some images into rows of the embed table."""
 
     def __init__(
-        self, network: Embedder | None, teacher: Classifier | None, index: Index, kinds: tuple[str, ...]
+        self,
+        network: Embedder | None,
+        teacher: Classifier | None,
+        index: Index,
+        kinds: tuple[str, ...],
+        entropy: bool = False,
     ) -> None:
         super().__init__()
-        self.network, self.teacher, self.kinds = network, teacher, kinds
+        self.network, self.teacher, self.kinds, self.entropy = network, teacher, kinds, entropy
         self.ids, self.labels = index.ids, torch.from_numpy(index.labels)
 
     def predict_step(self, batch: CutBatch, batch_idx: int = 0) -> list[dict[str, Tensor]]:
@@ -61,6 +66,8 @@ class EmbedModule(pl.LightningModule):
                 logits = (self.teacher(images) if known is None else self.teacher.head(known))[: len(owners)]
                 labels = self.labels[owners].to(logits.device)
                 fields["loss"] = F.cross_entropy(logits.float(), labels, reduction="none")
+                if self.entropy:
+                    fields["entropy"] = torch.special.entr(logits.float().softmax(1)).sum(1)
             for name, found in fields.items():
                 values = found[: len(owners)].cpu()
                 finite = values.isfinite() if values.ndim == 1 else values.isfinite().all(1)
@@ -92,11 +99,13 @@ def embed_images(
     view: int,
     make_trainer: MakeTrainer,
     folder: Path,
+    entropy: bool = False,
 ) -> dict[str, object]:
     """Embeds the images whose shards are missing: ``shard-*.safetensors``, see :mod:`ddselect.embed.table`.
 
     ``features`` are fp16, of ``network``; ``loss`` is the teacher's cross-entropy, float32, of the same forward pass
-    where the network is the teacher; ``channel_stats`` are fp16.
+    where the network is the teacher; ``entropy``, if asked for, that of the teacher's prediction in nats, float32;
+    ``channel_stats`` are fp16.
 
     Args:
         index: The images.
@@ -108,6 +117,7 @@ def embed_images(
         view: Side in pixels of the square view that is composed and trained on.
         make_trainer: Makes a trainer over all ranks with the given callbacks.
         folder: Where shards are, or will be.
+        entropy: Whether the entropies of the teacher's predictions are wanted too.
 
     Raises:
         UserError: An image cannot be read.
@@ -122,7 +132,7 @@ def embed_images(
         groups += seen
     fill_shards(
         embed_shards(folder, len(index)),
-        lambda: EmbedModule(network, teacher, index, kinds),
+        lambda: EmbedModule(network, teacher, index, kinds, entropy),
         Cuts(index, groups),
         write_rows,
         make_trainer,
@@ -160,7 +170,8 @@ def run(trial: Trial, folder: Path) -> Facts:
     if real_apart(trial):
         real = read_index(stages["index"].folder).split("train")
         embed_images(real, None, network, None, e.embed, view, make_trainer, folder / _REAL)
-    return embed_images(images, crops, network, teacher, e.embed, view, make_trainer, folder)
+    entropy = "entropy" in fields_of_run(trial)
+    return embed_images(images, crops, network, teacher, e.embed, view, make_trainer, folder, entropy)
 
 
 def real_features(trial: Trial) -> EmbedTable:

@@ -4,13 +4,14 @@ from ddselect.backbone.stage import prior_key, prior_of
 from ddselect.embed.settings import VERSION
 from ddselect.runtime.stage import Facts, Stage, Trial
 
+SCORED: dict[str, list[str]] = {"prior": ["boxes"], "teacher": ["teacher_crops"], "": []}  # who makes a method's boxes
+
 
 def fields_of_run(trial: Trial) -> set[str]:
-    """What the selections of a run read of it: one pass serves all of them."""
-    e = trial.experiment
-    return {field for method in e.methods for field in method.selection.embeds} | {
-        *(["features"] if e.evaluation.quality else [])
-    }
+    """What is read of it: one pass serves all selections of a run that have the same candidates."""
+    e, boxes = trial.experiment, boxes_of(trial)
+    mine = [method.selection for method in e.methods if SCORED[method.selection.scored_by] == boxes]
+    return {field for method in mine for field in method.embeds} | {*["features"] * e.evaluation.quality}
 
 
 def prior_for_features(trial: Trial) -> list[str]:
@@ -20,8 +21,8 @@ def prior_for_features(trial: Trial) -> list[str]:
 
 def boxes_of(trial: Trial) -> list[str]:
     """The stage whose boxes are embedded: the trial's own candidates, or those that the run scores in any case."""
-    if trial.method.selection.embeds and trial.method.selection.scored_by == "teacher":
-        return ["teacher_crops"]
+    if trial.method.selection.embeds:
+        return SCORED[trial.method.selection.scored_by]
     methods = [method.selection for method in trial.experiment.methods]
     return ["boxes"] if any(method.embeds and method.scored_by == "prior" for method in methods) else []
 
@@ -33,7 +34,7 @@ def real_apart(trial: Trial) -> bool:
 
 
 def _reads(trial: Trial) -> list[str]:
-    by_teacher = {"features", "loss"} if trial.experiment.embed.by_teacher else {"loss"}
+    by_teacher = {"loss", "entropy", *["features"] * trial.experiment.embed.by_teacher}
     teacher = ["teacher"] * bool(fields_of_run(trial) & by_teacher)
     return ["index", "pool?", *teacher, *prior_for_features(trial), *boxes_of(trial)]
 
@@ -42,7 +43,8 @@ def _key(trial: Trial) -> Facts:
     embed = trial.experiment.embed
     network = embed if "features" in fields_of_run(trial) and not embed.by_teacher else None
     prior = prior_key(prior_of(trial)) if prior_for_features(trial) else {}
-    return {"view": trial.view, "real": real_apart(trial), "embed": network, **prior}
+    entropy = {"entropy": True} if "entropy" in fields_of_run(trial) else {}
+    return {"view": trial.view, "real": real_apart(trial), "embed": network, **prior, **entropy}
 
 
 def _expects(trial: Trial) -> Facts:

@@ -11,7 +11,7 @@ from ddselect.runtime.files import write_tensors
 from ddselect.runtime.shards import ShardPlan
 
 KINDS = ("crop", "image")
-FIELDS = ("features", "loss", "channel_stats")
+FIELDS = ("features", "loss", "channel_stats", "entropy")
 
 
 def embed_shards(folder: Path, rows: int) -> ShardPlan:
@@ -28,7 +28,7 @@ def write_rows(path: Path, rows: list[dict[str, Tensor]]) -> None:
 
 
 class EmbedTable:
-    """Features, teacher losses and channel statistics of candidates; only what is asked for is held in memory."""
+    """What an embedding left of candidates (:data:`FIELDS`); only what is asked for is held in memory."""
 
     def __init__(self, plan: ShardPlan, starts: np.ndarray | None = None) -> None:
         """A table of finished shards; ``starts`` (N + 1,) says where each image's crops begin, if there are crops."""
@@ -37,7 +37,7 @@ class EmbedTable:
     def read(self, rows: np.ndarray, field: str) -> dict[str, np.ndarray]:
         """One field of the candidates of some images, float32, by kind (:data:`KINDS`; images alone without crops).
 
-        Rows (n,) are rising; ``features`` are (M, D), ``loss`` (M,), ``channel_stats`` (M, 6).
+        Rows (n,) are rising; ``features`` are (M, D), ``loss`` and ``entropy`` (M,), ``channel_stats`` (M, 6).
         """
         found: dict[str, list[np.ndarray]] = {kind: [] for kind in (KINDS if self.starts is not None else ("image",))}
         for shard in np.unique(rows // self.plan.size):

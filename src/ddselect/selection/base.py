@@ -38,6 +38,7 @@ class SelectionInputs:
     seed: int  # seed of everything random in the selection
     scores: Path | None = None
     embedding: ShardPlan | None = None
+    ipc: int | None = None  # images per class that are wanted; read by methods alone that are not nested
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class SelectionConfig:
 
     scored_by: ClassVar[str] = ""  # who makes and scores its candidates: ``prior``, ``teacher``, or nobody ("")
     limit: ClassVar[bool] = True  # false for a method that takes all images whatever the IPC
+    nested: ClassVar[bool] = True  # false for a method whose order is made for one IPC, and serves no other
 
     @property
     def embeds(self) -> tuple[str, ...]:
@@ -129,12 +131,17 @@ class CandidateSelectionConfig(SelectionConfig):
                 found.append(ranked(candidates.take(picks), clusters, index, label, kind))
             return found
 
-        labels, by_class, parts = range(len(index.class_names)), list(rows_by_class(index)), []
-        with counting(self.name, len(by_class), "classes") as counter, one_thread_each() as pool:
-            for part in pool.map(rank_class, labels, by_class):
-                parts += part
-                counter.advance()
-        return parts
+        return of_all_classes(self.name, index, rank_class)
+
+
+def of_all_classes(name: str, index: Index, rank_class: Callable[[int, np.ndarray], list[pa.Table]]) -> list[pa.Table]:
+    """What a method, called by its name, makes of each class and its rows in the index; some at the same time."""
+    labels, by_class, parts = range(len(index.class_names)), list(rows_by_class(index)), list[pa.Table]()
+    with counting(name, len(by_class), "classes") as counter, one_thread_each() as pool:
+        for part in pool.map(rank_class, labels, by_class):
+            parts += part
+            counter.advance()
+    return parts
 
 
 def rows_by_class(index: Index) -> Iterator[np.ndarray]:

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ddselect.embed.table import FIELDS, EmbedTable
+from ddselect.embed.table import EmbedTable
 from ddselect.runtime.errors import UserError, shares
 from ddselect.runtime.seeds import key64
 from ddselect.selection.base import CandidateSelectionConfig, ClassCandidates, Order, by_score, unclustered
@@ -56,7 +56,7 @@ class DDSelectConfig(CandidateSelectionConfig):
             "loss": self.teacher_weight > 0,
             "channel_stats": "channel_stats" in picks,
         }
-        return tuple(name for name in FIELDS if reads[name])
+        return tuple(name for name, wanted in reads.items() if wanted)
 
     def resolve(self, factor: int, whole: float, soft: bool) -> "DDSelectConfig":
         """Settles how whole images are picked, and how many crops lead.

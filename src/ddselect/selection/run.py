@@ -26,5 +26,5 @@ def select(trial: Trial, folder: Path) -> Facts:
     if "embed" in stages:
         embedding = embed_shards(stages["embed"].folder, stages["embed"].facts["images"])
     images = read_index(trial.images.folder).split("train")
-    inputs = SelectionInputs(images, trial.view, trial.seed, scores, embedding)
+    inputs = SelectionInputs(images, trial.view, trial.seed, scores, embedding, trial.ipc)
     return write_selection(folder, trial.method.selection.rank(inputs))

@@ -1,6 +1,7 @@
 """The teacher's random crops, for RDED and the coresets, and the order of every class's candidates for all IPC."""
 
 from ddselect.dataset.stage import image_count
+from ddselect.embed.stage import SCORED
 from ddselect.runtime.stage import Facts, Stage, Trial
 from ddselect.selection.base import VERSION
 from ddselect.selection.rded import CROPS_VERSION
@@ -8,8 +9,13 @@ from ddselect.selection.rded import CROPS_VERSION
 
 def _reads(trial: Trial) -> list[str]:
     method = trial.method.selection
-    scored = {"prior": ["boxes"], "teacher": ["teacher_crops"], "": []}[method.scored_by]
-    return ["index", "pool?", *scored, *["embed"] * bool(method.embeds)]
+    return ["index", "pool?", *SCORED[method.scored_by], *["embed"] * bool(method.embeds)]
+
+
+def _key(trial: Trial) -> Facts:
+    method = trial.method.selection
+    ipc = {} if method.nested else {"ipc": trial.ipc}
+    return {"selection": method, "seed": trial.seed, "view": trial.view, **ipc}
 
 
 def _expects(trial: Trial) -> Facts:
@@ -37,7 +43,7 @@ SELECTION = Stage(
     name="selection",
     version=VERSION,
     reads=_reads,
-    key=lambda t: {"selection": t.method.selection, "seed": t.seed, "view": t.view},
+    key=_key,
     run="ddselect.selection.run:select",
     scope="method",
     title=lambda t: f"selection {t.distilled}",
