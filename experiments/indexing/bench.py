@@ -114,7 +114,7 @@ def loading(root: Path) -> list[dict[str, object]]:
     """The data path of scoring against the bare loop, in one process and with two that read."""
     write_files(root / "photos", IMAGES, (500, 375), 2)
     build_index(ImageFolderConfig("photos", VIEW, root=str(root / "photos"), holdout=0.2), root / "store" / "photos")
-    index = read_index(root / "store" / "photos").split("train")
+    index = read_index(root / "store" / "photos", root / "photos").split("train")
     found: list[dict[str, object]] = []
     for workers in (0, 2):
         bare, path = [], []

@@ -85,7 +85,7 @@ def growth(root: Path) -> dict[str, float]:
     build_index(
         ClutteredDigitsConfig("cluttered_digits", 32, sizes={"train": 4000, "val": 10, "test": 10}), root / "index"
     )
-    index = read_index(root / "index").split("train")
+    index = read_index(root / "index", root).split("train")
     denoiser = ClassUNetConfig("embedded", "embedded", 32).load(CPU)
     settings = ScoringConfig(draws=2, antithetic=False, cross_draw_weight=0.0)
 
@@ -162,7 +162,7 @@ def beside_the_model(root: Path, images: int = 8, side: int = 256) -> dict[str, 
         pixels = np.random.default_rng(number).integers(0, 256, (24, 32, 3), dtype=np.uint8)
         Image.fromarray(pixels).resize((500, 375), Image.Resampling.BICUBIC).save(folder / f"{number}.jpg")
     build_index(ImageFolderConfig("photos", side, root=str(root / "photos"), holdout=0.5), root / "photo index")
-    index = read_index(root / "photo index").split("train")
+    index = read_index(root / "photo index", root / "photos").split("train")
     denoiser, trainer = FullSize().eval(), TrainerConfig(threads=1)
     start = time.process_time()
     score_images(

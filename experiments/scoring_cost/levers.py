@@ -102,7 +102,7 @@ def main(images: int, draws: int) -> None:
         build_index(
             ClutteredDigitsConfig("cluttered_digits", VIEW, sizes={"train": images, "val": 10, "test": 10}), root / "i"
         )
-        index = read_index(root / "i").split("train")
+        index = read_index(root / "i", root).split("train")
         backbone = ClassUNetConfig("embedded", "embedded", VIEW)
         denoiser = backbone.load(CPU)
         conditions = backbone.conditions(LabelPromptConfig(), index.class_names, index.class_folders, CPU)

@@ -33,7 +33,7 @@ from ddselect.dataset.index import Index, read_index
 from ddselect.embed.table import KINDS, embed_shards
 from ddselect.prompt.conditions import Conditions
 from ddselect.runtime.environment import capture_environment
-from ddselect.runtime.files import folder_bytes, read_json, write_json, write_table, write_tensors
+from ddselect.runtime.files import read_json, write_json, write_table, write_tensors
 from ddselect.runtime.trainer import TrainerConfig
 from ddselect.scoring.candidates import candidates
 from ddselect.scoring.maps import map_shards
@@ -96,12 +96,12 @@ def write_index(folder: Path, rows: int, classes: int = CLASSES) -> None:
         "hash": [f"{k:016x}" for k in range(len(paths))],
     }
     write_table(folder / "images.parquet", pa.table(table))
-    write_json(folder / "classes.json", {"root": str(folder), "folders": folders, "names": folders})
+    write_json(folder / "classes.json", {"root": "", "folders": folders, "names": folders})
 
 
 def blank(folder: Path) -> Index:
     """The index, with images that need no files."""
-    index = read_index(folder).split("train")
+    index = read_index(folder, folder).split("train")
     return BlankIndex(index.root, index.class_folders, index.class_names, index.table)
 
 
@@ -179,7 +179,9 @@ def main(root: Path) -> None:
         if not (root / str(rows) / "index").exists():
             write_index(root / str(rows) / "index", rows)
         small[rows] = run_step("score", root / str(rows))
-        small[rows]["bytes_per_image"] = folder_bytes(root / str(rows) / "scores") / rows
+        small[rows]["bytes_per_image"] = (
+            sum(file.stat().st_size for file in (root / str(rows) / "scores").rglob("*")) / rows
+        )
     grown = (small[100_000]["peak_bytes"] - small[1000]["peak_bytes"]) / 99_000
     result["scoring"] = {
         "memory_bytes_per_image": round(grown),

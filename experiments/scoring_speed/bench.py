@@ -40,7 +40,7 @@ def main(images: int) -> None:
         root = Path(name)
         dataset = ClutteredDigitsConfig("cluttered_digits", 32, sizes={"train": images, "val": 10, "test": 10})
         build_index(dataset, root / "index")
-        index = read_index(root / "index").split("train")
+        index = read_index(root / "index", root).split("train")
         for number, (title, (dtype, options)) in enumerate(VARIANTS.items()):
             backbone = ClassUNetConfig("embedded", "embedded", 32, dtype)
             denoiser = backbone.load(CPU)

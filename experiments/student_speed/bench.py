@@ -25,7 +25,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from ddselect.composition.distilled import read_distilled
 from ddselect.config import build_experiment
-from ddselect.dataset.index import read_index
+from ddselect.dataset.index import index_of
 from ddselect.evaluation.settings import EvaluationConfig
 from ddselect.options import conf_dir
 from ddselect.pipeline import graph_of
@@ -279,7 +279,7 @@ def main(asked: list[str]) -> None:
         ]
         wanted = [case for case in cases if case.student in asked] or cases
         parts, place = [part for part in PARTS if part in asked] or PARTS, HERE / "results.json"
-        tests = read_index(trial.stages["index"].folder).split("test")
+        tests = index_of(trial).split("test")
         for case in wanted:
             if "speed" in parts:
                 row = {"student": case.name, **in_turn(case), "where_time_goes": where_time_goes(case)}

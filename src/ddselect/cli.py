@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 from ddselect.exits import COMMAND, command, leave, nothing_begun, one_line_errors
 from ddselect.options import conf_dir
 from ddselect.runtime import interruption
+from ddselect.runtime.errors import full_disk_named
 from ddselect.runtime.processes import end_with_parent
 from ddselect.runtime.ranks import STARTED
 
@@ -47,8 +48,9 @@ def _job(cfg: "DictConfig") -> float | None:
 
             print_plan(experiment)
             return None
-        for name, place in run(experiment, folder):
-            print(f"{name}: {place}", flush=True)
+        with full_disk_named(experiment.store, folder):
+            for name, place in run(experiment, folder):
+                print(f"{name}: {place}", flush=True)
     return None
 
 

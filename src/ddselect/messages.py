@@ -21,12 +21,11 @@ def mistake(error: Exception) -> str | None:
         return _hydra_message(error)
     if isinstance(error, ValueError | TypeError):
         return _argument_message(str(error))
-    if isinstance(error, OSError):
-        place = error.filename or "the store or the run folder"
-        if disk_full(error):
-            return f"no space left on the disk for {place}; make room and run the same command again"
-        if error.errno in _REFUSED:
-            return f"{place}: {error.strerror}; check dataset.root, store, hydra.run.dir and --to"
+    place = getattr(error, "filename", None) or "the store or the run folder"
+    if disk_full(error):
+        return f"no space left on the disk for {place}; make room and run the same command again"
+    if isinstance(error, OSError) and error.errno in _REFUSED:
+        return f"{place}: {error.strerror}; check dataset.root, store, hydra.run.dir and --to"
     return None
 
 

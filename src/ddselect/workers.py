@@ -14,7 +14,7 @@ from omegaconf.dictconfig import DictConfig
 
 from ddselect.config import Experiment, build_experiment
 from ddselect.runtime import interruption, processes, progress
-from ddselect.runtime.errors import UserError
+from ddselect.runtime.errors import UserError, full_disk_named
 
 Named = tuple[str, int, str, str]  # a selection, a seed, a protocol and a student
 _PROGRESS = re.compile(r"  (.+: \d+/\d+ |waiting for )")  # lines of ddselect.runtime.progress and .locks
@@ -86,7 +86,9 @@ def main() -> None:
     with one_line_errors():
         cfg = OmegaConf.create(task["config"])
         assert isinstance(cfg, DictConfig)
-        run_trials(build_experiment(cfg), [tuple(names) for names in task["trials"]], Path(task["folder"]))
+        experiment, folder = build_experiment(cfg), Path(task["folder"])
+        with full_disk_named(experiment.store, folder):
+            run_trials(experiment, [tuple(names) for names in task["trials"]], folder)
 
 
 if __name__ == "__main__":

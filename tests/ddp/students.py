@@ -46,7 +46,7 @@ DIVERGES = Case(replace(SOFT, learning_rate=1e30))
 
 def some_tests(folder: Path, count: int) -> TestSet:
     """Some test images of the index in a folder."""
-    return TestSet(read_index(folder).split("test").take(np.arange(count)), SIDE, 1.0)
+    return TestSet(read_index(folder, folder.parent / "images").split("test").take(np.arange(count)), SIDE, 1.0)
 
 
 def train(case: Case, trainer: TrainerConfig, folder: Path, index: Path) -> None:

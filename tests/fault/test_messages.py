@@ -8,10 +8,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from ddselect import pipeline
+from ddselect.messages import mistake
 from ddselect.sweep import process
 from tests.fault.runs import SMALL, Started, only, run_here
 from tests.helpers.data import picture, write_folder
@@ -199,15 +201,6 @@ class TestFolders:
         assert "use teacher=trained" in line
 
 
-def test_an_image_that_vanishes_after_indexing(tmp_path: Path) -> None:
-    settings = (*SMALL, "selection=random_crop", "compare=[]")
-    assert run_here(tmp_path, *settings).code == 0
-    victim = sorted((only(tmp_path / "store" / "index") / "images" / "train" / "5").iterdir())[0]
-    victim.unlink()
-    line = run_here(tmp_path, *settings, "selection=diffusion").assert_one_line(2)
-    assert line.startswith(f"ddselect: {victim}: unreadable image (")
-
-
 def test_a_damaged_manifest(tmp_path: Path) -> None:
     settings = (*SMALL, "selection=random_crop")
     folder = tmp_path / "store"
@@ -243,6 +236,25 @@ class TestDiskFull:
         assert name in line
         assert not list(tmp_path.rglob(name))
         assert not list(tmp_path.rglob("*.tmp"))
+
+    @pytest.mark.parametrize("full", ["store", "run"])
+    def test_a_write_that_does_not_say_where(self, full: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As pictures and training curves are written: the place with less room is named."""
+
+        def refuse(*_: object, **__: object) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        def usage(place: Path) -> SimpleNamespace:
+            return SimpleNamespace(free=0 if place.name == full else 10**12)
+
+        monkeypatch.setattr("ddselect.composition.compose.Image.Image.save", refuse)
+        monkeypatch.setattr("ddselect.runtime.errors.shutil.disk_usage", usage)
+        line = run_here(tmp_path, *SMALL, "selection=random_crop", "hydra.run.dir=run").assert_one_line(2)
+        assert f"for {'the store' if full == 'store' else 'the run folder'} (" in line
+
+    def test_a_library_that_says_it_in_words(self) -> None:
+        assert mistake(RuntimeError("I/O error: No space left on device (os error 28)")) is not None
+        assert mistake(RuntimeError("I/O error")) is None
 
     @pytest.fixture
     def small_disk(self, tmp_path: Path) -> Iterator[Path]:

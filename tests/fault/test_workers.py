@@ -40,9 +40,10 @@ def is_running(pid: int) -> bool:
 def test_two_at_a_time_give_what_one_by_one_does(tmp_path: Path) -> None:
     for name, at_once, logger in (("one", 1, "csv"), ("two", 2, "csv_wandb")):
         (tmp_path / name).mkdir()
-        ended = run_here(tmp_path / name, *TWO, f"trainer.students={at_once}", f"logger={logger}")
+        ended = run_here(tmp_path / name, *TWO, "ipc=11", f"trainer.students={at_once}", f"logger={logger}")
         assert ended.code == 0, ended.err
         assert ("2 selections with their students, 2 at a time" in ended.err) == (at_once == 2)
+        assert ended.err.count("10 classes have fewer candidates than places") == 2
     followed = WandbFile(tmp_path / "two" / "run")
     for student in ("random_crop-seed0", "random_image-seed0"):
         curve, other = (tmp_path / name / "run" / "logs" / student / "metrics.csv" for name in ("one", "two"))

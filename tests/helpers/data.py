@@ -59,13 +59,13 @@ def folder_dataset(root: Path, **options: object) -> ImageFolderConfig:
 def folder_index(root: Path, work: Path, **options: object) -> Index:
     """The whole index of a folder of images; ``work`` takes the index's files."""
     build_index(folder_dataset(root, **options), work)
-    return read_index(work)
+    return read_index(work, root)
 
 
 def scene_index(work: Path, train: int = 60, val: int = 10, test: int = 20) -> Index:
     """The whole index of a small embedded dataset."""
     build_index(ClutteredDigitsConfig("digits", 32, sizes={"train": train, "val": val, "test": test}), work)
-    return read_index(work)
+    return read_index(work, Path())
 
 
 def write_scored(folder: Path, rows: list[dict[str, object]]) -> tuple[Path, Path]:

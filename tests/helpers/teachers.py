@@ -30,7 +30,7 @@ def check_on(index: Path, teacher: TeacherConfig, folder: Path, classes: int = 3
         protocols=[protocol],
         evaluation=EvaluationConfig(),
         trainer=SimpleNamespace(device=CPU),
-        dataset=SimpleNamespace(image_size=view),
+        dataset=SimpleNamespace(image_size=view, place=Path()),
     )
     stages = {
         "index": StageResult("index", "", index, {"facts": {"classes": classes}}, False),

@@ -22,9 +22,9 @@ from ddselect.runtime.stage import Facts, Stage, Trial
 
 def count(trial: Trial, folder: Path) -> Facts:
     """Counts the training images of each class, one class a file, and goes on where it was interrupted."""
-    from ddselect.dataset.index import read_index
+    from ddselect.dataset.index import index_of
 
-    index, new = read_index(trial.stages["index"].folder).split("train"), 0
+    index, new = index_of(trial).split("train"), 0
     with counting("toy", len(index.class_names), "classes") as counter:
         for label in range(len(index.class_names)):
             file = folder / f"{label}.txt"

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from ddselect.runtime.integrity import MANIFEST
 from ddselect.runtime.locks import BUILDER, LOCK
-from ddselect.runtime.store import MANIFEST, Store, Task
+from ddselect.runtime.store import Store, Task
 
 _FORK = multiprocessing.get_context("fork")
 PARTS = 6

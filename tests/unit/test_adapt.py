@@ -547,7 +547,7 @@ def save() -> None:
     save_file(rows, out / "weights.safetensors")
 
 trainer = TrainerConfig(devices=ranks, strategy="ddp" if ranks > 1 else "auto", threads=1)
-lessons, images = Lessons([[0], [1], [2]], [3]), read_index(index).split("train")
+lessons, images = Lessons([[0], [1], [2]], [3]), read_index(index, index.parent / "images").split("train")
 facts = train_prior(denoiser, None, images, lessons, settings, 16, trainer.parallel, out, save)
 assert (out / "weights.safetensors").exists()  # also for the rank that did not write it
 (out / f"loss-{rank()}").write_text(str(facts["loss"]))

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ddselect.runtime.files import atomic, folder_bytes, read_json, write_bytes, write_json, write_table, write_tensors
+from ddselect.runtime.files import atomic, read_json, write_bytes, write_json, write_table, write_tensors
 
 
 def test_failed_writer_leaves_old_content_and_nothing_else(tmp_path: Path) -> None:
@@ -69,9 +69,3 @@ def test_tables_and_tensors_round_trip(tmp_path: Path) -> None:
     strided = torch.arange(6.0).reshape(2, 3).T
     write_tensors(tmp_path / "w.safetensors", {"x": strided})
     assert torch.equal(load_file(tmp_path / "w.safetensors")["x"], strided)
-
-
-def test_folder_bytes_counts_all_levels(tmp_path: Path) -> None:
-    write_bytes(tmp_path / "a", b"123")
-    write_bytes(tmp_path / "b" / "c", b"45")
-    assert folder_bytes(tmp_path) == 5

@@ -81,7 +81,7 @@ def test_a_skipped_image_is_listed_and_nothing_takes_its_place(tmp_path: Path, k
     whole = folder_index(root, tmp_path / "before")
     path = breakage(root, kind)
     facts = build_index(folder_dataset(root, broken="skip", broken_ceiling=0.5), tmp_path / "work")
-    index = read_index(tmp_path / "work")
+    index = read_index(tmp_path / "work", root)
     assert index.ids == whole.ids
     assert facts["unreadable"] == 1
     assert facts["images"] == {"train": 12, "test": 12}

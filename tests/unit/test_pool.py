@@ -1,6 +1,7 @@
 """Images made by a prior: keyed by class and number, whole or absent, and prototypes that are centroids."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -41,15 +42,25 @@ def test_an_image_depends_on_seed_class_and_number_alone(animals: Index, unet: D
     assert all((other[name] != four[name]).any() for name in other)
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        Path.unlink,
+        lambda shard: shard.write_bytes(b"{}"),
+        lambda shard: (shard.parent / "images" / "bee" / "00002.png").unlink(),
+        lambda shard: (shard.parent / "images" / "cow" / "00001.png").write_bytes(b"cut off"),
+    ],
+    ids=["no shard", "shard", "no image", "image"],
+)
 def test_an_interrupted_generation_goes_on(
-    animals: Index, unet: Denoiser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    animals: Index, unet: Denoiser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Callable[[Path], object]
 ) -> None:
     monkeypatch.setattr(generation, "SHARD", 5)
     whole = make(animals, unet, tmp_path / "whole")
     make(animals, unet, tmp_path / "cut")
     shards = sorted((tmp_path / "cut").glob("shard-*"))
     assert len(shards) == 3
-    shards[1].unlink()
+    damage(shards[1])
     predict, calls = unet.predict, []
     monkeypatch.setattr(unet, "predict", lambda *some: calls.append(len(some[0])) or predict(*some))
     again = make(animals, unet, tmp_path / "cut")

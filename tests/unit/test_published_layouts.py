@@ -33,7 +33,7 @@ def dataset(name: str, root: Path, *settings: str) -> DatasetConfig:
 
 def indexed(chosen: DatasetConfig, work: Path) -> Index:
     build_index(chosen, work)
-    return read_index(work)
+    return read_index(work, chosen.place)
 
 
 def assert_labels(index: Index, colours: list[str]) -> None:

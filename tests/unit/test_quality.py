@@ -12,6 +12,7 @@ from ddselect.dataset.index import Index
 from ddselect.embed.run import embed_images
 from ddselect.embed.settings import EmbedConfig
 from ddselect.embed.table import EmbedTable, embed_shards
+from ddselect.evaluation import quality
 from ddselect.evaluation.localisation import true_boxes
 from ddselect.evaluation.quality import class_quality, found_regions, measure_quality, patches, quality_of
 from ddselect.report.quality import quality_lines
@@ -83,10 +84,10 @@ def test_a_distilled_set_in_the_teachers_features(animals: Index, tmp_path: Path
         Distilled(images, labels, labels[:, None], torch.zeros(12, dtype=torch.bool), metadata), animals, table, teacher
     )
     assert found["localisation"] is None
-    quality = found["quality"]
-    assert isinstance(quality, dict)
+    values = found["quality"]
+    assert isinstance(values, dict)
     loss = F.cross_entropy(teacher(images / 255), labels)
-    assert quality["teacher_loss"] == pytest.approx(float(loss), abs=1e-3)
+    assert values["teacher_loss"] == pytest.approx(float(loss), abs=1e-3)
     features = teacher.features(images / 255).numpy()
 
     def real(label: int) -> np.ndarray:
@@ -94,8 +95,8 @@ def test_a_distilled_set_in_the_teachers_features(animals: Index, tmp_path: Path
 
     parts = [class_quality(real(label), features[4 * label : 4 * label + 4]) for label in range(3)]
     for name in ("coverage", "density", "diversity", "redundancy"):
-        assert quality[name] == pytest.approx(np.mean([part[name] for part in parts]), abs=2e-3)
-    assert quality["coverage"] >= 4 / 30  # the chosen ones lie in their own balls
+        assert values[name] == pytest.approx(np.mean([part[name] for part in parts]), abs=2e-3)
+    assert values["coverage"] >= 4 / 30  # the chosen ones lie in their own balls
 
 
 def test_patches_of_stitched_images_are_seen_alone() -> None:
@@ -106,11 +107,39 @@ def test_patches_of_stitched_images_are_seen_alone() -> None:
     both = torch.stack([image, torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16).expand(3, 16, 16)])
     metadata = [{"label": 2, "patches": crops}, {"label": 1, "patches": whole}]
     distilled = Distilled(both, torch.tensor([2, 1]), torch.zeros(2, 4), torch.tensor([True, False]), metadata)
-    pixels, classes = patches(distilled, [0, 1])
+    pixels = patches(distilled, [*((0, crop) for crop in crops), (1, whole[0])])
     assert pixels.shape == (5, 3, 16, 16)
     assert [(255 * patch).round().unique().tolist() for patch in pixels[:4]] == [[150], [0], [100], [50]]
     torch.testing.assert_close(255 * pixels[4], both[1].float())
-    assert classes.tolist() == [2, 2, 1, 0, 1]  # crops of mixed classes have their own
+
+
+@pytest.mark.parametrize(("batch", "distances"), [(1, 1), (3, 40), (5, 2**24)])
+def test_quality_does_not_depend_on_how_much_is_held_at_a_time(
+    animals: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int, distances: int
+) -> None:
+    """Crops of mixed classes and whole images, of classes in any order."""
+    settings, teacher, trainer = EmbedConfig("teacher", batch_size=16), tiny_teacher(3), TrainerConfig()
+    embed_images(animals, None, teacher, None, settings, 16, trainer.parallel, tmp_path)
+    table = EmbedTable(embed_shards(tmp_path, 90))
+    images = torch.stack([animals.read(row, 16) for row in (2, 31, 62, 5, 88)])
+    metadata: list[dict] = []
+    for number in range(5):
+        cells = [[0, 0]] if number == 3 else [[0, 0], [0, 1], [1, 0], [1, 1]]
+        kind, label = ("image" if number == 3 else "crop"), number % 3
+        crops = [{"kind": kind, "cell": cell, "label": (label + k) % 3} for k, cell in enumerate(cells)]
+        metadata.append({"label": label, "patches": [{**crop, "source": "", "box": [0, 0, 8, 8]} for crop in crops]})
+    distilled = Distilled(images, torch.zeros(5), torch.zeros(5, 1), torch.zeros(5), metadata)
+    whole = measure_quality(distilled, animals, table, teacher)
+    monkeypatch.setattr(quality, "_BATCH", batch)
+    monkeypatch.setattr(quality, "_DISTANCES", distances)
+    parts = measure_quality(distilled, animals, table, teacher)
+    assert parts["quality"] == pytest.approx(whole["quality"], abs=2e-4)
+    by_hand = patches(
+        distilled, [(number, patch) for number, entry in enumerate(metadata) for patch in entry["patches"]]
+    )
+    labels = torch.tensor([patch["label"] for entry in metadata for patch in entry["patches"]])
+    loss = float(F.cross_entropy(teacher(by_hand), labels))
+    assert whole["quality"]["teacher_loss"] == pytest.approx(loss, abs=1e-3)  # type: ignore[index]
 
 
 def test_regions_that_crops_find(scenes: Index) -> None:

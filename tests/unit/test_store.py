@@ -2,7 +2,9 @@
 
 import dataclasses
 import os
+import shlex
 import shutil
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -14,8 +16,11 @@ import pytest
 
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import write_json
-from ddselect.runtime.locks import BUILDER, LOCK
-from ddselect.runtime.store import MANIFEST, StageResult, Store, Task, execution
+from ddselect.runtime.integrity import MANIFEST, sealed
+from ddselect.runtime.locks import BUILDER
+from ddselect.runtime.shards import ShardPlan
+from ddselect.runtime.store import StageResult, Store, Task, execution
+from tests.helpers.damage import DAMAGES, flip
 
 
 @dataclasses.dataclass
@@ -33,7 +38,7 @@ class Build:
         self.found: list[list[str]] = []
 
     def __call__(self, folder: Path) -> dict[str, object]:
-        self.found.append(sorted(f.name for f in folder.iterdir() if f.name not in ("spent.json", LOCK, BUILDER)))
+        self.found.append(sorted(f.name for f in folder.iterdir() if f.name[0] != "."))
         (folder / f"part{len(self.found)}.txt").write_text("12345")
         if self.fail:
             self.fail = False
@@ -140,13 +145,101 @@ def test_same_digest_upstream_keeps_what_follows(tmp_path: Path) -> None:
     assert stage(tmp_path, Build(), name="scoring", after=upstream("bb")).fingerprint == first.fingerprint
 
 
-@pytest.mark.parametrize("content", ["", "{", "[1]"])
-def test_damaged_manifest_is_one_line_that_says_what_to_do(tmp_path: Path, content: str) -> None:
+@pytest.mark.parametrize("content", ["", "{", "[1]", "{}", '{"fingerprint": "another"}', b"\xff{}"])
+def test_damaged_manifest_is_one_line_that_says_what_to_do(tmp_path: Path, content: str | bytes) -> None:
     done = stage(tmp_path, Build())
-    (done.folder / MANIFEST).write_text(content)
-    with pytest.raises(UserError, match=f"{MANIFEST} is damaged.*remove the folder {done.folder}") as caught:
+    (done.folder / MANIFEST).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(
+        UserError, match=f"{MANIFEST} is damaged.*made again with: rm {done.folder / MANIFEST}$"
+    ) as caught:
         stage(tmp_path, Build())
     assert "\n" not in str(caught.value)
+
+
+class Shards:
+    """Two shards, of which it makes those that are missing or not whole, and a table of both."""
+
+    def __init__(self) -> None:
+        self.made: list[int] = []
+
+    def __call__(self, folder: Path) -> dict[str, object]:
+        plan = ShardPlan(folder, 4, 2, ".bin")
+        for shard in plan.missing():
+            self.made.append(shard)
+            with sealed(plan.path(shard)) as path:
+                path.write_text(f"shard {shard} " * 20)
+        (folder / "table.bin").write_text("".join(plan.path(shard).read_text() for shard in range(2)))
+        return {"images": 4}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+@pytest.mark.parametrize(("name", "again"), [("shard-00001-of-00002.bin", [1]), ("table.bin", [])])
+def test_a_damaged_stage_that_took_little_is_made_again_from_what_is_whole(
+    tmp_path: Path, damage: Callable[[Path], object], name: str, again: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = stage(tmp_path, Shards())
+    before = {path.name: path.read_bytes() for path in done.folder.glob("*.bin")}
+    damage(done.folder / name)
+    build = Shards()
+    mended = stage(tmp_path, build)
+    assert build.made == again
+    assert not mended.reused
+    assert {path.name: path.read_bytes() for path in done.folder.glob("*.bin")} == before
+    assert capsys.readouterr().err.count(f"{done.folder}: {name} ") == 1
+    assert stage(tmp_path, build).reused
+
+
+def test_a_damaged_stage_that_took_long_is_named_with_the_command_that_mends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = stage(tmp_path, Shards())
+    monkeypatch.setattr("ddselect.runtime.store._LITTLE", -1.0)
+    flip(done.folder / "shard-00001-of-00002.bin")
+    (done.folder / "table.bin").unlink()
+    build = Shards()
+    with pytest.raises(UserError, match=r"shard-00001-of-00002.bin is not what was written \(and 1 more\)") as caught:
+        stage(tmp_path, build)
+    assert build.made == []
+    assert "\n" not in str(caught.value)
+    command = str(caught.value).partition("with: ")[2]
+    subprocess.run(shlex.split(command), check=True)
+    assert stage(tmp_path, build).facts == {"images": 4}
+    assert build.made == [1]
+
+
+def test_an_interrupted_stage_goes_on_from_whole_shards_alone(tmp_path: Path) -> None:
+    done = stage(tmp_path, Shards())
+    (done.folder / MANIFEST).unlink()
+    flip(done.folder / "shard-00000-of-00002.bin")
+    (done.folder / ".spent.json").write_bytes(b"torn")
+    build = Shards()
+    stage(tmp_path, build)
+    assert build.made == [0]
+
+
+def test_a_stage_of_an_earlier_version_has_no_list_and_is_taken_as_it_is(tmp_path: Path) -> None:
+    done = stage(tmp_path, Shards())
+    manifest = {key: done.manifest[key] for key in done.manifest if key not in ("files", "sum", "checked")}
+    write_json(done.folder / MANIFEST, manifest)
+    build = Shards()
+    assert stage(tmp_path, build).reused
+    assert build.made == []
+
+
+def test_another_rank_waits_until_a_damaged_stage_is_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = stage(tmp_path, Shards())
+    whole = (done.folder / "table.bin").read_bytes()
+    flip(done.folder / "table.bin")
+    monkeypatch.setenv("RANK", "1")
+
+    def mended(_: float) -> None:
+        (done.folder / "table.bin").write_bytes(whole)
+        (done.folder / MANIFEST).write_text((done.folder / MANIFEST).read_text())  # by the first one
+
+    monkeypatch.setattr("ddselect.runtime.store.time", SimpleNamespace(sleep=mended, time=time.time))
+    build = Shards()
+    assert stage(tmp_path, build).reused
+    assert build.made == []
 
 
 def test_helping_rank_waits_for_the_first_and_never_builds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from ddselect.dataset.index import build_index, read_index
 from ddselect.dataset.survey import Files
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import read_json
+from tests.helpers.damage import flip
 from tests.helpers.data import folder_dataset, folder_index, picture, write_folder
 
 
@@ -42,8 +43,8 @@ def test_only_what_changed_is_read_again(tmp_path: Path, reads: list[str]) -> No
     assert sorted(reads) == ["train/ant/000.png", "train/cow/new.png"]
     fresh = build_index(folder_dataset(root), tmp_path / "elsewhere" / "c")
     assert again["digest"] == fresh["digest"] != first["digest"]
-    index = read_index(tmp_path / "store" / "b")
-    assert index.table.equals(read_index(tmp_path / "elsewhere" / "c").table)
+    index = read_index(tmp_path / "store" / "b", root)
+    assert index.table.equals(read_index(tmp_path / "elsewhere" / "c", root).table)
     assert index.sizes_at(index.ids.index("train/ant/000.png")) == (33, 21)
     assert "val/bee/016.png" not in index.ids
 
@@ -116,9 +117,14 @@ class Interrupt:
 
 def test_damaged_remains_are_ignored(tmp_path: Path) -> None:
     root = write_folder(tmp_path / "data")
-    (tmp_path / "store" / "a").mkdir(parents=True)
-    (tmp_path / "store" / "a" / "read-00000.parquet").write_bytes(b"PAR1 torn")
-    assert build_index(folder_dataset(root), tmp_path / "store" / "b")["read"] == 24
+    build_index(folder_dataset(root), tmp_path / "store" / "a")
+    table = tmp_path / "store" / "a" / "images.parquet"
+    (tmp_path / "store" / "c").mkdir()
+    (tmp_path / "store" / "c" / "read-00000.parquet").write_bytes(table.read_bytes())  # whole, but nobody noted so
+    assert build_index(folder_dataset(root), tmp_path / "store" / "b")["read"] == 0
+    for path in (table, tmp_path / "store" / "b" / "images.parquet"):
+        flip(path)
+    assert build_index(folder_dataset(root), tmp_path / "store" / "d")["read"] == 24
 
 
 def test_files_are_read_in_several_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,6 +184,24 @@ def test_linked_files_and_folders_are_followed_and_a_dead_link_is_an_error(tmp_p
         folder_index(root, tmp_path / "w2")
 
 
+def test_hidden_folders_and_links_that_lead_elsewhere_are_told(tmp_path: Path) -> None:
+    far = write_folder(tmp_path / "far", splits=("",), classes=("dog", "elk"))
+    root = write_folder(tmp_path / "data")
+    for split in ("train", "val"):
+        for name in ("dog", "elk"):
+            (root / split / name).symlink_to(far / name)
+        (root / split / "fox").symlink_to(root / split / "cow")
+    (root / "train" / ".ant" / "more").mkdir(parents=True)
+    (root / "train" / ".ipynb_checkpoints").mkdir()
+    picture(8, 8).save(root / "train" / ".ant" / "more" / "0.png")
+    facts = build_index(folder_dataset(root), tmp_path / "w")
+    assert facts["classes"] == 6
+    hidden, linked, *_ = facts["told"]  # type: ignore[misc]
+    assert hidden.startswith("train/.ant: left out")
+    assert linked.startswith("train/dog and 3 more: a link that leads out of dataset.root")
+    assert str(tmp_path) not in hidden + linked
+
+
 def test_hidden_files_are_no_images_and_names_must_be_unicode(tmp_path: Path) -> None:
     root = write_folder(tmp_path / "data")
     (root / "train" / "ant" / "._000.png").write_bytes(b"left by a disk")
@@ -187,21 +211,21 @@ def test_hidden_files_are_no_images_and_names_must_be_unicode(tmp_path: Path) ->
         folder_index(root, tmp_path / "w2")
 
 
-def test_copies_in_two_classes_and_in_train_and_test_are_told(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_copies_in_two_classes_and_in_train_and_test_are_told(tmp_path: Path) -> None:
     root = write_folder(tmp_path / "data")
-    assert build_index(folder_dataset(root), tmp_path / "w")["duplicates"] == {}
+    before = build_index(folder_dataset(root), tmp_path / "w")
+    assert (before["duplicates"], before["told"]) == ({}, [])
     original = (root / "train" / "bee" / "004.png").read_bytes()
     for copy in ("train/cow/copy.png", "train/bee/copy.png", "val/cow/copy.png"):
         (root / copy).write_bytes(original)
     (root / "val" / "ant" / "leak.png").write_bytes((root / "train" / "ant" / "000.png").read_bytes())
-    found = build_index(folder_dataset(root), tmp_path / "w2")["duplicates"]
+    facts = build_index(folder_dataset(root), tmp_path / "w2")
+    found = facts["duplicates"]
     assert found["classes"]["images"] == 1  # type: ignore[index]
     assert found["classes"]["example"] == ["train/bee/004.png", "train/cow/copy.png"]  # type: ignore[index]
     assert found["splits"]["images"] == 2  # type: ignore[index]
     assert found["splits"]["example"] == ["train/ant/000.png", "val/ant/leak.png"]  # type: ignore[index]
-    assert "2 images are in more than one split" in capsys.readouterr().err
+    assert any(text.startswith("2 images are in more than one split") for text in facts["told"])  # type: ignore[attr-defined]
 
 
 def test_a_hundred_thousand_rows_take_little_memory() -> None:

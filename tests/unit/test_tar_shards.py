@@ -21,7 +21,7 @@ def dataset(root: Path) -> TarShardsConfig:
 
 def indexed(root: Path, work: Path) -> Index:
     build_index(dataset(root), work)
-    return read_index(work)
+    return read_index(work, root)
 
 
 @pytest.fixture
@@ -113,6 +113,19 @@ def test_shards_that_are_not_as_they_should_be(style: str, harm, words: str, ima
     with pytest.raises(UserError, match=re.escape(words)) as caught:
         build_index(dataset(root), tmp_path / "work")
     assert words in str(caught.value).splitlines()[0]
+
+
+def test_a_shard_cut_off_anywhere_is_refused(images: Path, tmp_path: Path) -> None:
+    """Also between two samples, or an image and its class, where nothing else tells."""
+    root = write(tmp_path / "shards", images, "name")
+    file = root / "train-00000.tar"
+    whole = file.read_bytes()
+    with tarfile.open(file) as archive:
+        ends = [member.offset for member in archive.getmembers()] + [archive.offset, len(whole) // 2]
+    for end in ends[1:]:
+        file.write_bytes(whole[:end])
+        with pytest.raises(UserError, match=r"train-00000.tar: it is no whole, uncompressed tar file"):
+            build_index(dataset(root), tmp_path / "work")
 
 
 def test_an_image_without_a_class_is_refused(images: Path, tmp_path: Path) -> None:

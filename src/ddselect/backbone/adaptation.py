@@ -67,7 +67,10 @@ class _Steps(Dataset[Batch]):
         timesteps = stratified_timesteps(count, len(self.signal), generator)
         weights, timesteps = self._weights(timesteps)[self.part], timesteps[self.part]
         noise = torch.randn(count, *self.shape, generator=generator)[self.part]
-        images = torch.stack([self.index.read(row, self.view) if self.kept is None else self.kept[row] for row in rows])
+        if self.kept is None:
+            images = torch.stack([self.index.read(row, self.view) for row in rows])
+        else:
+            images = self.kept[torch.tensor(rows)]
         images = torch.where(mirrored[:, None, None, None], images.flip(-1), images)
         conditions = []
         for row, drop, pick in zip(rows, dropped, picks, strict=True):

@@ -23,11 +23,12 @@ from ddselect.backbone.choice import (
 from ddselect.backbone.denoiser import Denoiser
 from ddselect.backbone.lora import add_lora
 from ddselect.backbone.text import CLIPText
-from ddselect.dataset.index import Index, read_index
+from ddselect.dataset.index import Index, index_of
 from ddselect.prompt.modes import PromptConfig
 from ddselect.runtime.checkpoints import LAST
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import read_json, write_json
+from ddselect.runtime.integrity import content
 from ddselect.runtime.ranks import rank
 from ddselect.runtime.stage import Facts, Trial
 
@@ -81,8 +82,9 @@ def adapt_backbone(
 
 def run(trial: Trial, folder: Path) -> Facts:
     """The backbone stage."""
-    e, images = trial.experiment, read_index(trial.stages["index"].folder).split("train")
-    return adapt_backbone(e.backbone, e.prompt, images, e.trainer.device, e.trainer.parallel, folder)
+    e, images = trial.experiment, index_of(trial).split("train")
+    facts = adapt_backbone(e.backbone, e.prompt, images, e.trainer.device, e.trainer.parallel, folder)
+    return {**facts, "digest": content(folder)} if rank() == 0 else facts
 
 
 def _fresh(backbone: BackboneConfig, prompt: PromptConfig, index: Index, folder: Path) -> Path:

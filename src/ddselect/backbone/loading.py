@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import torch
 
 from ddselect.backbone.schedule import NoiseSchedule
-from ddselect.runtime.errors import UserError, one_line
+from ddselect.runtime.errors import UserError, one_line, sentence
 
 
 class _Loadable(Protocol):
@@ -143,7 +143,7 @@ class ModelSource:
 
         if Path(self.path).exists():
             place = Path(self.path).absolute() / part
-            return UserError(f"backbone {self.title}: cannot load {place}: {one_line(error)[:200]}")
+            return UserError(f"backbone {self.title}: cannot load {place}: {sentence(error)}")
         return UserError(
             f"backbone {self.title}: '{self.path}' ({part}) is neither a local folder, nor in the cache "
             f"({constants.HF_HUB_CACHE}), nor to be had from the hub; fetch it with `hf download {self.path}` on a "

@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from ddselect.backbone.denoiser import Denoiser
-from ddselect.runtime.errors import UserError, one_line
+from ddselect.runtime.errors import UserError, sentence
 
 # attention projections of diffusers' UNets and transformers, SD3's second stream included
 TARGETS = ["to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out"]
@@ -40,7 +40,7 @@ def add_lora(denoiser: Denoiser, rank: int, seed: int) -> nn.Module:
     except ValueError as error:
         raise UserError(
             f"backbone.adapt.mode=lora: backbone {denoiser.title} has no attention projections to update "
-            f"({one_line(error)[:80]}); use backbone/adapt=full"
+            f"({sentence(error)}); use backbone/adapt=full"
         ) from None
     denoiser.network = wrapped.base_model.model
     return wrapped
@@ -64,7 +64,5 @@ def merge_lora(denoiser: Denoiser, folder: Path) -> None:
         if odd:
             raise ValueError(f"{min(odd)} is in one of them only")
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        raise UserError(
-            f"backbone.lora={folder}: does not fit backbone {denoiser.title}: {one_line(error)[:120]}"
-        ) from None
+        raise UserError(f"backbone.lora={folder}: does not fit backbone {denoiser.title}: {sentence(error)}") from None
     denoiser.network = wrapped.merge_and_unload().requires_grad_(False)

@@ -7,15 +7,20 @@ from ddselect.runtime.stage import Cost, Facts, Stage, Trial
 _SCHEDULE = ("steps", "batch_size", "seed", "learning_rate", "warmup", "decay")
 
 
-def prior_key(backbone: BackboneConfig) -> Facts:
-    """What decides a prior: its settings and the weights in its folders, wherever those are."""
-    return {"backbone": backbone.without_places(), "weights": backbone.signature() or backbone.path}
-
-
 def prior_of(trial: Trial) -> BackboneConfig:
     """The prior of a trial: the adapted one where there is one."""
     backbone: BackboneConfig = trial.experiment.backbone
     return adapted(backbone, trial.stages["backbone"].folder) if "backbone" in trial.stages else backbone
+
+
+def prior_key(trial: Trial) -> Facts:
+    """What decides a prior: its settings and the weights in its folders, wherever those are.
+
+    An adapted one's weights are those of the stage that is read.
+    """
+    prior = prior_of(trial)
+    weights = "adapted" if "backbone" in trial.stages else prior.signature() or prior.path
+    return {"backbone": prior.without_places(), "weights": weights}
 
 
 def prior_kind(config: Facts) -> list[object]:
@@ -25,7 +30,7 @@ def prior_kind(config: Facts) -> list[object]:
 
 def _key(trial: Trial) -> Facts:
     prompt = trial.experiment.prompt
-    return {**prior_key(trial.experiment.backbone), "prompt": prompt, "texts": prompt.signature()}
+    return {**prior_key(trial), "prompt": prompt, "texts": prompt.signature()}
 
 
 def _cost(config: Facts, _: Facts) -> Cost:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ddselect.boxes.settings import BoxesConfig
 from ddselect.dataset.images import view_to_source
-from ddselect.dataset.index import Index, read_index
+from ddselect.dataset.index import Index, images_of
 from ddselect.runtime.files import write_table
 from ddselect.runtime.progress import counting
 from ddselect.runtime.stage import Facts, Trial
@@ -23,7 +23,7 @@ from ddselect.scoring.table import MERGED, SCHEMA
 
 def run(trial: Trial, folder: Path) -> Facts:
     """The boxes stage."""
-    images = read_index(trial.images.folder).split("train")
+    images = images_of(trial)
     return search_boxes(images, trial.stages["scoring"].folder, trial.experiment.boxes, folder)
 
 

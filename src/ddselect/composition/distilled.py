@@ -1,7 +1,7 @@
 """A distilled set as it lies in its folder, read again."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from ddselect.runtime.errors import UserError
+from ddselect.runtime.rows import Rows, gathered
 
 DISTILLED, METADATA = "distilled", "metadata.jsonl"
 
@@ -24,7 +25,7 @@ class Distilled:
         metadata: One entry per image, as in ``metadata.jsonl``.
     """
 
-    images: Tensor  # (N, 3, S, S) uint8
+    images: Rows  # (N, 3, S, S) uint8
     labels: Tensor  # (N,) int64 classes of the folders that the images lie in
     parts: Tensor  # (N, P) int64 classes of P parts of equal area of each image; P is 1 unless classes are mixed
     stitched: Tensor  # (N,) bool, which images are stitched
@@ -40,27 +41,31 @@ def _lines(root: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (root / METADATA).read_text().splitlines()]
 
 
-def read_distilled(folder: Path) -> Distilled:
-    """Reads the distilled set of a finished composition."""
-    return read_images(folder / DISTILLED)
+def read_distilled(folder: Path, work: Path | None = None) -> Distilled:
+    """Reads the distilled set of a finished composition; see :func:`read_images`."""
+    return read_images(folder / DISTILLED, work)
 
 
-def read_images(root: Path) -> Distilled:
-    """Reads a distilled set, wherever its folder lies.
+def read_images(root: Path, work: Path | None = None) -> Distilled:
+    """Reads a distilled set, wherever its folder lies; one that is too large for the memory goes to a file in ``work``.
 
     Raises:
         UserError: The metadata names a file outside the folder.
     """
     metadata = _lines(root)
-    images = []
+    images = gathered(_pixels(root, metadata), len(metadata), next(_pixels(root, metadata)).numel(), work)
+    labels = torch.tensor([entry["label"] for entry in metadata], dtype=torch.int64)
+    stitched = torch.tensor([entry["patches"][0]["kind"] == "crop" for entry in metadata])
+    return Distilled(images, labels, _parts(metadata), stitched, metadata)
+
+
+def _pixels(root: Path, metadata: list[dict[str, Any]]) -> Iterator[Tensor]:
+    """The images (3, S, S) uint8, one by one."""
     for entry in metadata:
         if not (root / entry["file_name"]).resolve().is_relative_to(root.resolve()):
             raise UserError(f"{root / METADATA}: file_name '{entry['file_name']}' leads outside the folder")
         with Image.open(root / entry["file_name"]) as image:
-            images.append(torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1))
-    labels = torch.tensor([entry["label"] for entry in metadata], dtype=torch.int64)
-    stitched = torch.tensor([entry["patches"][0]["kind"] == "crop" for entry in metadata])
-    return Distilled(torch.stack(images), labels, _parts(metadata), stitched, metadata)
+            yield torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
 
 
 def _parts(metadata: list[dict[str, Any]]) -> Tensor:

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from ddselect.runtime.progress import note
 from ddselect.runtime.seeds import numpy_generator
 
 Patch = dict[str, Any]  # a row of the selection table
@@ -44,7 +43,7 @@ def endless(rows: list[Patch], size_of: Callable[[str], tuple[int, int]], seed: 
 
 
 def tell_repeats(metadata: list[dict[str, Any]]) -> dict[str, object]:
-    """Says which classes had too few candidates, if any, and returns how many boxes were moved and repeated."""
+    """How many boxes were moved and repeated, and what to tell of classes that had too few candidates, if any."""
     repeats: Counter[str] = Counter()
     short: Counter[str] = Counter()
     for entry in metadata:
@@ -52,14 +51,15 @@ def tell_repeats(metadata: list[dict[str, Any]]) -> dict[str, object]:
             if patch["repeat"]:
                 repeats[patch["repeat"]] += 1
                 short[patch.get("class", entry["class"])] += 1
-    if short:
-        name, places = short.most_common(1)[0]
-        note(
-            f"  [yellow]{len(short)} classes have fewer candidates than places, '{name}' by {places}: "
-            f"{repeats['moved']} patches are other boxes of the same images, {repeats['again']} are boxes used before"
-            "[/yellow]"
-        )
-    return {"short_classes": len(short), "moved_boxes": repeats["moved"], "repeated_boxes": repeats["again"]}
+    facts: dict[str, object] = {"short_classes": len(short), "moved_boxes": repeats["moved"], "repeated_boxes": repeats["again"]}
+    if not short:
+        return facts
+    name, places = short.most_common(1)[0]
+    text = (
+        f"{len(short)} classes have fewer candidates than places, '{name}' by {places}: {repeats['moved']} patches are "
+        f"other boxes of the same images, {repeats['again']} are boxes used before"
+    )
+    return {**facts, "told": [text]}
 
 
 def _place(row: Patch) -> tuple[str, int, int, int, int]:

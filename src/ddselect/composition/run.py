@@ -6,7 +6,7 @@ from pathlib import Path
 from ddselect.composition.card import Card, write_card
 from ddselect.composition.compose import compose
 from ddselect.composition.distilled import DISTILLED
-from ddselect.dataset.index import Index, read_index
+from ddselect.dataset.index import Index, images_of
 from ddselect.runtime.stage import Facts, Trial
 from ddselect.runtime.store import describe
 from ddselect.selection.table import read_selection
@@ -14,7 +14,7 @@ from ddselect.selection.table import read_selection
 
 def compose_selection(trial: Trial, folder: Path) -> Facts:
     """Writes the distilled images of a selection, with their card."""
-    images = read_index(trial.images.folder).split("train")
+    images = images_of(trial)
     table = read_selection(trial.stages["selection"].folder)
     facts = compose(images, table, trial.method.composition, trial.ipc, trial.view, trial.seed, folder)
     card = _card(trial, images, int(str(facts["images"])))

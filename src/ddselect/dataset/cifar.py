@@ -19,12 +19,10 @@ from PIL import Image
 from ddselect.dataset.classes import class_list
 from ddselect.dataset.folders import ImageFolderConfig
 from ddselect.runtime.errors import UserError, one_line
-from ddselect.runtime.files import read_json, write_json
 from ddselect.runtime.progress import counting
 from ddselect.runtime.seeds import key64
 
-_IMAGES, _WRITTEN = "images", "images.json"
-_EVERY = 1000  # images between notes of how many are written: what an interruption can cost at most
+_IMAGES = "images"
 _ALL = 60000  # images of each of the two
 _PIXELS = 3 * 32 * 32  # of an image: all red values row by row, then green, then blue
 _BATCHES = [f"data_batch_{number}" for number in range(1, 6)]
@@ -176,7 +174,7 @@ class CifarConfig(ImageFolderConfig):
         if place is None:
             return super().signature()
         files = sorted(place.iterdir()) if place.is_dir() else [place]
-        return str(key64(*[f"{file} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files]))
+        return str(key64(*[f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files]))
 
     def _published(self, root: Path) -> tuple[Published | None, Path | None]:
         """The published form that a root holds, and where; neither for class folders.
@@ -192,25 +190,15 @@ class CifarConfig(ImageFolderConfig):
         return None, None
 
     def _write(self, form: Published, place: Path, folder: Path) -> None:
-        """Writes ``<folder>/images/<split>/<class>/<number>.png``, going on where an interruption left it."""
-        note = folder / _WRITTEN
-        state = read_json(note) if note.exists() else {"images": 0, "complete": False}
-        if state["complete"]:
-            return
-        names, written = class_list(self.classes), 0
+        """Writes ``<folder>/images/<split>/<class>/<number>.png``."""
+        names = class_list(self.classes)
         for split in form.batches:
             for name in names:
                 (folder / _IMAGES / split / name).mkdir(parents=True, exist_ok=True)
         with counting("unpacking", _ALL, "images") as counter:
-            counter.resume(state["images"])
             numbers = {split: count() for split in form.batches}
             for split, labels, images in form.images(place):
                 for label, pixels in zip(labels.tolist(), images, strict=True):
                     path = folder / _IMAGES / split / names[label] / f"{next(numbers[split]):05d}.png"
-                    written += 1
-                    if written > state["images"]:
-                        Image.fromarray(pixels).save(path, compress_level=1)
-                        counter.advance()
-                        if written % _EVERY == 0:
-                            write_json(note, {"images": written, "complete": False})
-        write_json(note, {"images": written, "complete": True})
+                    Image.fromarray(pixels).save(path, compress_level=1)
+                    counter.advance()

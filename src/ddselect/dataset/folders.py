@@ -37,7 +37,7 @@ class DatasetConfig:
 
     name: str
     image_size: int
-    names: str = "folder"
+    names: str = execution("folder")  # what decides is the file, wherever it lies
     broken: str = "error"
     broken_ceiling: float = execution(0.01)
     license: str = execution("unknown")
@@ -56,6 +56,11 @@ class DatasetConfig:
             raise UserError(
                 f"dataset.license={self.license}: give the hub's identifier, e.g. cc-by-4.0, other, unknown"
             )
+
+    @property
+    def place(self) -> Path:
+        """Where the images lie that its index refers to; of no account where the store holds them."""
+        return Path(getattr(self, "root", "")).expanduser().absolute()
 
     def provide(self, folder: Path) -> Path:
         """Makes sure that the images are there and returns their root; ``folder`` is free for generated ones."""
@@ -96,13 +101,13 @@ class StoredConfig(DatasetConfig):
 
     layout: ClassVar[str] = ""  # how its files must lie, a line for each kind
     kept: ClassVar[str] = "images"
-    root: str = ""
+    root: str = execution("")
     train: str = "train"
     test: str = "val"
     hint: str = execution("give its place with dataset.root=<folder>")
 
     def provide(self, folder: Path) -> Path:
-        root = Path(self.root).expanduser().absolute()
+        root = self.place
         if not self.root or not root.is_dir():
             given = self.root or "(no folder given)"
             raise self._refusal(f"no {self.kept} found in '{given}'; {self.hint}", root)
@@ -156,9 +161,8 @@ class ImageFolderConfig(StoredConfig):
 
     def signature(self) -> str:
         root = self.provide(Path())
-        return folders_signature(
-            dict.fromkeys(place for split in ("train", "test") for place in self._places(root, split))
-        )
+        places = dict.fromkeys(place for split in ("train", "test") for place in self._places(root, split))
+        return folders_signature(root, places)
 
     def _parts(self, root: Path, split: str) -> list[Path]:
         """The folders that hold the class folders of a split.

@@ -17,6 +17,7 @@ from ddselect.dataset.layout import subfolders
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import file_signature
 from ddselect.runtime.seeds import key64
+from ddselect.runtime.store import execution
 
 _ANNOTATIONS = "val_annotations.txt"
 _KAGGLE = Path("ILSVRC") / "Data" / "CLS-LOC"
@@ -65,7 +66,7 @@ class ImageNetConfig(FlatTestConfig):
         f"or as from Kaggle: {_KAGGLE}/{{train}}, {_KAGGLE}/{{test}} and {SOLUTION}\n"
         "or in pieces: {train}.X1, {train}.X2 ... and {test}.X"
     )
-    devkit: str = ""
+    devkit: str = execution("")  # its files decide, wherever they lie
 
     def _parts(self, root: Path, split: str) -> list[Path]:
         name = self.train if split == "train" else self.test

@@ -9,20 +9,23 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-import torch
 from PIL import Image
 from torch import Tensor
 
 from ddselect.dataset import images
 from ddselect.dataset.folders import DatasetConfig
 from ddselect.dataset.images import Box, Source, decode_image, read_image
+from ddselect.dataset.layout import remarks
 from ddselect.dataset.survey import TABLE, forget_parts, survey
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import read_json, write_json, write_table
-from ddselect.runtime.progress import note
+from ddselect.runtime.integrity import sealed
+from ddselect.runtime.rows import Rows, gathered
 from ddselect.runtime.stage import Facts, Trial
 
-VERSION = 3
+VERSION = 4
+CLASSES = "classes.json"
+OWN = "./"  # before the path of an image that lies in the folder of the index while the others do not
 COLUMNS = (
     "id", "path", "split", "label", "width", "height", "orientation", "bytes", "hash", "mtime", "offset",
 )  # fmt: skip
@@ -32,6 +35,9 @@ COLUMNS = (
 class Index:
     """The readable images of a dataset.
 
+    On disk no path is absolute: images that lie in the store are found from the index's folder, the others from the
+    dataset's root, wherever these are now.
+
     Attributes:
         table: Columns id, path, split, label, width, height, orientation, bytes, hash, mtime, offset; sorted by split,
             class and path. Width and height are those of the upright image, orientation is EXIF's that makes it so
@@ -40,7 +46,7 @@ class Index:
             and its bytes begin at offset, which is -1 for a file.
     """
 
-    root: Path  # folder that the paths are relative to
+    root: Path  # folder that the paths are relative to; those of a mixed pool's own images are absolute
     class_folders: list[str]  # names of the class folders, in class order
     class_names: list[str]  # names of the classes, in class order
     table: pa.Table
@@ -101,9 +107,10 @@ class Index:
         """A box of an image, or its square view, for looking at: (3, size, size) uint8."""
         return read_image(self.source(row), box, size)
 
-    def read_all(self, size: int) -> Tensor:
-        """The square views of all images, (N, 3, size, size) uint8: for splits that fit in memory."""
-        return torch.stack([self.read(row, size) for row in range(len(self))])
+    def read_all(self, size: int, work: Path | None = None) -> Rows:
+        """The square views of all images, (N, 3, size, size) uint8; too many for the memory lie in a file in ``work``."""
+        views = (self.read(row, size) for row in range(len(self)))
+        return gathered(views, len(self), 3 * size**2, work)
 
 
 def run(trial: Trial, folder: Path) -> Facts:
@@ -136,13 +143,15 @@ def build_index(dataset: DatasetConfig, folder: Path) -> dict[str, object]:
     table = pa.table({name: columns[name] for name in COLUMNS}, metadata=found.schema.metadata)
     _check_classes(table, folders, splits)
     twins = duplicates(table)
-    for twin in twins.values():
-        note(f"  [yellow]{twin['text']}[/yellow]")
     write_index(Index(root, folders, names, table), folder)
     forget_parts(folder)
     counts = {split: int(pc.sum(pc.equal(table["split"], split)).as_py()) for split in splits}
     facts = {"digest": digest(table), "images": counts, "classes": len(names), "unreadable": len(files) - len(table)}
-    return {**facts, "read": read, "duplicates": twins}
+    told = [
+        *remarks(root, [file.path for file in files if file.offset < 0]),
+        *(twin["text"] for twin in twins.values()),
+    ]
+    return {**facts, "read": read, "duplicates": twins, "told": told}
 
 
 def duplicates(table: pa.Table) -> dict[str, dict[str, Any]]:
@@ -166,15 +175,39 @@ def duplicates(table: pa.Table) -> dict[str, dict[str, Any]]:
 
 def write_index(index: Index, folder: Path) -> None:
     """Writes an index where :func:`read_index` finds it."""
-    write_table(folder / TABLE, index.table)
-    classes = {"root": str(index.root), "folders": index.class_folders, "names": index.class_names}
-    write_json(folder / "classes.json", classes)
+    with sealed(folder / TABLE) as path:
+        write_table(path, index.table)
+    own = index.root.relative_to(folder.absolute()).as_posix() if index.root.is_relative_to(folder.absolute()) else ""
+    write_json(folder / CLASSES, {"root": own, "folders": index.class_folders, "names": index.class_names})
 
 
-def read_index(folder: Path) -> Index:
-    """Reads a finished index."""
-    classes = read_json(folder / "classes.json")
-    return Index(Path(classes["root"]), classes["folders"], classes["names"], pq.read_table(folder / TABLE))
+def read_index(folder: Path, place: Path) -> Index:
+    """Reads a finished index; ``place`` is where the dataset's images lie, if they do not lie in the store."""
+    classes, table = read_json(folder / CLASSES), pq.read_table(folder / TABLE)
+    if pc.any(own := pc.starts_with(table["path"], OWN)).as_py():
+        paths = pc.replace_substring(table["path"], OWN, f"{folder.absolute()}/", max_replacements=1)
+        column = table.schema.get_field_index("path")
+        table = table.set_column(column, "path", pc.if_else(own, paths, table["path"]))
+    return Index(_root(folder, place, classes["root"]), classes["folders"], classes["names"], table)
+
+
+def index_of(trial: Trial) -> Index:
+    """The images of a trial's dataset."""
+    return read_index(trial.stages["index"].folder, trial.experiment.dataset.place)
+
+
+def images_of(trial: Trial) -> Index:
+    """The training images that a trial selects from."""
+    return pool_of(trial.stages["index"].folder, trial.images.folder, trial.experiment.dataset.place)
+
+
+def pool_of(index: Path, images: Path, place: Path) -> Index:
+    """The training images that are selected from: those of an index, or of a pool that goes back to it."""
+    return read_index(images, _root(index, place, read_json(index / CLASSES)["root"])).split("train")
+
+
+def _root(folder: Path, place: Path, own: str) -> Path:
+    return folder.absolute() / own if own else place
 
 
 def digest(table: pa.Table) -> str:

@@ -63,8 +63,35 @@ def image_files(folder: Path) -> list[str]:
     return sorted(path for path, _ in _walk(folder))
 
 
-def folders_signature(folders: Iterable[Path]) -> str:
-    """A key of the paths, sizes and times of change of all image files below some folders; no file is opened.
+def remarks(root: Path, files: Iterable[str]) -> list[str]:
+    """What to know of the folders that some files lie in: hidden ones beside them, and links that lead elsewhere.
+
+    Paths are relative to the root, which is not named: so a remark is true wherever that lies.
+    """
+    folders = {Path(path).parent for path in files}
+    above = {folder.parent for folder in folders if folder != folder.parent}
+    beside = [folder / child.name for folder in above for child in (root / folder).iterdir() if child.name[0] == "."]
+    hidden = [folder for folder in beside if (root / folder).is_dir() and next(_walk(root / folder), None)]
+    linked = [folder for folder in folders | above if (root / folder).is_symlink() and not _is_inside(root, folder)]
+    texts = {
+        "left out, images and all, as the name begins with a dot": hidden,
+        "a link that leads out of dataset.root; its images are used": linked,
+    }
+    return [f"{min(found)}{_more(found)}: {text}" for text, found in texts.items() if found]
+
+
+def _is_inside(root: Path, folder: Path) -> bool:
+    return (root / folder).resolve().is_relative_to(root.resolve())
+
+
+def _more(found: list[Path]) -> str:
+    return f" and {len(found) - 1} more" if len(found) > 1 else ""
+
+
+def folders_signature(root: Path, folders: Iterable[Path]) -> str:
+    """A key of the paths from a root, sizes and times of change of all image files below some folders.
+
+    No file is opened, and where the root lies does not matter.
 
     Raises:
         UserError: A name is not Unicode.
@@ -72,7 +99,7 @@ def folders_signature(folders: Iterable[Path]) -> str:
     digest = hashlib.blake2b(digest_size=8)
     for folder in folders:
         found = sorted((path, _state(entry)) for path, entry in _walk(folder))
-        digest.update("".join([f"{folder}\n", *(f"{path}\n{state}\n" for path, state in found)]).encode())
+        digest.update("".join([f"{below(root, folder)}\n", *(f"{path}\n{state}\n" for path, state in found)]).encode())
     return digest.hexdigest()
 
 

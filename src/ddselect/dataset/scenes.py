@@ -162,11 +162,9 @@ def write_scenes(
 ) -> None:
     """Writes ``<root>/<split>/<class>/<number>.png`` and ``<root>/true_boxes.parquet`` (path, x0, y0, x1, y1).
 
-    The boxes are for measuring a localisation only. A folder that is complete is left as it is. ``draw`` draws (count,
-    seed, split) scenes; classes are in the order of their labels.
+    The boxes are for measuring a localisation only. ``draw`` draws (count, seed, split) scenes; classes are in the
+    order of their labels.
     """
-    if (root / BOXES).exists():
-        return
     paths, boxes = [], []
     for split, size in sizes.items():
         for name in classes:

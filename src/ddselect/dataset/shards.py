@@ -64,7 +64,7 @@ class TarShardsConfig(StoredConfig):
     def signature(self) -> str:
         root = self.provide(Path())
         paths = [path for split in ("train", "test") for path in self._shards(root, split)]
-        states = [f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in paths]
+        states = [f"{path.relative_to(root)} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in paths]
         return str(key64(*states, file_signature(root / CLASSES)))
 
     def _shards(self, root: Path, split: str) -> list[Path]:
@@ -122,6 +122,10 @@ def _samples(path: Path) -> list[tuple[tarfile.TarInfo, str]]:
                     if key in images or member.issparse():
                         raise UserError(f"{path}: it has more than one image {key.lstrip('/')}, or a sparse one")
                     images[key] = member
+            assert archive.fileobj
+            archive.fileobj.seek(archive.offset)  # tarfile takes whatever is no header for the end
+            if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                raise tarfile.ReadError("it has no end, as if it was cut off")
     except (OSError, tarfile.TarError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: it is no whole, uncompressed tar file ({error}); write it again") from None
     if bare := [key for key in images if key not in classes and key.startswith("/")]:

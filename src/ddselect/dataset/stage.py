@@ -15,7 +15,8 @@ def _expects(trial: Trial) -> Facts:
 
 def _key(trial: Trial) -> Facts:
     dataset = trial.experiment.dataset
-    return {"dataset": dataset, "files": dataset.signature(), "names": file_signature(Path(dataset.names))}
+    names = file_signature(Path(dataset.names)) or dataset.names
+    return {"dataset": dataset, "files": dataset.signature(), "names": names}
 
 
 INDEX = Stage(

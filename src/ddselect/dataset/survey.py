@@ -1,7 +1,7 @@
 """Reading every image of a dataset once: in parallel, in bounded memory, and none that was read before.
 
-An image whose file has the size and the time of change that it had is not read again: what an earlier index of the same
-folder in the same store, or an interrupted one, found out about it is taken over.
+An image whose file has the path, the size and the time of change that it had is not read again: what an earlier index
+in the same store, or an interrupted one, found out about it is taken over, wherever the dataset lay.
 """
 
 import hashlib
@@ -20,6 +20,7 @@ from ddselect.dataset.images import VERSION, BrokenImageError, Source, inspect_i
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import write_json, write_table
 from ddselect.runtime.hardware import processors
+from ddselect.runtime.integrity import is_sealed, sealed
 from ddselect.runtime.progress import Counter, counting, note
 
 TABLE, UNREADABLE = "images.parquet", "unreadable.json"
@@ -90,7 +91,7 @@ class Files:
     @property
     def mark(self) -> dict[bytes, bytes]:
         """What a table must be marked with for its rows to be taken over."""
-        return {b"ddselect": f"{VERSION} {self.root}".encode()}
+        return {b"ddselect": str(VERSION).encode()}
 
 
 def survey(
@@ -178,7 +179,8 @@ def _keep(files: Files, rows: np.ndarray, folder: Path) -> None:
     """Writes down what was found of some files."""
     rows = rows[files.is_known[rows]]
     if len(rows):
-        write_table(folder / _PARTS.replace("*", f"{len(list(folder.glob(_PARTS))):05d}"), files.table(rows))
+        with sealed(folder / _PARTS.replace("*", f"{len(list(folder.glob(_PARTS))):05d}")) as path:
+            write_table(path, files.table(rows))
 
 
 def _facts(source: Source) -> Found | str:
@@ -201,12 +203,12 @@ def _size_and_time(path: str) -> tuple[int, int]:
 
 
 def _earlier(folder: Path, mark: dict[bytes, bytes]) -> Iterator[pa.Table]:
-    """What is known of the same folder's images, the latest first; tables of a stage that was not finished too."""
+    """What is known of the dataset's images, the latest first; tables of a stage that was not finished too."""
     paths = [*folder.parent.glob(f"*/{TABLE}"), *folder.parent.glob(f"*/{_PARTS}")]
     for path in sorted(paths, key=lambda path: path.stat().st_mtime_ns, reverse=True):
         try:
             found = pq.read_schema(path).metadata or {}
-            if mark.items() <= found.items():
+            if mark.items() <= found.items() and is_sealed(path):
                 yield pq.read_table(path, columns=["id", *_STATE, *_FACTS])
         except (pa.ArrowException, OSError):  # not whole: it is read again
             continue

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ddselect.backbone.stage import prior_of
-from ddselect.dataset.index import Index, read_index
+from ddselect.dataset.index import Index, images_of, index_of
 from ddselect.embed.cuts import Boxes, CutBatch, Cuts, as_batch
 from ddselect.embed.moments import channel_stats
 from ddselect.embed.settings import EmbedConfig, Embedder, Prior
@@ -159,7 +159,7 @@ def network_of(trial: Trial, teacher: Classifier | None) -> Embedder | None:
 def run(trial: Trial, folder: Path) -> Facts:
     """The embed stage."""
     e, stages, view = trial.experiment, trial.stages, trial.view
-    images, crops = read_index(trial.images.folder).split("train"), None
+    images, crops = images_of(trial), None
     for name in ("boxes", "teacher_crops"):
         if name in stages:
             table = read_scores(stages[name].folder)
@@ -168,7 +168,7 @@ def run(trial: Trial, folder: Path) -> Facts:
     make_trainer = e.trainer.single if "teacher_crops" in stages else e.trainer.parallel
     network = network_of(trial, teacher)
     if real_apart(trial):
-        real = read_index(stages["index"].folder).split("train")
+        real = index_of(trial).split("train")
         embed_images(real, None, network, None, e.embed, view, make_trainer, folder / _REAL)
     entropy = "entropy" in fields_of_run(trial)
     return embed_images(images, crops, network, teacher, e.embed, view, make_trainer, folder, entropy)

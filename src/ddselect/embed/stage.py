@@ -1,6 +1,6 @@
 """The one pass in which the teacher, or another network, sees every candidate and every real image."""
 
-from ddselect.backbone.stage import prior_key, prior_of
+from ddselect.backbone.stage import prior_key
 from ddselect.embed.settings import VERSION
 from ddselect.runtime.stage import Facts, Stage, Trial
 
@@ -42,7 +42,7 @@ def _reads(trial: Trial) -> list[str]:
 def _key(trial: Trial) -> Facts:
     embed = trial.experiment.embed
     network = embed if "features" in fields_of_run(trial) and not embed.by_teacher else None
-    prior = prior_key(prior_of(trial)) if prior_for_features(trial) else {}
+    prior = prior_key(trial) if prior_for_features(trial) else {}
     entropy = {"entropy": True} if "entropy" in fields_of_run(trial) else {}
     return {"view": trial.view, "real": real_apart(trial), "embed": network, **prior, **entropy}
 

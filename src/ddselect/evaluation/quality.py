@@ -1,6 +1,8 @@
 """How good a distilled set is beside the accuracy that it gives: where its patches lie among the real images."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from math import isqrt
 from pathlib import Path
 from typing import Any
@@ -10,17 +12,20 @@ import torch
 import torch.nn.functional as F
 
 from ddselect.composition.distilled import Distilled, class_of, read_distilled
-from ddselect.dataset.index import Index, read_index
+from ddselect.dataset.index import Index, index_of
 from ddselect.embed.settings import Embedder
 from ddselect.embed.table import EmbedTable
 from ddselect.evaluation.localisation import coverage, true_boxes
+from ddselect.runtime.progress import counting
 from ddselect.runtime.stage import Facts, Trial
 from ddselect.student.models import Classifier
 from ddselect.teacher.card import load_teacher
 
 VERSION = 2
 NEIGHBOURS = 5  # k of Naeem et al.
-_BATCH = 64  # images
+_BATCH = 256  # patches
+_DISTANCES = 2**24  # that are held at a time
+Place = tuple[int, Mapping[str, Any]]  # number of a distilled image, and one of its patches
 
 
 def run(trial: Trial, folder: Path) -> Facts:
@@ -28,9 +33,9 @@ def run(trial: Trial, folder: Path) -> Facts:
     from ddselect.embed.run import network_of, real_features  # Lightning: seconds to import
 
     stages, e = trial.stages, trial.experiment
-    index = read_index(stages["index"].folder).split("train")
+    index = index_of(trial).split("train")
     teacher = load_teacher(stages["teacher"].folder).to(e.trainer.device)
-    network, distilled = network_of(trial, teacher), read_distilled(stages["composition"].folder)
+    network, distilled = network_of(trial, teacher), read_distilled(stages["composition"].folder, folder)
     assert network is not None
     return measure_quality(distilled, index, real_features(trial), teacher, network, e.embed.shown(trial.view))
 
@@ -45,6 +50,8 @@ def measure_quality(
 ) -> dict[str, object]:
     """Quality in features of the teacher or of another network, each value the mean over the classes that have it.
 
+    Held at a time are the features of one class, or of some small ones.
+
     A stitched image, as it is, lies far from all real ones. So its patches are what is measured, each as a student's
     window on it alone shows it: resized to a whole image.
 
@@ -55,14 +62,28 @@ def measure_quality(
         ``quality``: the values of :func:`class_quality` of the patches, and the teacher's mean cross-entropy on them.
         ``localisation``: see :func:`found_regions`.
     """
-    embedded, labels, loss = _embed(distilled, teacher, network or teacher, side)
-    found = []
-    for label in range(len(index.class_names)):
-        real = features.read(np.flatnonzero(index.labels == label), "features")["image"]
-        found.append(class_quality(real, embedded[labels == label]))
+    places = defaultdict[int, list[Place]](list)
+    for number, entry in enumerate(distilled.metadata):
+        for patch in entry["patches"]:
+            places[class_of(patch, entry)].append((number, patch))
+    found, losses, before = [], list[np.ndarray](), np.cumsum([len(places[label]) for label in sorted(places)])
+    with counting("quality", int(before[-1]), "patches") as counter:
+        for _, group in groupby(zip(sorted(places), before, strict=True), lambda one: one[1] // _BATCH):
+            mine = [(label, place) for label, _ in group for place in places[label]]
+            labels, parts = np.array([label for label, _ in mine]), list[np.ndarray]()
+            for start in range(0, len(mine), _BATCH):
+                pixels = patches(distilled, [place for _, place in mine[start : start + _BATCH]])
+                embedded, loss = _embed(pixels, labels[start : start + _BATCH], teacher, network or teacher, side)
+                parts.append(embedded)
+                losses.append(loss)
+                counter.advance(len(loss))
+            embedded = np.concatenate(parts)
+            for label in np.unique(labels):
+                real = features.read(np.flatnonzero(index.labels == label), "features")["image"]
+                found.append(class_quality(real, embedded[labels == label]))
     quality = {name: _mean([values[name] for values in found]) for name in found[0]}
     return {
-        "quality": {**quality, "teacher_loss": round(loss, 4)},
+        "quality": {**quality, "teacher_loss": round(float(np.concatenate(losses).mean()), 4)},
         "localisation": found_regions(distilled.metadata, index),
     }
 
@@ -86,12 +107,14 @@ def class_quality(real: np.ndarray, distilled: np.ndarray, neighbours: int = NEI
     """
     covered = density = diversity = redundancy = None
     if len(real) > 1:
-        among = distances(real, real)
-        k = min(neighbours, len(real) - 1)
-        reach = np.partition(among, k, axis=1)[:, k]  # the nearest one is the image itself
-        inside = distances(real, distilled) <= reach[:, None]
-        covered, density = float(inside.any(1).mean()), float(inside.sum() / (k * len(distilled)))
-        spread = among.sum() / (len(real) * (len(real) - 1))
+        k, balls, held, apart = min(neighbours, len(real) - 1), 0, 0, 0.0
+        for some in np.array_split(real, 1 + len(real) ** 2 // _DISTANCES):
+            among = distances(some, real)
+            reach = np.partition(among, k, axis=1)[:, k]  # the nearest one is the image itself
+            inside = distances(some, distilled) <= reach[:, None]
+            balls, held, apart = balls + inside.any(1).sum(), held + inside.sum(), apart + among.sum(dtype=np.float64)
+        covered, density = float(balls / len(real)), float(held / (k * len(distilled)))
+        spread = apart / (len(real) * (len(real) - 1))
         if len(distilled) > 1 and spread > 0:
             diversity = distances(distilled, distilled).sum() / (len(distilled) * (len(distilled) - 1)) / spread
     if len(distilled) > 1:
@@ -131,37 +154,30 @@ def found_regions(metadata: list[dict[str, Any]], index: Index) -> dict[str, flo
     }
 
 
-def patches(distilled: Distilled, rows: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
-    """The patches of some images, (M, 3, S, S) float32 in [0, 1] at the size S of an image, and (M,) their classes."""
-    size, found, classes = distilled.images.shape[-1], list[torch.Tensor](), list[int]()
-    for number in rows:
-        entry, image = distilled.metadata[number], distilled.images[number].float() / 255
-        cell = size // isqrt(len(entry["patches"]))
-        for patch in entry["patches"]:
-            row, column = (cell * place for place in patch["cell"])
-            pixels = image[:, row : row + cell, column : column + cell]
-            found.append(F.interpolate(pixels[None], size=size, mode="bilinear"))
-            classes.append(class_of(patch, entry))
-    return torch.cat(found), torch.tensor(classes)
+def patches(distilled: Distilled, places: Sequence[Place]) -> torch.Tensor:
+    """The patches in some places, (M, 3, S, S) float32 in [0, 1] at the size S of an image."""
+    images = distilled.images[torch.tensor([number for number, _ in places])]
+    shown, by_cell = torch.empty(images.shape), defaultdict[int, list[int]](list)
+    for row, (number, _) in enumerate(places):
+        by_cell[images.shape[-1] // isqrt(len(distilled.metadata[number]["patches"]))].append(row)
+    for cell, rows in by_cell.items():
+        corners = [(row, *(cell * place for place in places[row][1]["cell"])) for row in rows]
+        cut = torch.stack([images[row, :, y : y + cell, x : x + cell] for row, y, x in corners])
+        shown[rows] = F.interpolate(cut.float() / 255, size=images.shape[-1], mode="bilinear")
+    return shown
 
 
 @torch.inference_mode()
 def _embed(
-    distilled: Distilled, teacher: Classifier, network: Embedder, side: int | None
-) -> tuple[np.ndarray, np.ndarray, float]:
-    """Of all patches: features (M, D) float32, classes (M,), and the teacher's mean cross-entropy."""
-    device = next(teacher.parameters()).device
-    features, losses, labels = [], [], []
-    for start in range(0, len(distilled.metadata), _BATCH):
-        images, classes = patches(distilled, range(len(distilled.metadata))[start : start + _BATCH])
-        images = images.to(device)
-        shown = images if side in (None, images.shape[-1]) else F.interpolate(images, side, mode="bilinear")
-        embedded = network.features(shown)
-        logits = teacher.head(embedded) if network is teacher else teacher(images)
-        losses.append(F.cross_entropy(logits.float(), classes.to(device), reduction="none").cpu())
-        features.append(embedded.float().cpu())
-        labels.append(classes)
-    return torch.cat(features).numpy(), torch.cat(labels).numpy(), float(torch.cat(losses).mean())
+    images: torch.Tensor, labels: np.ndarray, teacher: Classifier, network: Embedder, side: int | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Features (M, D) float32 of some patches, and the teacher's cross-entropies (M,)."""
+    images = images.to(next(teacher.parameters()).device)
+    shown = images if side in (None, images.shape[-1]) else F.interpolate(images, side, mode="bilinear")
+    embedded = network.features(shown)
+    logits = teacher.head(embedded) if network is teacher else teacher(images)
+    loss = F.cross_entropy(logits.float(), torch.from_numpy(labels).to(images.device), reduction="none")
+    return embedded.float().cpu().numpy(), loss.cpu().numpy()
 
 
 def _mean(values: list[float | None]) -> float | None:

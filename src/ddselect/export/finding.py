@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from ddselect.composition.card import Card
-from ddselect.composition.distilled import METADATA
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import read_json
-from ddselect.runtime.store import MANIFEST
+from ddselect.runtime.integrity import MANIFEST, check, damaged
 
 RESULTS = "results.json"
 KEYS = ("selection", "seed", "protocol", "student")
@@ -53,10 +52,12 @@ def find_distilled(run: Path, wanted: dict[str, Any]) -> Found:
     _check_single(path, entries, "labels", "stores of labels for this set", KEYS[2:])
     root = (path.parent / entries[0]["distilled"]).resolve()
     labels = entries[0]["labels"] and (path.parent / entries[0]["labels"]).resolve()
-    for file in (root / METADATA, root.parent / MANIFEST, *([labels / MANIFEST] if labels else [])):
-        if not file.is_file():
-            raise UserError(f"{file} is gone from the store; give the run's command again to make it")
-    return Found(root, Card(**read_json(root.parent / MANIFEST)["facts"]["card"]), labels)
+    for folder in (root.parent, *([labels] if labels else [])):
+        if not (folder / MANIFEST).is_file():
+            raise UserError(f"{folder / MANIFEST} is gone from the store; give the run's command again to make it")
+        if found := check(folder)[1]:
+            raise damaged(folder, found)
+    return Found(root, Card(**check(root.parent)[0]["facts"]["card"]), labels)
 
 
 def _check_single(path: Path, entries: list[dict[str, Any]], key: str, what: str, keys: tuple[str, ...]) -> None:

@@ -15,8 +15,8 @@ from ddselect.export.finding import Found
 from ddselect.relabel.settings import DESCRIPTION
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import atomic, read_json, write_text
+from ddselect.runtime.integrity import MANIFEST
 from ddselect.runtime.seeds import numpy_generator
-from ddselect.runtime.store import MANIFEST
 
 Member = tuple[str, bytes]
 
@@ -74,7 +74,7 @@ def write_folder(found: Found, folder: Path) -> None:
 
 def _write_rest(found: Found, folder: Path, shards: int = 0) -> None:
     """Copies the labels, if there are any, with what is told of them, and writes the card."""
-    for path in sorted(found.labels.iterdir()) if found.labels else ():
+    for path in sorted(found.labels.glob("[!.]*")) if found.labels else ():
         if path.name != MANIFEST:
             shutil.copyfile(path, folder / path.name)
     labels = read_json(found.labels / DESCRIPTION) if found.labels else None

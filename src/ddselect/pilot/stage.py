@@ -1,13 +1,13 @@
 """How many draws, in which band, the prior needs on the dataset: tried on a few images."""
 
-from ddselect.backbone.stage import prior_key, prior_kind, prior_of
+from ddselect.backbone.stage import prior_key, prior_kind
 from ddselect.pilot.settings import VERSION
 from ddselect.runtime.stage import Facts, Stage, Trial
 
 
 def _key(trial: Trial) -> Facts:
     e = trial.experiment
-    return {"pilot": e.pilot, "scoring": e.scoring, "boxes": e.boxes, **prior_key(prior_of(trial))}
+    return {"pilot": e.pilot, "scoring": e.scoring, "boxes": e.boxes, **prior_key(trial)}
 
 
 def _expects(trial: Trial) -> Facts:

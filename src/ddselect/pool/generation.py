@@ -15,13 +15,14 @@ from torch.utils.data import Dataset
 from ddselect.backbone.denoiser import Denoiser
 from ddselect.backbone.sampling import sample
 from ddselect.backbone.stage import prior_of
-from ddselect.dataset.index import Index, read_index
+from ddselect.dataset.index import Index, index_of
 from ddselect.pool.index import index_pool
 from ddselect.pool.settings import PoolConfig
 from ddselect.prompt.conditions import Conditions, read_conditions
 from ddselect.runtime.errors import NumericalError
-from ddselect.runtime.files import write_json
+from ddselect.runtime.files import read_json, write_json
 from ddselect.runtime.fill import Loading, MakeTrainer, fill_shards
+from ddselect.runtime.integrity import damage, mark
 from ddselect.runtime.ranks import rank
 from ddselect.runtime.seeds import key64, torch_generator
 from ddselect.runtime.shards import ShardPlan
@@ -130,6 +131,9 @@ def generate(
     root, prototypes = (folder / IMAGES).absolute(), None
     seeds = len(index.class_folders) * pool.per_class
     plan = ShardPlan(folder, seeds, SHARD, ".json")
+    for shard in {*range(len(plan))} - {*plan.missing()}:
+        if damage(folder, read_json(plan.path(shard))):
+            plan.path(shard).unlink(missing_ok=True)  # its images are made again
     if pool.kind == "prototypes" and plan.missing():
         settings = ScoringConfig(batch_size=pool.batch_size)
         keep_latents(index, denoiser, settings, view, make_trainer, folder / _LATENTS)
@@ -137,11 +141,13 @@ def generate(
         prototypes = Prototypes(index, kept, pool.per_class, pool.seed)
 
     def write(path: Path, rows: list[tuple[Tensor, str, int]]) -> None:
+        marks = {}
         for image, class_folder, number in rows:
             file = image_path(root, class_folder, number)
             file.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(image.permute(1, 2, 0).numpy()).save(file, compress_level=1)
-        write_json(path, {"images": len(rows)})  # last: what it counts is there
+            marks[file.relative_to(folder.absolute()).as_posix()] = mark(file)
+        write_json(path, marks)  # last: what it lists is there
 
     fill_shards(
         plan,
@@ -159,7 +165,7 @@ def generate(
 
 def run(trial: Trial, folder: Path) -> Facts:
     """The pool stage."""
-    e, backbone, images = trial.experiment, prior_of(trial), read_index(trial.stages["index"].folder).split("train")
+    e, backbone, images = trial.experiment, prior_of(trial), index_of(trial).split("train")
     denoiser = replace(backbone, compile=False).load(e.trainer.device)  # batches have several sizes
     conditions, view = read_conditions(trial.stages["prompt"].folder), backbone.image_size
     root = generate(e.pool, images, denoiser, conditions, view, e.trainer.parallel, folder)

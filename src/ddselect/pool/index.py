@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ddselect.dataset.folders import DatasetConfig, SourceFile
-from ddselect.dataset.index import Index, build_index, digest, read_index, write_index
+from ddselect.dataset.index import OWN, Index, build_index, digest, read_index, write_index
 
 
 @dataclass
@@ -40,13 +40,11 @@ def index_pool(root: Path, real: Index, mixed: bool, view: int, folder: Path) ->
     facts = build_index(GeneratedImages("generated", view, root=root, real=real), folder)
     if not mixed:
         return facts
-    made = read_index(folder)
-    tables = []
-    for index, prefix in ((real, ""), (made, "generated/")):
-        paths = pc.binary_join_element_wise(str(index.root), index.table["path"], "/")
-        ids = pc.binary_join_element_wise(prefix, index.table["id"], "")
-        table = index.table.set_column(index.table.schema.get_field_index("path"), "path", paths)
-        tables.append(table.set_column(table.schema.get_field_index("id"), "id", ids).select(real.table.column_names))
-    table = pa.concat_tables(tables).sort_by([("label", "ascending"), ("id", "ascending")])
-    write_index(Index(root, real.class_folders, real.class_names, table), folder)
+    made = read_index(folder, root).table
+    for column, before in (("path", f"{OWN}{root.name}/"), ("id", "generated/")):
+        values = pc.binary_join_element_wise(before, made[column], "")
+        made = made.set_column(made.schema.get_field_index(column), column, values)
+    table = pa.concat_tables([real.table, made.select(real.table.column_names)])
+    table = table.sort_by([("label", "ascending"), ("id", "ascending")])
+    write_index(Index(real.root, real.class_folders, real.class_names, table), folder)
     return {**facts, "digest": digest(table), "images": {"train": len(table)}}

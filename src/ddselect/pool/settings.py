@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from ddselect.runtime.errors import UserError, at_least
 from ddselect.runtime.store import execution
 
-VERSION = 1  # of what the stage writes
+VERSION = 2  # of what the stage writes
 KINDS = ("real", "generated", "prototypes", "mixed")
 
 

@@ -1,6 +1,6 @@
 """Images that the prior makes, and if the pool is mixed the training images with them: an index."""
 
-from ddselect.backbone.stage import prior_key, prior_kind, prior_of
+from ddselect.backbone.stage import prior_key, prior_kind
 from ddselect.pool.settings import VERSION
 from ddselect.runtime.stage import Cost, Facts, Stage, Trial
 
@@ -21,7 +21,7 @@ POOL = Stage(
     name="pool",
     version=VERSION,
     reads=("index", "backbone?", "prompt"),
-    key=lambda t: {"pool": t.experiment.pool, **prior_key(prior_of(t))},
+    key=lambda t: {"pool": t.experiment.pool, **prior_key(t)},
     run="ddselect.pool.generation:run",
     exists=lambda t: bool(t.experiment.pool.generates and t.method.selection.limit),
     advice="choose pool=generated, mixed or prototypes",

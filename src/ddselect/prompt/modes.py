@@ -8,6 +8,7 @@ from ddselect.dataset.class_files import read_descriptions
 from ddselect.dataset.classes import imagenet_descriptions
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import file_signature
+from ddselect.runtime.store import execution
 
 LABEL = "{label}"
 
@@ -81,7 +82,7 @@ class TextPromptConfig(PromptConfig):
 
     templates: list[str] = field(default_factory=lambda: ["a photo of a {label}"])
     reference: list[str] = field(default_factory=lambda: ["a photo"])
-    descriptions: str = ""
+    descriptions: str = execution("")
 
     mode: ClassVar[str] = "text"
 
@@ -111,4 +112,4 @@ class TextPromptConfig(PromptConfig):
         return Texts(filled, list(self.reference))
 
     def signature(self) -> str:
-        return file_signature(Path(self.descriptions)) if self.descriptions not in ("", "imagenet") else ""
+        return file_signature(Path(self.descriptions)) or self.descriptions

@@ -3,14 +3,14 @@
 from pathlib import Path
 
 from ddselect.backbone.stage import prior_of
-from ddselect.dataset.index import read_index
+from ddselect.dataset.index import index_of
 from ddselect.prompt.conditions import write_conditions
 from ddselect.runtime.stage import Facts, Trial
 
 
 def embed_prompts(trial: Trial, folder: Path) -> Facts:
     """Writes the conditions of the dataset's classes."""
-    e, images = trial.experiment, read_index(trial.stages["index"].folder)
+    e, images = trial.experiment, index_of(trial)
     names, folders = images.class_names, images.class_folders
     conditions = prior_of(trial).conditions(e.prompt, names, folders, e.trainer.device)
     write_conditions(folder, conditions, names, folders)

@@ -1,6 +1,6 @@
 """The conditions of every class; text is embedded here, once, and its encoder is gone before scoring starts."""
 
-from ddselect.backbone.stage import prior_key, prior_kind, prior_of
+from ddselect.backbone.stage import prior_key, prior_kind
 from ddselect.prompt.conditions import VERSION
 from ddselect.runtime.stage import Facts, Stage, Trial
 
@@ -8,7 +8,7 @@ from ddselect.runtime.stage import Facts, Stage, Trial
 def _key(trial: Trial) -> Facts:
     e = trial.experiment
     names = e.dataset.class_names(e.dataset.class_folders())
-    return {**prior_key(prior_of(trial)), "prompt": e.prompt, "texts": e.prompt.signature(), "names": names}
+    return {**prior_key(trial), "prompt": e.prompt, "texts": e.prompt.signature(), "names": names}
 
 
 PROMPT = Stage(

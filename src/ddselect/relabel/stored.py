@@ -68,9 +68,9 @@ class _Labelling(pl.LightningModule):
         return [{_LABELS: found, "images": self.views.rows(step).int(), "steps": steps}]
 
 
-def views_of(trial: Trial) -> Views:
-    """What a trial's student sees, and labels are stored for."""
-    found = read_distilled(trial.stages["composition"].folder)
+def views_of(trial: Trial, folder: Path) -> Views:
+    """What a trial's student sees, and labels are stored for; a set too large for the memory lies in ``folder``."""
+    found = read_distilled(trial.stages["composition"].folder, folder)
     data = TrainingSet(found.images, found.parts, found.stitched, trial.method.composition.factor, trial.ipc)
     return student_views(data, trial.protocol, trial.student, trial.seed)
 
@@ -79,7 +79,7 @@ def run(trial: Trial, folder: Path) -> Facts:
     """The relabel stage."""
     e = trial.experiment
     teacher = load_teacher(trial.stages["teacher"].folder).to(e.trainer.device)
-    return store_labels(teacher, views_of(trial), e.relabel.keep, e.trainer.student, folder, trial.name)
+    return store_labels(teacher, views_of(trial, folder), e.relabel.keep, e.trainer.student, folder, trial.name)
 
 
 def store_labels(
@@ -103,7 +103,7 @@ def store_labels(
     note(f"  {passes} passes over {images} images, {width} {keep} each in fp16: {size} of labels")
     plan = label_shards(folder, views)
     folder.mkdir(parents=True, exist_ok=True)
-    left = needed * len(plan.missing()) // max(1, len(plan))
+    left = needed * sum(not plan.path(shard).exists() for shard in range(len(plan))) // max(1, len(plan))
     free = shutil.disk_usage(folder).free
     if left > free:
         raise UserError(

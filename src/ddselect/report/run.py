@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ddselect.composition.distilled import DISTILLED
-from ddselect.dataset.index import read_index
+from ddselect.dataset.index import images_of
 from ddselect.evaluation.localisation import measure_localisation
 from ddselect.evaluation.results import write_results
 from ddselect.prompt.conditions import read_prompts
@@ -17,7 +17,7 @@ def write(trials: list[Trial], folder: Path) -> Path:
     """Writes both files, prints the table and returns the path of the results."""
     e = trials[0].experiment
     scored = next((trial for trial in trials if "boxes" in trial.stages), trials[0])
-    images, found = read_index(scored.images.folder).split("train"), None
+    images, found = images_of(scored), None
     folders = None
     if "boxes" in scored.stages:
         folders = scored.stages["boxes"].folder, scored.stages["scoring"].folder

@@ -12,8 +12,9 @@ from pytorch_lightning.callbacks import LambdaCallback, ModelCheckpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from ddselect.runtime.files import write_bytes
+from ddselect.runtime.integrity import is_sealed, sealed
 from ddselect.runtime.parallel import working_together
-from ddselect.runtime.progress import counting
+from ddselect.runtime.progress import counting, remark
 
 LAST = "last.ckpt"
 
@@ -24,7 +25,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
-        write_bytes(Path(path), buffer.getvalue())
+        with sealed(Path(path)) as place:
+            write_bytes(place, buffer.getvalue())
 
 
 @contextmanager
@@ -43,6 +45,9 @@ def fitting(
     epoch. ``prepare`` sees the trainer before it starts, ``options`` are those of ``pl.Trainer``.
     """
     last = folder / LAST
+    is_whole = is_sealed(last)
+    if last.exists() and not is_whole:
+        remark(f"{last} is not what was written; the training begins anew")
     checkpoint = ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)
     with counting(name, steps, "steps") as counter:
         count = LambdaCallback(
@@ -58,7 +63,7 @@ def fitting(
         )
         prepare(trainer)
         with working_together(trainer):
-            trainer.fit(module, ckpt_path=last if last.exists() else None, weights_only=True)
+            trainer.fit(module, ckpt_path=last if is_whole else None, weights_only=True)
             if trainer.interrupted:
                 raise KeyboardInterrupt
             yield

@@ -1,8 +1,13 @@
 """What the user sees when something is wrong: one line, what, where and what to do."""
 
 import errno
-from collections.abc import Sequence
+import re
+import shutil
+import textwrap
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -50,9 +55,28 @@ def is_interruption(error: BaseException) -> bool:
     return cause is not None
 
 
-def disk_full(error: OSError) -> bool:
-    """Whether the operating system refused a write for want of space or quota."""
-    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+def disk_full(error: Exception) -> bool:
+    """Whether the operating system refused a write for want of space or quota; not every library says it with errno."""
+    return getattr(error, "errno", 0) in (errno.ENOSPC, errno.EDQUOT) or f"(os error {errno.ENOSPC})" in str(error)
+
+
+@contextmanager
+def full_disk_named(store: Path, run_folder: Path) -> Iterator[None]:
+    """Around all that a run writes: an error of a full disk that names no file gets the place that has less room."""
+    try:
+        yield
+    except Exception as error:
+        if disk_full(error) and not getattr(error, "filename", None):
+            places = {f"the store ({store})": store, f"the run folder ({run_folder})": run_folder}
+            error.filename = min(places, key=lambda name: shutil.disk_usage(places[name]).free)  # type: ignore[attr-defined]
+        raise
+
+
+def sentence(error: object) -> str:
+    """The sentence of a library's message that says what is wrong, whole; one without end is cut at a word."""
+    text = one_line(error)
+    text = text.partition("WeightsUnpickler error: ")[2] or text  # before it torch tells how to load it nevertheless
+    return textwrap.shorten(re.split(r"(?<=[.!]) (?=[A-Z(])", text)[0].rstrip("."), 300, placeholder=" ...")
 
 
 def choose(name: str, known: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ from pytorch_lightning.callbacks import Callback
 from torch.utils.data import DataLoader, Dataset
 
 from ddselect.runtime.hardware import processors
+from ddselect.runtime.integrity import sealed
 from ddselect.runtime.parallel import working_together
 from ddselect.runtime.progress import Counter, counting
 from ddselect.runtime.shards import ShardBatches, ShardPlan
@@ -72,7 +73,8 @@ class _ShardWriter(Callback):
     def on_predict_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, *_: object) -> None:
         self.rows += outputs
         if len(self.rows) == len(self.plan.range(self.current)):
-            self.write(self.plan.path(self.current), self.rows)
+            with sealed(self.plan.path(self.current)) as path:
+                self.write(path, self.rows)
             self.rows, self.current = [], next(self.mine, -1)
         self.counter.advance(len(outputs) * trainer.world_size)  # the other ranks are about as far
 
@@ -93,6 +95,7 @@ def fill_shards(
     the entries of a shard to its file. ``make_trainer`` makes a trainer over all ranks with the given callbacks.
     Returned is the number of rows that were missing.
     """
+    plan.forget_others()
     missing = plan.missing()
     todo = sum(len(plan.range(shard)) for shard in missing)
     if not missing:

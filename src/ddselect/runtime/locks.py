@@ -13,11 +13,11 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ddselect.runtime.files import file_bytes, read_json, write_json
+from ddselect.runtime.files import read_json, write_json
 from ddselect.runtime.progress import remark
 from ddselect.runtime.ranks import rank
 
-LOCK, BUILDER = ".lock", "builder.json"
+LOCK, BUILDER = ".lock", ".builder.json"
 POLL = 0.2  # seconds between looks at what others do
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)  # a file system without them
 
@@ -66,11 +66,6 @@ def _take(lock: FileLock, folder: Path, title: str) -> None:
         if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
             raise
         remark(f"{folder}: no locks on this file system; runs that start together may compute a stage twice")
-
-
-def lock_bytes(folder: Path) -> int:
-    """Size of what lies in a stage's folder while it is built and does not belong to the result."""
-    return sum(file_bytes(folder / name) for name in (LOCK, BUILDER))
 
 
 def _builder(folder: Path) -> dict[str, object]:

@@ -1,5 +1,6 @@
 """Which of several processes this one is."""
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -25,4 +26,4 @@ def run_name(folder: Path) -> str:
     if "TORCHELASTIC_RUN_ID" in os.environ:
         parts = (os.environ.get(name, "") for name in ("TORCHELASTIC_RUN_ID", "MASTER_ADDR", "MASTER_PORT"))
         return f"torchrun {' '.join(parts)}"
-    return str(folder.absolute())
+    return hashlib.blake2b(str(folder.absolute()).encode(), digest_size=8).hexdigest()  # no place stands in the store

@@ -1,9 +1,12 @@
 """Shards: the rows of a table in files of equal size, which ranks share and interruptions leave whole."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from ddselect.runtime.files import read_json, write_json
+from ddselect.runtime.integrity import is_sealed
+from ddselect.runtime.progress import counting
 
 
 class ShardPlan:
@@ -28,8 +31,21 @@ class ShardPlan:
         return range(shard * self.size, min((shard + 1) * self.size, self.rows))
 
     def missing(self) -> list[int]:
-        """Shards that are not written yet."""
-        return [shard for shard in range(len(self)) if not self.path(shard).exists()]
+        """Shards that are not written yet, or are not whole."""
+        missing = [shard for shard in range(len(self)) if not self.path(shard).exists()]
+        if len(missing) == len(self):
+            return missing
+        with counting(f"checking {self.folder.parent.name}", len(self), "shards") as counter:
+            for shard in {*range(len(self))} - {*missing}:
+                missing += [] if is_sealed(self.path(shard)) else [shard]
+                counter.advance()
+        return sorted(missing)
+
+    def forget_others(self) -> None:
+        """Removes shards of an earlier division of the rows."""
+        mine = {self.path(shard) for shard in range(len(self))}
+        for path in {*self.folder.glob(f"{self.stem}-*-of-*{self.suffix}")} - mine:
+            path.unlink(missing_ok=True)
 
 
 def settled_size(folder: Path, size: int) -> int:
@@ -38,9 +54,10 @@ def settled_size(folder: Path, size: int) -> int:
     So the size is free to change between attempts, and what is finished is read without knowing it.
     """
     path = folder / "shards.json"
-    if not path.exists():
-        write_json(path, {"rows": size})
-    return int(read_json(path)["rows"])
+    with suppress(OSError, ValueError, KeyError):  # there is none, or a damaged one
+        return int(read_json(path)["rows"])
+    write_json(path, {"rows": size})
+    return size
 
 
 class ShardBatches:

@@ -11,15 +11,18 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
+
 from ddselect.runtime.errors import UserError
-from ddselect.runtime.files import file_bytes, folder_bytes, read_json, write_json
+from ddselect.runtime.files import read_json, write_json
+from ddselect.runtime.integrity import MANIFEST, check, damaged, marks_of, read_manifest, tidy, write_manifest
 from ddselect.runtime.interruption import raise_if_interrupted
-from ddselect.runtime.locks import POLL, lock_bytes, sole_builder
+from ddselect.runtime.locks import POLL, sole_builder
 from ddselect.runtime.memory import PeakMemory
-from ddselect.runtime.progress import note
+from ddselect.runtime.progress import note, remark
 from ddselect.runtime.ranks import rank
 
-MANIFEST = "manifest.json"
+_LITTLE = 60.0  # seconds that a damaged stage may have taken to be made again unasked
 
 
 def execution(default: Any) -> Any:
@@ -88,7 +91,8 @@ class StageResult:
     def identity(self) -> str:
         """What later stages depend on: the digest of the result where the stage gives one, else the fingerprint.
 
-        So an index made again of files that only moved leaves everything after it valid.
+        So an index made again of files that only moved leaves everything after it valid, and a teacher that was trained
+        again and came out otherwise does not.
         """
         return str(self.facts.get("digest", self.fingerprint))
 
@@ -103,7 +107,8 @@ class Task:
     """A stage with everything that it needs to be run.
 
     ``build`` gets the stage's folder, which holds what an interrupted attempt left there: it must go on from that or
-    write over it, and returns facts about the result for the manifest.
+    write over it, and returns facts about the result for the manifest. Sentences in a list ``told`` among these are
+    shown in every run that uses the result.
 
     Attributes:
         name: Folder name under the store's root.
@@ -162,15 +167,20 @@ class Store:
         """
         self.root, self.run_name, self.listener = root, run_name, listener or Listener()
         self._opened = time.time()
+        # of finished stages, when the manifest was written and what it says; nothing where the stage is damaged
+        self._known: dict[Path, tuple[int, dict[str, Any]]] = {}
 
     def run(self, task: Task) -> StageResult:
         """Runs a task, or skips it if it is finished.
 
         Raises:
+            UserError: It is finished and damaged, and took long.
             KeyboardInterrupt: The run was to end, see :mod:`ddselect.runtime.interruption`.
         """
         self.listener.started(task)
         done = self._run(task)
+        for text in done.facts.get("told", []):
+            note(f"  [yellow]{escape(text)}[/yellow]")
         self.listener.finished(task, done)
         raise_if_interrupted()
         return done
@@ -178,11 +188,11 @@ class Store:
     def _run(self, task: Task) -> StageResult:
         folder, title = self._folder(task), task.title or task.name
         if not task.together:
-            _wait_for_first_rank(folder)
+            self._wait_for_first_rank(task)
         finished = self.find(task)
         if not finished:
             folder.mkdir(parents=True, exist_ok=True)
-            with sole_builder(folder, self.run_name, title, (folder / MANIFEST).exists):
+            with sole_builder(folder, self.run_name, title, lambda: self.find(task) is not None):
                 finished = self.find(task)  # it may have been computed meanwhile
                 if not finished:
                     return self._build(task, folder)
@@ -192,54 +202,71 @@ class Store:
 
     def _build(self, task: Task, folder: Path) -> StageResult:
         note(f"{task.title or task.name} ...")
-        spent = _Spent(folder / "spent.json")
+        if rank() == 0:
+            (folder / MANIFEST).unlink(missing_ok=True)  # of a damaged stage
+        spent = _Spent(folder / ".spent.json")
         try:
             facts = task.build(folder)
         finally:
             if rank() == 0 and folder.exists():
                 spent.save()
-        if rank() == 0:
-            for torn in folder.rglob(".*.tmp"):  # what a kill in the middle of writing left
-                torn.unlink()
-        _wait_for_first_rank(folder)  # it may have something left to do alone
-        fingerprint = task.fingerprint()
+        if rank() > 0:
+            self._wait_for_first_rank(task)  # it may have something left to do alone
+            return StageResult(task.name, task.fingerprint(), folder, self._known[folder][1], reused=False)
+        tidy(folder)
+        marks = marks_of(folder)
         manifest = {
             **task.identity(),
-            "fingerprint": fingerprint,
+            "fingerprint": task.fingerprint(),
             "run": self.run_name,
             "seconds": round(spent.total(), 3),
             "finished": time.time(),
-            "bytes": folder_bytes(folder) - spent.bytes() - lock_bytes(folder),
+            "bytes": sum(int(mark.split()[0]) for mark in marks.values()),
             **spent.peaks(),
             "facts": dict(facts or {}),
         }
-        if rank() == 0:
-            write_json(folder / MANIFEST, manifest)
-            spent.remove()
-        return StageResult(task.name, fingerprint, folder, manifest, reused=False)
+        write_manifest(folder, manifest, marks)
+        spent.remove()
+        return StageResult(task.name, task.fingerprint(), folder, manifest, reused=False)
 
     def find(self, task: Task) -> StageResult | None:
-        """A stage if it is finished."""
+        """A stage if it is finished and whole; one that is damaged counts as unfinished if it took little.
+
+        Raises:
+            UserError: It is damaged and took long, or there is no telling.
+        """
         folder = self._folder(task)
         if not (folder / MANIFEST).exists():
             return None
-        manifest = _read_manifest(folder)
+        if self._known.get(folder, (0,))[0] != (folder / MANIFEST).stat().st_mtime_ns:
+            manifest, found = check(folder)
+            if found and manifest["seconds"] > _LITTLE:
+                raise damaged(folder, found)
+            if found:
+                remark(f"{folder}: {found[0]}; it is made again")
+            self._known[folder] = (folder / MANIFEST).stat().st_mtime_ns, {} if found else manifest
+        manifest = self._known[folder][1]
+        if not manifest:
+            return None
         is_ours = manifest.get("run", self.run_name) == self.run_name and manifest["finished"] >= self._opened
         return StageResult(task.name, task.fingerprint(), folder, manifest, reused=not is_ours)
 
     def finished(self) -> list[StageResult]:
-        """All finished stages that lie in it, of whatever run."""
-        folders = [path.parent for path in sorted(self.root.glob(f"*/*/{MANIFEST}"))]
-        return [StageResult(f.parent.name, f.name, f, _read_manifest(f), reused=True) for f in folders]
+        """All finished stages that lie in it, of whatever run, whose manifests are whole."""
+        found = []
+        for folder in (path.parent for path in sorted(self.root.glob(f"*/*/{MANIFEST}"))):
+            with suppress(UserError):
+                manifest = {key: value for key, value in read_manifest(folder).items() if key != "files"}
+                found.append(StageResult(folder.parent.name, folder.name, folder, manifest, reused=True))
+        return found
 
     def _folder(self, task: Task) -> Path:
         return self.root / task.name / task.fingerprint()
 
-
-def _wait_for_first_rank(folder: Path) -> None:
-    """In another rank: returns when the first one has finished the stage in a folder."""
-    while rank() > 0 and not (folder / MANIFEST).exists():
-        time.sleep(POLL)
+    def _wait_for_first_rank(self, task: Task) -> None:
+        """In another rank: returns when the first one has finished a stage."""
+        while rank() > 0 and not self.find(task):
+            time.sleep(POLL)
 
 
 class _Spent:
@@ -247,31 +274,20 @@ class _Spent:
 
     def __init__(self, path: Path) -> None:
         self.path, self.start, self.memory = path, time.monotonic(), PeakMemory()
-        nothing = {"seconds": 0.0, "peak_bytes": 0, "gpu_peak_bytes": 0}
-        self.before = read_json(path) if path.exists() else nothing
+        self.before: dict[str, Any] = {}
+        with suppress(OSError, ValueError):  # there is none, or a damaged one
+            self.before = read_json(path)
 
     def total(self) -> float:
-        return float(self.before["seconds"]) + time.monotonic() - self.start
+        return float(self.before.get("seconds", 0)) + time.monotonic() - self.start
 
     def peaks(self) -> dict[str, int]:
         now = {"peak_bytes": self.memory.host(), "gpu_peak_bytes": self.memory.gpu()}
-        return {name: max(int(self.before[name]), value) for name, value in now.items()}
+        return {name: max(int(self.before.get(name, 0)), value) for name, value in now.items()}
 
     def save(self) -> None:
         with suppress(OSError):  # a full disk has its own message; these numbers are not worth hiding that one
             write_json(self.path, {"seconds": self.total(), **self.peaks()})
 
-    def bytes(self) -> int:
-        return file_bytes(self.path)
-
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)
-
-
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    try:
-        return read_json(folder / MANIFEST)
-    except ValueError as error:
-        raise UserError(
-            f"{folder / MANIFEST} is damaged ({error}); remove the folder {folder} to compute it again"
-        ) from None

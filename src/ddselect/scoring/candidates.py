@@ -1,5 +1,7 @@
 """Which images are scored at all."""
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -35,7 +37,7 @@ def candidate_count(images: StageResult, cap: int) -> int:
         return count
     if "finished" not in images.manifest:
         return min(count, cap * int(images.facts["classes"]))
-    labels = read_index(images.folder).split("train").labels
+    labels = read_index(images.folder, Path()).split("train").labels
     return int(np.minimum(np.bincount(labels), cap).sum())
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ddselect.backbone.stage import prior_of
-from ddselect.dataset.index import Index, read_index
+from ddselect.dataset.index import Index, images_of
 from ddselect.prompt.conditions import read_conditions
 from ddselect.runtime.progress import note
 from ddselect.runtime.stage import Facts, Trial
@@ -16,7 +16,7 @@ from ddselect.scoring.settings import ScoringConfig
 
 def candidates_of(trial: Trial) -> Index:
     """The images that are scored: at most ``scoring.cap`` of each class."""
-    scoring, everything = trial.experiment.scoring, read_index(trial.images.folder).split("train")
+    scoring, everything = trial.experiment.scoring, images_of(trial)
     images = candidates(everything, scoring.cap, scoring.seed)
     if len(images) < len(everything):
         note(f"  {len(images)} of {len(everything)} images, at most {scoring.cap} of each class (scoring.cap)")

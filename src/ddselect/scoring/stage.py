@@ -1,6 +1,6 @@
 """Latents, if they are kept, and the difference maps of every image that is selected from."""
 
-from ddselect.backbone.stage import prior_key, prior_kind, prior_of
+from ddselect.backbone.stage import prior_key, prior_kind
 from ddselect.runtime.stage import Facts, Stage, Trial
 from ddselect.scoring.candidates import candidate_count
 from ddselect.scoring.settings import CHECK_VERSION, LATENTS_VERSION, VERSION
@@ -8,7 +8,7 @@ from ddselect.scoring.settings import CHECK_VERSION, LATENTS_VERSION, VERSION
 
 def _latents_key(trial: Trial) -> Facts:
     scoring = trial.experiment.scoring
-    return {"cap": scoring.cap, "seed": scoring.seed if scoring.cap else 0, **prior_key(prior_of(trial))}
+    return {"cap": scoring.cap, "seed": scoring.seed if scoring.cap else 0, **prior_key(trial)}
 
 
 def _expects(trial: Trial) -> Facts:
@@ -52,7 +52,7 @@ SCORING = Stage(
     name="scoring",
     version=VERSION,
     reads=("index", "pool?", "backbone?", "prompt", "latents?"),
-    key=lambda t: {"scoring": t.experiment.scoring, **prior_key(prior_of(t))},
+    key=lambda t: {"scoring": t.experiment.scoring, **prior_key(t)},
     run="ddselect.scoring.run:score",
     together=lambda _: True,
     expects=_expects,

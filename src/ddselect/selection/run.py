@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ddselect.dataset.index import read_index
+from ddselect.dataset.index import images_of
 from ddselect.embed.table import embed_shards
 from ddselect.runtime.stage import Facts, Trial
 from ddselect.selection.base import SelectionInputs
@@ -13,7 +13,7 @@ from ddselect.teacher.card import load_teacher
 
 def judge(trial: Trial, folder: Path) -> Facts:
     """Random crops of every image, judged by the teacher."""
-    e, images = trial.experiment, read_index(trial.images.folder).split("train")
+    e, images = trial.experiment, images_of(trial)
     teacher = load_teacher(trial.stages["teacher"].folder).to(e.trainer.device)
     return judge_crops(images, teacher, trial.method.selection, trial.view, trial.seed, e.trainer.single, folder)
 
@@ -25,6 +25,6 @@ def select(trial: Trial, folder: Path) -> Facts:
     embedding = None
     if "embed" in stages:
         embedding = embed_shards(stages["embed"].folder, stages["embed"].facts["images"])
-    images = read_index(trial.images.folder).split("train")
+    images = images_of(trial)
     inputs = SelectionInputs(images, trial.view, trial.seed, scores, embedding, trial.ipc)
     return write_selection(folder, trial.method.selection.rank(inputs))

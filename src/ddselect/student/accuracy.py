@@ -64,9 +64,9 @@ class TestSet(Dataset[tuple[Tensor, int]]):
 
 
 @lru_cache(maxsize=2)
-def _test_set(index: Path, split: str, size: int, margin: float) -> TestSet:
+def _test_set(index: Path, place: Path, split: str, size: int, margin: float) -> TestSet:
     """The test views of a finished index; read when first needed and kept for the next students."""
-    return TestSet(read_index(index).split(split), size, margin)
+    return TestSet(read_index(index, place).split(split), size, margin)
 
 
 def tester(trial: Trial, protocol: ProtocolConfig, together: bool) -> Callable[[Classifier], Accuracy]:
@@ -74,7 +74,7 @@ def tester(trial: Trial, protocol: ProtocolConfig, together: bool) -> Callable[[
     e, index, margin = trial.experiment, trial.stages["index"].folder, protocol.margin(trial.view)
 
     def test(model: Classifier) -> Accuracy:
-        test_set = _test_set(index, e.evaluation.split, trial.view, margin)
+        test_set = _test_set(index, e.dataset.place, e.evaluation.split, trial.view, margin)
         return measure(model, test_set, e.evaluation, e.trainer.device, together)
 
     return test

@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import nn
 
-from ddselect.runtime.errors import UserError
+from ddselect.runtime.errors import UserError, sentence
 from ddselect.student.networks import convolution, instance_norm
 
 SMALL = 64  # pixels up to which a ResNet's stem keeps the resolution
@@ -60,7 +60,7 @@ def timm_network(architecture: str, num_classes: int, image_size: int | None, pr
     try:
         network: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=num_classes, **options)
     except (OSError, RuntimeError, AssertionError, TypeError, ValueError) as error:
-        said = " ".join(str(error).split())[:120]
+        said = sentence(error)
         if pretrained and isinstance(error, OSError | RuntimeError):
             raise UserError(
                 f"pretrained weights of '{architecture}' are not in the local cache and the hub was not reached "

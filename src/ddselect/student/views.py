@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ddselect.protocol.recipe import ProtocolConfig
+from ddselect.runtime.rows import Rows
 from ddselect.runtime.seeds import torch_generator
 from ddselect.student.augment import crop_resize, flip, shuffle_patches
 from ddselect.student.colour import jitter, lighting
@@ -17,9 +18,9 @@ Batch = tuple[Tensor, Tensor, Tensor, int]
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """A distilled set in memory."""
+    """A distilled set to train on."""
 
-    images: Tensor  # (N, 3, S, S) uint8
+    images: Rows  # (N, 3, S, S) uint8
     labels: Tensor  # (N,) int64, or (N, P) of P parts of equal area of each image
     stitched: Tensor  # (N,) bool, which images are stitched
     factor: int  # patches per side of a stitched image

@@ -9,11 +9,13 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from ddselect.dataset.index import Index, read_index
+from ddselect.dataset.index import Index, index_of
 from ddselect.protocol.recipe import ProtocolConfig
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import folder_signature, read_json, write_json, write_tensors
+from ddselect.runtime.integrity import content
 from ddselect.runtime.stage import Facts, Trial
+from ddselect.runtime.store import execution
 from ddselect.student.settings import StudentConfig
 from ddselect.teacher.card import CARD, WEIGHTS, Card, write_teacher
 
@@ -51,7 +53,7 @@ class TeacherConfig:
         raise UserError(f"teacher {self.name}: class {type(self).__name__} provides no teacher")
 
     def signature(self) -> str:
-        """Changes when weights in a local folder do."""
+        """Changes when weights in local files do, wherever these lie."""
         return ""
 
 
@@ -59,7 +61,7 @@ class TeacherConfig:
 class StoredTeacherConfig(TeacherConfig):
     """A teacher from a folder with ``teacher.safetensors`` and ``teacher.json``, as the teacher stage writes them."""
 
-    path: str = "embedded"
+    path: str = execution("embedded")
 
     @property
     def source(self) -> Path:
@@ -67,7 +69,7 @@ class StoredTeacherConfig(TeacherConfig):
         return Path(str(files("ddselect.teacher") / self.path)) if self.path in _PACKAGED else Path(self.path)
 
     def signature(self) -> str:
-        return folder_signature(self.source)
+        return folder_signature(self.source) or self.path
 
     def provide(self, bench: Bench, folder: Path) -> dict[str, object]:
         source = self.source
@@ -106,7 +108,7 @@ class TrainedTeacherConfig(TeacherConfig):
         from ddselect.student.views import TrainingSet
 
         model = self.student.build(len(bench.index.class_names), HALF, HALF, self.seed, bench.view)
-        images, labels = bench.index.read_all(bench.view), torch.from_numpy(bench.index.labels)
+        images, labels = bench.index.read_all(bench.view, folder), torch.from_numpy(bench.index.labels)
         data = TrainingSet(images, labels, torch.zeros(len(labels), dtype=torch.bool), 1, None)
         views = student_views(data, self.recipe, self.student, self.seed)
         train_student(model, views, self.student.precision, None, None, bench.make_trainer, folder, "all data")
@@ -120,6 +122,7 @@ class TrainedTeacherConfig(TeacherConfig):
 
 def run(trial: Trial, folder: Path) -> Facts:
     """The teacher stage."""
-    e, images = trial.experiment, read_index(trial.stages["index"].folder).split("train")
+    e, images = trial.experiment, index_of(trial).split("train")
     teacher: TeacherConfig = e.teacher
-    return teacher.provide(Bench(images, trial.view, e.trainer.single), folder)
+    facts = teacher.provide(Bench(images, trial.view, e.trainer.single), folder)
+    return {**facts, "digest": content(folder)}

@@ -8,6 +8,7 @@ from torch import nn
 from ddselect.dataset.classes import imagenet_classes
 from ddselect.runtime.errors import UserError, at_least
 from ddselect.runtime.files import file_signature
+from ddselect.runtime.store import execution
 from ddselect.student.models import build_network
 from ddselect.teacher.card import Card, write_teacher
 from ddselect.teacher.choice import Bench, TeacherConfig
@@ -28,8 +29,8 @@ class PretrainedTeacherConfig(TeacherConfig):
     """A timm or torchvision model: pretrained on ImageNet-1K, or with weights from a file."""
 
     architecture: str = "resnet18.tv_in1k"
-    weights: str = ""
-    classes: str = ""
+    weights: str = execution("")
+    classes: str = execution("")
     mean: list[float] = field(default_factory=lambda: [0.485, 0.456, 0.406])
     std: list[float] = field(default_factory=lambda: [0.229, 0.224, 0.225])
     side: int = 0
@@ -46,7 +47,7 @@ class PretrainedTeacherConfig(TeacherConfig):
         at_least(0, "teacher", self, "side")
 
     def signature(self) -> str:
-        return "".join(file_signature(Path(path)) for path in (self.weights, self.classes) if path)
+        return " ".join(file_signature(Path(path)) or path for path in (self.weights, self.classes))
 
     def provide(self, bench: Bench, folder: Path) -> dict[str, object]:
         network, card = self._from_file(bench) if self.weights else self._published(bench)

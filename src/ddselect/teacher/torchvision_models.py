@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from ddselect.runtime.errors import UserError, one_line
+from ddselect.runtime.errors import UserError, sentence
 from ddselect.student.networks import Network
 
 _PREFIX = "torchvision/"
@@ -63,7 +63,7 @@ def pretrained_torchvision(architecture: str) -> tuple[nn.Module, list[float], l
     except (OSError, RuntimeError) as error:
         raise UserError(
             f"pretrained weights of '{architecture}' are not in the local cache and {weights.url} was not reached "
-            f"({one_line(error)[:120]}); fetch them on a connected machine, or set teacher.weights=<file>"
+            f"({sentence(error)}); fetch them on a connected machine, or set teacher.weights=<file>"
         ) from None
     seen = weights.transforms()
     return TorchvisionNetwork(model), list(seen.mean), list(seen.std)

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ddselect.runtime.errors import UserError, one_line
+from ddselect.runtime.errors import UserError, sentence
 
 _WRAPPED = ("state_dict", "model")  # where training scripts put weights beside other things
 _PREFIXES = ("module.", "network.")  # of DataParallel; of the students and teachers here
@@ -29,8 +29,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         found: Any = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except Exception as error:  # a damaged file may raise any
         raise UserError(
-            f"teacher.weights={path}: cannot be read as weights alone ({one_line(error)[:120]}); "
-            "save model.state_dict()"
+            f"teacher.weights={path}: cannot be read as weights alone ({sentence(error)}); save model.state_dict()"
         ) from None
     for key in _WRAPPED:
         if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):

@@ -15,7 +15,7 @@ import wandb
 from ddselect.backbone.adaptation import LOSSES
 from ddselect.composition.distilled import read_metadata
 from ddselect.config import Experiment
-from ddselect.dataset.index import Index, read_index
+from ddselect.dataset.index import Index, pool_of, read_index
 from ddselect.prompt.conditions import read_prompts
 from ddselect.runtime.store import StageResult, Task
 from ddselect.scoring.table import read_scores
@@ -40,7 +40,8 @@ class Finished:
     @cached_property
     def images(self) -> Index:
         """The training images that are selected from, or all of them."""
-        return read_index((self.before("pool") or self.before("index") or self.done).folder).split("train")
+        index = self.before("index") or self.done
+        return pool_of(index.folder, (self.before("pool") or index).folder, self.experiment.dataset.place)
 
     def before(self, name: str) -> StageResult | None:
         """One of the stages that it reads."""
@@ -56,7 +57,7 @@ def contents(f: Finished) -> Iterator[Row]:
     """Rows to log for a stage, in order; none where its facts say it all."""
     name, folder = f.stage.name, f.done.folder
     if name == "index":
-        yield {"images_per_class": class_table(read_index(folder))}
+        yield {"images_per_class": class_table(read_index(folder, Path()))}
     elif name == "prompt":
         yield {"prompts": table_of(read_prompts(folder))}
     elif name == "pilot":
@@ -111,7 +112,7 @@ def artifact_of(f: Finished, made_from: Mapping[str, str]) -> wandb.Artifact | N
         description=f.stage.title,
         metadata={**metadata, "fingerprint": done.fingerprint, "made_from": dict(made_from)},
     )
-    for file in sorted(path for path in done.folder.rglob("*") if path.is_file()):
+    for file in sorted(path for path in done.folder.rglob("[!.]*") if path.is_file()):
         place = file.relative_to(done.folder).as_posix()
         artifact.add_file(str(file), place, skip_cache=True, policy="immutable")
     return artifact

@@ -14,7 +14,7 @@ from ddselect.teacher.card import load_teacher
 
 def train(trial: Trial, folder: Path) -> Facts:
     """Trains and tests the student of a trial."""
-    e, stages, views, student = trial.experiment, trial.stages, views_of(trial), trial.student
+    e, stages, views, student = trial.experiment, trial.stages, views_of(trial, folder), trial.student
     labeller: Labeller | None = None
     mean, std = trial.protocol.statistics() or ((), ())
     if "teacher" in stages:
