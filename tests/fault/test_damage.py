@@ -23,7 +23,7 @@ EVERY = (
     *SMALL,
     *("dataset.sizes.train=40", "dataset.sizes.test=20", "report.images_per_class=0"),
     *("backbone=class_unet", "backbone/adapt=scratch", "backbone.adapt.steps=2", "backbone.dtype=fp32"),
-    *("teacher=trained", "teacher.recipe.steps=2", "teacher.check=false"),
+    *("teacher=trained", "teacher.recipe.steps=2", "teacher.check=false", "scoring.check_prior=false"),
     *("pool=mixed", "pool.per_class=2", "pool.steps=1", "scoring.keep_latents=true", "compare=[rded]"),
     *("pilot.classes=2", "pilot.images=5", "pilot.reference=1", "pilot.draws=[1]", "pilot.bands=[[0.2,0.6]]"),
     *("relabel=logits", "stages=[report,pilot]", "hydra.run.dir=run", "trainer.students=1"),

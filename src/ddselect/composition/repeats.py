@@ -51,7 +51,11 @@ def tell_repeats(metadata: list[dict[str, Any]]) -> dict[str, object]:
             if patch["repeat"]:
                 repeats[patch["repeat"]] += 1
                 short[patch.get("class", entry["class"])] += 1
-    facts: dict[str, object] = {"short_classes": len(short), "moved_boxes": repeats["moved"], "repeated_boxes": repeats["again"]}
+    facts: dict[str, object] = {
+        "short_classes": len(short),
+        "moved_boxes": repeats["moved"],
+        "repeated_boxes": repeats["again"],
+    }
     if not short:
         return facts
     name, places = short.most_common(1)[0]

@@ -108,7 +108,7 @@ class Index:
         return read_image(self.source(row), box, size)
 
     def read_all(self, size: int, work: Path | None = None) -> Rows:
-        """The square views of all images, (N, 3, size, size) uint8; too many for the memory lie in a file in ``work``."""
+        """The square views of all images, (N, 3, size, size) uint8; in a file in ``work`` if they are many."""
         views = (self.read(row, size) for row in range(len(self)))
         return gathered(views, len(self), 3 * size**2, work)
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ddselect.backbone.denoiser import Denoiser
 from ddselect.backbone.stage import prior_of
-from ddselect.dataset.index import read_index
+from ddselect.dataset.index import index_of
 from ddselect.prompt.conditions import read_conditions
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.progress import counting
@@ -29,7 +29,7 @@ def check_prior(trial: Trial, folder: Path) -> Facts:
         UserError: It is near chance and ``scoring.check_prior`` is set.
     """
     e, backbone = trial.experiment, replace(prior_of(trial), compile=False)
-    everything = read_index(trial.stages["index"].folder).split("test")
+    everything = index_of(trial).split("test")
     generator = numpy_generator(0, "prior check")
     images = everything.take(np.sort(generator.permutation(len(everything))[:IMAGES]))
     count, classes = len(images), min(CLASSES, trial.classes)

@@ -20,7 +20,7 @@ def _expects(trial: Trial) -> Facts:
 def _check_key(trial: Trial) -> Facts:
     scoring = trial.experiment.scoring
     decides = {"band": scoring.band, "seed": scoring.seed, "refuses": scoring.check_prior}
-    return {**decides, **prior_key(prior_of(trial))}
+    return {**decides, **prior_key(trial)}
 
 
 LATENTS = Stage(
