@@ -1,5 +1,6 @@
 """Scoring whole indices: shards of maps, and going on after an interruption."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,11 @@ from ddselect.runtime.trainer import TrainerConfig
 from ddselect.scoring.at_once import AtOnce
 from ddselect.scoring.candidates import candidates, scored_images
 from ddselect.scoring.latents import KeptLatents, keep_latents, latent_shards
-from ddselect.scoring.maps import MAPS, read_image_scores, write_rows
+from ddselect.scoring.maps import MAPS, read_image_scores
 from ddselect.scoring.module import score_images
 from ddselect.scoring.scorer import difference_maps
 from ddselect.scoring.settings import ScoringConfig
+from tests.helpers.damage import DAMAGES
 
 CONDITIONS = Conditions([0, 1, 2], 3)  # ant, bee and cow of the tiny UNet, against its null class
 
@@ -137,16 +139,29 @@ def test_a_view_that_does_not_suit_is_refused_before_scoring(animals: Index, une
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("damage", ["garbage", "missing rows"])
-def test_a_damaged_shard_is_named(animals: Index, unet: Denoiser, tmp_path: Path, damage: str) -> None:
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_shard_is_scored_again(
+    animals: Index, unet: Denoiser, tmp_path: Path, damage: Callable[[Path], object]
+) -> None:
     score(animals, unet, tmp_path)
-    shard = sorted(tmp_path.glob("shard-*"))[1]
-    if damage == "garbage":
-        shard.write_bytes(b"garbage")
-    else:
-        write_rows(shard, pq.read_table(shard).slice(0, 5).to_pylist())
-    with pytest.raises(UserError, match=r"shard-00001-of-00003.parquet is damaged; remove it"):
-        score(animals, unet, tmp_path)
+    shards = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in sorted(tmp_path.glob("shard-*.parquet"))}
+    first, second, third = shards
+    damage(second)
+    score(animals, unet, tmp_path)
+    assert second.read_bytes() == shards[second][0]
+    assert [path.stat().st_mtime_ns for path in (first, third)] == [shards[path][1] for path in (first, third)]
+
+
+def test_shards_of_a_division_that_nobody_knows_any_more_are_gone(
+    animals: Index, unet: Denoiser, tmp_path: Path
+) -> None:
+    score(animals, unet, tmp_path)
+    (tmp_path / "shards.json").write_bytes(b"{")
+    score(animals, unet, tmp_path, shard_size=50)
+    assert [path.name for path in sorted(tmp_path.glob("shard-*"))] == [
+        f"shard-0000{k}-of-00002.parquet" for k in (0, 1)
+    ]
+    assert len(read_image_scores(tmp_path)) == len(animals)
 
 
 def test_a_cap_leaves_the_same_random_images_of_each_class(animals: Index, unet: Denoiser, tmp_path: Path) -> None:

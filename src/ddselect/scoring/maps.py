@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import write_table
 from ddselect.runtime.shards import ShardPlan, settled_size
 
@@ -63,21 +62,6 @@ def packed(maps: Tensor) -> np.ndarray:
 def write_rows(path: Path, rows: list[dict[str, object]]) -> None:
     """Writes rows of :data:`SCHEMA`."""
     write_table(path, pa.Table.from_pylist(rows, schema=SCHEMA))
-
-
-def check(plan: ShardPlan) -> None:
-    """Refuses Parquet shards that do not hold the rows that they should.
-
-    Raises:
-        UserError: There is one.
-    """
-    for shard in range(len(plan)):
-        try:
-            rows = pq.read_metadata(plan.path(shard)).num_rows
-        except pa.ArrowException:
-            rows = -1
-        if rows != len(plan.range(shard)):
-            raise UserError(f"{plan.path(shard)} is damaged; remove it to score its images again")
 
 
 def read_image_scores(folder: Path) -> pa.Table:
