@@ -20,8 +20,8 @@ from ddselect.report.stage import REPORT
 from ddselect.report.table import print_pilot
 from ddselect.runtime.progress import note
 from ddselect.runtime.ranks import rank, run_name
-from ddselect.runtime.stage import Trial
 from ddselect.runtime.store import Store
+from ddselect.runtime.trial import Trial
 from ddselect.scoring.stage import LATENTS, PRIOR_CHECK, SCORING
 from ddselect.selection.stage import SELECTION, TEACHER_CROPS
 from ddselect.stages.graph import Graph

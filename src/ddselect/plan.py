@@ -11,8 +11,8 @@ from ddselect.config import Experiment
 from ddselect.pipeline import graph_of
 from ddselect.report.units import duration, size
 from ddselect.runtime.ranks import rank
-from ddselect.runtime.stage import Trial
 from ddselect.runtime.store import StageResult
+from ddselect.runtime.trial import Trial
 from ddselect.stages.dry_run import CostModel, DryRunStore, is_finished
 from ddselect.stages.graph import Graph
 

@@ -10,8 +10,8 @@ from ddselect.evaluation.twins import protocols_for
 from ddselect.options import options
 from ddselect.pipeline import STAGES
 from ddselect.runtime.errors import UserError
-from ddselect.runtime.stage import Trial
 from ddselect.runtime.store import StageResult, Task
+from ddselect.runtime.trial import Trial
 from ddselect.schema import GROUPS
 from ddselect.stages.dry_run import DryRunStore
 from ddselect.stages.graph import Graph

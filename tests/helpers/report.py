@@ -21,8 +21,8 @@ from ddselect.protocol.recipe import ProtocolConfig
 from ddselect.report.html import write_report
 from ddselect.report.settings import ReportConfig
 from ddselect.runtime.files import write_table
-from ddselect.runtime.stage import Trial
 from ddselect.runtime.store import StageResult
+from ddselect.runtime.trial import Trial
 from ddselect.selection.diffusion import DiffusionConfig
 from ddselect.selection.uninformed import AllImagesConfig, RandomConfig
 from ddselect.student.confusion import write_confusion

@@ -9,8 +9,8 @@ from ddselect.dataset.index import Index
 from ddselect.evaluation import check
 from ddselect.evaluation.settings import EvaluationConfig
 from ddselect.protocol.recipe import ProtocolConfig
-from ddselect.runtime.stage import Facts, Trial
 from ddselect.runtime.store import StageResult
+from ddselect.runtime.trial import Facts, Trial
 from ddselect.student.accuracy import Accuracy
 from ddselect.student.models import Classifier
 from ddselect.teacher.choice import Bench, TeacherConfig

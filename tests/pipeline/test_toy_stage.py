@@ -17,7 +17,8 @@ TOY = '''
 import time
 from pathlib import Path
 from ddselect.runtime.progress import counting
-from ddselect.runtime.stage import Facts, Stage, Trial
+from ddselect.runtime.stage import Stage
+from ddselect.runtime.trial import Facts, Trial
 
 
 def count(trial: Trial, folder: Path) -> Facts:

@@ -12,7 +12,7 @@ from ddselect.config import MethodConfig
 from ddselect.dataset.index import Index
 from ddselect.embed.table import EmbedTable
 from ddselect.runtime.errors import UserError
-from ddselect.runtime.stage import Trial
+from ddselect.runtime.trial import Trial
 from ddselect.selection.base import SelectionConfig, SelectionInputs
 from ddselect.selection.bps import BPSConfig, bps_order, margin_order, patterns, places
 from ddselect.selection.rded import RDEDConfig

@@ -22,8 +22,8 @@ from ddselect.prompt.modes import NoPromptConfig
 from ddselect.runtime.errors import NumericalError, UserError
 from ddselect.runtime.files import write_bytes
 from ddselect.runtime.shards import ShardPlan
-from ddselect.runtime.stage import Trial
 from ddselect.runtime.trainer import TrainerConfig
+from ddselect.runtime.trial import Trial
 from ddselect.scoring.table import Crops
 from ddselect.student.models import Classifier, build_network
 from tests.helpers.families import CLASSES, TEXT, UNCONDITIONAL, Family

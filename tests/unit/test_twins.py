@@ -11,8 +11,8 @@ from ddselect.config import Experiment, MethodConfig
 from ddselect.evaluation.dd_ranking import ars, lrs
 from ddselect.evaluation.twins import dd_ranking
 from ddselect.protocol.recipe import ProtocolConfig
-from ddselect.runtime.stage import Trial
 from ddselect.runtime.store import StageResult
+from ddselect.runtime.trial import Trial
 from ddselect.selection.uninformed import AllImagesConfig, RandomConfig
 from ddselect.student.settings import StudentConfig
 

@@ -30,7 +30,7 @@ from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import read_json, write_json
 from ddselect.runtime.integrity import content
 from ddselect.runtime.ranks import rank
-from ddselect.runtime.stage import Facts, Trial
+from ddselect.runtime.trial import Facts, Trial
 
 FRESH = "fresh"
 

@@ -2,7 +2,8 @@
 
 from ddselect.backbone.adapt import VERSION
 from ddselect.backbone.choice import BackboneConfig, adapted
-from ddselect.runtime.stage import Cost, Facts, Stage, Trial
+from ddselect.runtime.stage import Cost, Stage
+from ddselect.runtime.trial import Facts, Trial
 
 _SCHEDULE = ("steps", "batch_size", "seed", "learning_rate", "warmup", "decay")
 

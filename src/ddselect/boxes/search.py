@@ -15,7 +15,7 @@ from ddselect.dataset.images import view_to_source
 from ddselect.dataset.index import Index, images_of
 from ddselect.runtime.files import write_table
 from ddselect.runtime.progress import counting
-from ddselect.runtime.stage import Facts, Trial
+from ddselect.runtime.trial import Facts, Trial
 from ddselect.scoring.candidates import scored_images
 from ddselect.scoring.maps import Maps, read_image_scores, read_shards
 from ddselect.scoring.table import MERGED, SCHEMA

@@ -7,8 +7,8 @@ from ddselect.composition.card import Card, write_card
 from ddselect.composition.compose import compose
 from ddselect.composition.distilled import DISTILLED
 from ddselect.dataset.index import Index, images_of
-from ddselect.runtime.stage import Facts, Trial
 from ddselect.runtime.store import describe
+from ddselect.runtime.trial import Facts, Trial
 from ddselect.selection.table import read_selection
 
 

@@ -2,7 +2,8 @@
 
 from ddselect.composition.compose import VERSION
 from ddselect.dataset.stage import image_count
-from ddselect.runtime.stage import Facts, Stage, Trial
+from ddselect.runtime.stage import Stage
+from ddselect.runtime.trial import Facts, Trial
 
 
 def _key(trial: Trial) -> Facts:

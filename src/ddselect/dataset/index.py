@@ -21,7 +21,7 @@ from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import read_json, write_json, write_table
 from ddselect.runtime.integrity import sealed
 from ddselect.runtime.rows import Rows, gathered
-from ddselect.runtime.stage import Facts, Trial
+from ddselect.runtime.trial import Facts, Trial
 
 VERSION = 4
 CLASSES = "classes.json"

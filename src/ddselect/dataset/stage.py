@@ -4,7 +4,8 @@ from pathlib import Path
 
 from ddselect.dataset.index import VERSION
 from ddselect.runtime.files import file_signature
-from ddselect.runtime.stage import Facts, Stage, Trial
+from ddselect.runtime.stage import Stage
+from ddselect.runtime.trial import Facts, Trial
 
 
 def _expects(trial: Trial) -> Facts:

@@ -19,7 +19,7 @@ from ddselect.embed.table import KINDS, EmbedTable, embed_shards, write_rows
 from ddselect.prompt.conditions import read_conditions
 from ddselect.runtime.errors import NumericalError
 from ddselect.runtime.fill import Loading, MakeTrainer, fill_shards
-from ddselect.runtime.stage import Facts, Trial
+from ddselect.runtime.trial import Facts, Trial
 from ddselect.scoring.candidates import scored_images
 from ddselect.scoring.table import Crops, crops_of, read_scores
 from ddselect.student.models import Classifier

@@ -2,7 +2,8 @@
 
 from ddselect.backbone.stage import prior_key
 from ddselect.embed.settings import VERSION
-from ddselect.runtime.stage import Facts, Stage, Trial
+from ddselect.runtime.stage import Stage
+from ddselect.runtime.trial import Facts, Trial
 
 SCORED: dict[str, list[str]] = {"prior": ["boxes"], "teacher": ["teacher_crops"], "": []}  # who makes a method's boxes
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ddselect.runtime.errors import UserError
-from ddselect.runtime.stage import Facts, Trial
+from ddselect.runtime.trial import Facts, Trial
 from ddselect.student.accuracy import Accuracy, tester
 from ddselect.teacher.card import JointTeacher, load_teacher
 from ddselect.teacher.ensemble import Ensemble

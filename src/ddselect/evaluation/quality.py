@@ -17,7 +17,7 @@ from ddselect.embed.settings import Embedder
 from ddselect.embed.table import EmbedTable
 from ddselect.evaluation.localisation import coverage, true_boxes
 from ddselect.runtime.progress import counting
-from ddselect.runtime.stage import Facts, Trial
+from ddselect.runtime.trial import Facts, Trial
 from ddselect.student.models import Classifier
 from ddselect.teacher.card import load_teacher
 

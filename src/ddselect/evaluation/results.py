@@ -16,7 +16,7 @@ from ddselect.evaluation.quality import quality_of
 from ddselect.evaluation.twins import dd_ranking
 from ddselect.runtime.environment import capture_environment
 from ddselect.runtime.files import write_json
-from ddselect.runtime.stage import Trial
+from ddselect.runtime.trial import Trial
 
 SCHEMA_VERSION = 2
 _TABLE = Path(__file__).with_name("published.yaml")  # what others have published, shown beside a run's own numbers

@@ -3,7 +3,8 @@
 from ddselect.embed.stage import prior_for_features
 from ddselect.evaluation.check import VERSION as CHECK_VERSION
 from ddselect.evaluation.quality import VERSION as QUALITY_VERSION
-from ddselect.runtime.stage import Facts, Stage, Trial
+from ddselect.runtime.stage import Stage
+from ddselect.runtime.trial import Facts, Trial
 
 
 def _check_key(trial: Trial) -> Facts:

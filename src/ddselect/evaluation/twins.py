@@ -7,7 +7,7 @@ from typing import Any
 
 from ddselect.evaluation.dd_ranking import NEEDED, RANDOM, REAL, SCORES, ars, hlr, ior, lrs
 from ddselect.protocol.recipe import ProtocolConfig
-from ddselect.runtime.stage import Trial
+from ddselect.runtime.trial import Trial
 
 
 def protocols_for(experiment: Any, method: Any) -> list[ProtocolConfig]:

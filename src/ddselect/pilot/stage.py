@@ -2,7 +2,8 @@
 
 from ddselect.backbone.stage import prior_key, prior_kind
 from ddselect.pilot.settings import VERSION
-from ddselect.runtime.stage import Facts, Stage, Trial
+from ddselect.runtime.stage import Stage
+from ddselect.runtime.trial import Facts, Trial
 
 
 def _key(trial: Trial) -> Facts:

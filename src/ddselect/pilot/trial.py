@@ -13,7 +13,7 @@ from ddselect.pilot.settings import PilotConfig
 from ddselect.runtime.progress import note
 from ddselect.runtime.ranks import rank
 from ddselect.runtime.seeds import key64
-from ddselect.runtime.stage import Facts, Trial
+from ddselect.runtime.trial import Facts, Trial
 from ddselect.scoring.candidates import candidates
 from ddselect.scoring.run import candidates_of, scorer_of
 from ddselect.scoring.settings import ScoringConfig

@@ -26,7 +26,7 @@ from ddselect.runtime.integrity import damage, mark
 from ddselect.runtime.ranks import rank
 from ddselect.runtime.seeds import key64, torch_generator
 from ddselect.runtime.shards import ShardPlan
-from ddselect.runtime.stage import Facts, Trial
+from ddselect.runtime.trial import Facts, Trial
 from ddselect.scoring.latents import KeptLatents, keep_latents, latent_shards
 from ddselect.scoring.settings import ScoringConfig
 

@@ -2,7 +2,8 @@
 
 from ddselect.backbone.stage import prior_key, prior_kind
 from ddselect.pool.settings import VERSION
-from ddselect.runtime.stage import Cost, Facts, Stage, Trial
+from ddselect.runtime.stage import Cost, Stage
+from ddselect.runtime.trial import Facts, Trial
 
 
 def _expects(trial: Trial) -> Facts:

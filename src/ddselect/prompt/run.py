@@ -5,7 +5,7 @@ from pathlib import Path
 from ddselect.backbone.stage import prior_of
 from ddselect.dataset.index import index_of
 from ddselect.prompt.conditions import write_conditions
-from ddselect.runtime.stage import Facts, Trial
+from ddselect.runtime.trial import Facts, Trial
 
 
 def embed_prompts(trial: Trial, folder: Path) -> Facts:

@@ -35,7 +35,7 @@ from ddselect.runtime.files import read_json, write_json, write_tensors
 from ddselect.runtime.fill import Loading, MakeTrainer, fill_shards
 from ddselect.runtime.progress import note
 from ddselect.runtime.shards import ShardPlan
-from ddselect.runtime.stage import Facts, Trial
+from ddselect.runtime.trial import Facts, Trial
 from ddselect.student.models import Classifier, last_layer
 from ddselect.student.train import student_views
 from ddselect.student.views import Batch, TrainingSet, Views

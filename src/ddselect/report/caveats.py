@@ -6,8 +6,8 @@ from typing import Any
 
 from ddselect.dataset.survey import UNREADABLE
 from ddselect.runtime.files import read_json
-from ddselect.runtime.stage import Trial
 from ddselect.runtime.store import StageResult
+from ddselect.runtime.trial import Trial
 
 _LISTED = 50  # unreadable images, prompts
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ddselect.evaluation.results import Row, comparison
 from ddselect.report.svg import Look, looks
-from ddselect.runtime.stage import Trial
+from ddselect.runtime.trial import Trial
 from ddselect.student.confusion import class_accuracies, read_confusion
 
 _LISTED = 5  # classes

@@ -10,7 +10,7 @@ from PIL import Image
 
 from ddselect.composition.distilled import DISTILLED, class_of, read_metadata
 from ddselect.report.pictures import COLUMNS, Detail, inline, sheet, thumbnail
-from ddselect.runtime.stage import Trial
+from ddselect.runtime.trial import Trial
 
 
 @dataclass(frozen=True)

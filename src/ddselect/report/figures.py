@@ -8,7 +8,7 @@ import numpy as np
 from markupsafe import Markup
 
 from ddselect.report.svg import Look, figure_axes, stand_in, svg_of
-from ddselect.runtime.stage import Trial
+from ddselect.runtime.trial import Trial
 
 
 @dataclass(frozen=True)

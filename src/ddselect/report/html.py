@@ -20,7 +20,7 @@ from ddselect.report.quality import quality_lines
 from ddselect.report.settings import ReportConfig
 from ddselect.report.stages import stage_lines
 from ddselect.runtime.files import write_text
-from ddselect.runtime.stage import Trial
+from ddselect.runtime.trial import Trial
 
 
 def write_report(

@@ -10,7 +10,7 @@ from ddselect.prompt.conditions import read_prompts
 from ddselect.report.html import write_report
 from ddselect.report.table import print_table
 from ddselect.runtime.progress import note
-from ddselect.runtime.stage import Trial
+from ddselect.runtime.trial import Trial
 
 
 def write(trials: list[Trial], folder: Path) -> Path:

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from ddselect.runtime.stage import Trial
 from ddselect.runtime.store import StageResult
+from ddselect.runtime.trial import Trial
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from ddselect.prompt.conditions import read_conditions
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.progress import counting
 from ddselect.runtime.seeds import numpy_generator
-from ddselect.runtime.stage import Facts, Trial
+from ddselect.runtime.trial import Facts, Trial
 from ddselect.scoring.draws import Draws
 
 IMAGES, CLASSES, DRAWS = 200, 5, 4  # 4,000 network evaluations: a minute of Stable Diffusion on a GPU

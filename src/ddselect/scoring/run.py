@@ -7,7 +7,7 @@ from ddselect.backbone.stage import prior_of
 from ddselect.dataset.index import Index, images_of
 from ddselect.prompt.conditions import read_conditions
 from ddselect.runtime.progress import note
-from ddselect.runtime.stage import Facts, Trial
+from ddselect.runtime.trial import Facts, Trial
 from ddselect.scoring.candidates import candidates
 from ddselect.scoring.latents import KeptLatents, keep_latents, latent_shards
 from ddselect.scoring.module import score_images

@@ -1,7 +1,8 @@
 """Latents, if they are kept, and the difference maps of every image that is selected from."""
 
 from ddselect.backbone.stage import prior_key, prior_kind
-from ddselect.runtime.stage import Facts, Stage, Trial
+from ddselect.runtime.stage import Stage
+from ddselect.runtime.trial import Facts, Trial
 from ddselect.scoring.candidates import candidate_count
 from ddselect.scoring.settings import CHECK_VERSION, LATENTS_VERSION, VERSION
 

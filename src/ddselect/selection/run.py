@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ddselect.dataset.index import images_of
 from ddselect.embed.table import embed_shards
-from ddselect.runtime.stage import Facts, Trial
+from ddselect.runtime.trial import Facts, Trial
 from ddselect.selection.base import SelectionInputs
 from ddselect.selection.table import write_selection
 from ddselect.selection.teacher_crops import judge_crops

@@ -2,7 +2,8 @@
 
 from ddselect.dataset.stage import image_count
 from ddselect.embed.stage import SCORED
-from ddselect.runtime.stage import Facts, Stage, Trial
+from ddselect.runtime.stage import Stage
+from ddselect.runtime.trial import Facts, Trial
 from ddselect.selection.base import VERSION
 from ddselect.selection.rded import CROPS_VERSION
 

@@ -5,8 +5,9 @@ from dataclasses import replace
 from graphlib import TopologicalSorter
 
 from ddselect.runtime.errors import UserError, choose
-from ddselect.runtime.stage import Stage, Trial
+from ddselect.runtime.stage import Stage
 from ddselect.runtime.store import StageResult, Store, Task
+from ddselect.runtime.trial import Trial
 
 
 class Graph:

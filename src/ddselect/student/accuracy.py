@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from ddselect.dataset.images import Box, square_box
 from ddselect.dataset.index import Index, read_index
 from ddselect.protocol.recipe import ProtocolConfig
-from ddselect.runtime.stage import Trial
+from ddselect.runtime.trial import Trial
 from ddselect.student.models import Classifier
 
 _IN_MEMORY = 2**30  # bytes of decoded test images that are kept

@@ -14,8 +14,8 @@ from ddselect.protocol.recipe import ProtocolConfig
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import folder_signature, read_json, write_json, write_tensors
 from ddselect.runtime.integrity import content
-from ddselect.runtime.stage import Facts, Trial
 from ddselect.runtime.store import execution
+from ddselect.runtime.trial import Facts, Trial
 from ddselect.student.settings import StudentConfig
 from ddselect.teacher.card import CARD, WEIGHTS, Card, write_teacher
 

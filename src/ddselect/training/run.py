@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ddselect.relabel.live import LiveTeacher
 from ddselect.relabel.stored import StoredLabels, views_of
-from ddselect.runtime.stage import Facts, Trial
+from ddselect.runtime.trial import Facts, Trial
 from ddselect.student.accuracy import tester
 from ddselect.student.module import Labeller
 from ddselect.student.train import train_student

@@ -1,7 +1,8 @@
 """A student trained from scratch under the protocol, and its accuracy on the test images."""
 
 from ddselect.relabel.stage import training_size
-from ddselect.runtime.stage import Facts, Stage, Trial
+from ddselect.runtime.stage import Stage
+from ddselect.runtime.trial import Facts, Trial
 from ddselect.student.settings import VERSION
 
 
