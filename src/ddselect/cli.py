@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, cast
 
 from ddselect.exits import COMMAND, command, leave, nothing_begun, one_line_errors
-from ddselect.options import conf_dir
+from ddselect.options import conf_dir, searching
 from ddselect.runtime import interruption
 from ddselect.runtime.errors import full_disk_named
 from ddselect.runtime.processes import end_with_parent
@@ -28,10 +28,12 @@ def _job(cfg: "DictConfig") -> float | None:
     from hydra.types import RunMode
     from omegaconf import OmegaConf
 
+    from ddselect.composing import places_of
+
     hydra_config = HydraConfig.get()
     settings = cast(list[str], OmegaConf.to_container(hydra_config.overrides.task))  # as given, ${...} and all
     folder = Path(hydra_config.runtime.output_dir)
-    with one_line_errors():
+    with one_line_errors(), searching(places_of(hydra_config)):
         if hydra_config.mode == RunMode.MULTIRUN:
             from ddselect.sweep.process import jobs_at_once, run_job
 
@@ -86,11 +88,14 @@ def main() -> None:
         with nothing_begun():
             import hydra
 
+            from ddselect.composing import register
+            from ddselect.plugins import folders, named_by, packages
             from ddselect.sweep.report import report_again, reported
         if sys.argv[1:2] == ["sweep-report"]:
             report_again(sys.argv[2:])
             return
-        with _folders(), reported() as failed:
+        register()
+        with _folders(), reported() as failed, searching(folders(packages(named_by(sys.argv[1:])))):
             hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")(_job)()
     if failed:
         leave(failed[0], 1)

@@ -1,36 +1,20 @@
-"""From Hydra's DictConfig to checked dataclasses: an unknown key or a bad value is one line."""
+"""From a composed config to a checked experiment: an unknown key or a bad value is one line."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
-from ddselect.backbone.choice import BackboneConfig
-from ddselect.boxes.settings import BoxesConfig
-from ddselect.composition.compose import Composition
-from ddselect.composition.settings import CompositionConfig
-from ddselect.dataset.folders import DatasetConfig
-from ddselect.embed.settings import EmbedConfig
+from ddselect.composing import Options
 from ddselect.evaluation.dd_ranking import NEEDED
 from ddselect.evaluation.objective import OBJECTIVES
-from ddselect.evaluation.settings import EvaluationConfig
-from ddselect.options import options
-from ddselect.pilot.settings import PilotConfig
-from ddselect.pool.settings import PoolConfig
-from ddselect.prompt.modes import PromptConfig
-from ddselect.protocol.recipe import ProtocolConfig
-from ddselect.relabel.settings import RelabelConfig
-from ddselect.report.settings import ReportConfig
-from ddselect.runtime.errors import UserError, choose
-from ddselect.runtime.logger import LoggerConfig
-from ddselect.runtime.trainer import TrainerConfig
-from ddselect.schema import GROUPS, build, checked, read_option
-from ddselect.scoring.settings import ScoringConfig
-from ddselect.selection.base import SelectionConfig
-from ddselect.student.settings import StudentConfig
-from ddselect.teacher.choice import TeacherConfig
+from ddselect.experiment import Experiment, MethodConfig
+from ddselect.options import searching
+from ddselect.plugins import folders
+from ddselect.runtime.errors import UserError
+from ddselect.schema import GROUPS, build, checked
 from ddselect.teacher.ensemble import EnsembleConfig, stored_member
 
 
@@ -46,6 +30,7 @@ class TopLevel:
     objective: str = OBJECTIVES[0]
     store: str = "store"
     stages: list[str] = field(default_factory=lambda: ["report"])
+    plugins: list[str] = field(default_factory=list)
     dry_run: bool = False
 
     def __post_init__(self) -> None:
@@ -58,65 +43,17 @@ class TopLevel:
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise UserError(f"seeds={self.seeds}: different numbers are needed, e.g. seeds=[0,1,2]")
 
-
-@dataclass(frozen=True)
-class MethodConfig:
-    """A selection with its composition: one line of the comparison."""
-
-    selection: SelectionConfig
-    composition: Composition
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """Everything a run does, checked.
-
-    Attributes:
-        methods: The chosen selection first, then those it is compared with.
-        stages: Names of the stages to make, with all that they need.
-        dry_run: Whether to show what would be done instead of doing it.
-        students: The chosen student first, then those that are trained on the same sets.
-        protocols: The chosen protocol first, then the others under which they are trained.
-        presets: Its protocols as their files have them, by name.
-        config: The resolved config, as plain values.
-        source: The config before its interpolations were resolved, as YAML: from it the experiment can be built again.
-    """
-
-    ipc: int
-    seeds: list[int]
-    store: Path
-    stages: list[str]
-    dry_run: bool
-    dataset: DatasetConfig
-    backbone: BackboneConfig
-    prompt: PromptConfig
-    pool: PoolConfig
-    pilot: PilotConfig
-    scoring: ScoringConfig
-    boxes: BoxesConfig
-    embed: EmbedConfig
-    methods: list[MethodConfig]
-    teacher: TeacherConfig
-    relabel: RelabelConfig
-    students: list[StudentConfig]
-    protocols: list[ProtocolConfig]
-    evaluation: EvaluationConfig
-    report: ReportConfig
-    trainer: TrainerConfig
-    logger: LoggerConfig
-    presets: dict[str, ProtocolConfig]
-    config: dict[str, Any]
-    source: str
-
-    @property
-    def student(self) -> StudentConfig:
-        """The chosen student."""
-        return self.students[0]
-
-    @property
-    def protocol(self) -> ProtocolConfig:
-        """The chosen protocol."""
-        return self.protocols[0]
+    def rivals(self) -> list[tuple[str, dict[str, Any]]]:
+        """The selections of ``compare``, each with the settings that it has there."""
+        found = []
+        for named in self.compare:
+            [(name, own)] = named.items() if isinstance(named, dict) and len(named) == 1 else [(named, {})]
+            if not (isinstance(name, str) and isinstance(own, dict)):
+                raise UserError(
+                    f"compare: {named} is neither a selection nor one with settings, {{rded: {{whole: 0.5}}}}"
+                )
+            found.append((name, own))
+        return found
 
 
 def build_experiment(cfg: DictConfig) -> Experiment:
@@ -126,77 +63,58 @@ def build_experiment(cfg: DictConfig) -> Experiment:
         UserError: A key is unknown, or a value has the wrong type or is out of range.
     """
     top = checked(TopLevel, OmegaConf.create({str(key): cfg[key] for key in cfg if key not in GROUPS}), "")
+    with searching(folders(top.plugins)):
+        return _build(cfg, top)
+
+
+def _build(cfg: DictConfig, top: TopLevel) -> Experiment:
     built = {group: build(cfg, group) for group in GROUPS}
     built["pool"].check(built["prompt"].mode, built["evaluation"].dd_ranking)
-    students: list[StudentConfig] = _beside(cfg, "students", "student", built.pop("student"), top.students)
-    protocols: list[ProtocolConfig] = _beside(cfg, "protocols", "protocol", built.pop("protocol"), top.protocols)
-    soft = all(protocol.labels == "soft" for protocol in protocols)
+    teacher, student, protocol = built["teacher"], built.pop("student"), built.pop("protocol")
+    rivals = [*top.rivals(), *((name, {}) for name in NEEDED if built["evaluation"].dd_ranking)]
+    members = teacher.members if isinstance(teacher, EnsembleConfig) else []
+    beside = {"selection": [name for name, _ in rivals], "student": top.students, "teacher": members}
+    options = Options(cfg, {**beside, "protocol": [protocol.name, *top.protocols]})
 
-    def method_of(selection: SelectionConfig, settings: CompositionConfig) -> MethodConfig:
-        composition = settings.resolve(top.ipc, built["dataset"].image_size, soft)
-        return MethodConfig(selection.resolve(composition.factor, composition.whole, soft), composition)
+    def option(key: str, group: str, name: str) -> Any:
+        return build(options.config(key, group, name), group)
 
-    methods = [method_of(built.pop("selection"), built.pop("composition"))]
-    for named in [*top.compare, *(NEEDED if built["evaluation"].dd_ranking else ())]:
-        rival = _rival(cfg, named)
-        method = method_of(build(rival, "selection"), build(rival, "composition"))
-        if method.selection.name not in [one.selection.name for one in methods]:
-            methods.append(method)
-    if isinstance(teacher := built["teacher"], EnsembleConfig):
-        built["teacher"] = teacher.of([_member(cfg, name) for name in teacher.members])
-    named_presets = [protocol.name for protocol in protocols if protocol.name in options("protocol")]
-    config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+    def each_once(chosen: Any, others: Iterable[Any]) -> list[Any]:
+        return [chosen, *{one.name: one for one in others if one.name != chosen.name}.values()]
+
+    students = each_once(student, (option("students", "student", name) for name in top.students))
+    protocols = each_once(protocol, (option("protocols", "protocol", name) for name in top.protocols))
+    presets = {one.name: one for one in protocols[1:]}
+    if protocol.name in options.known["protocol"]:
+        presets[protocol.name] = option("protocols", "protocol", protocol.name)
+    if members:
+        stored = {name: stored_member(name) for name in members if name not in options.known["teacher"]}
+        built["teacher"] = teacher.of([stored.get(n) or option("teacher.members", "teacher", n) for n in members])
+    soft, methods = all(one.labels == "soft" for one in protocols), dict[str, MethodConfig]()
+    for config in [cfg, *(_rival(options, name, own) for name, own in rivals)]:
+        composition = build(config, "composition").resolve(top.ipc, built["dataset"].image_size, soft)
+        selection = build(config, "selection").resolve(composition.factor, composition.whole, soft)
+        methods.setdefault(selection.name, MethodConfig(selection, composition))
     return Experiment(
-        ipc=top.ipc,
-        seeds=top.seeds,
+        **{name: getattr(top, name) for name in ("ipc", "seeds", "stages", "plugins", "dry_run")},
+        **{str(group): one for group, one in built.items() if group not in ("selection", "composition")},
         store=Path(top.store),
-        stages=top.stages,
-        dry_run=top.dry_run,
-        methods=methods,
+        methods=list(methods.values()),
         students=students,
         protocols=protocols,
-        presets={name: build(_with_option(cfg, "protocols", "protocol", name), "protocol") for name in named_presets},
-        config=config,
+        presets=presets,
+        config=cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True)),
         source=OmegaConf.to_yaml(cfg),
-        **built,
     )
 
 
-def _rival(cfg: DictConfig, named: Any) -> DictConfig:
-    """A config with another selection, which an item of ``compare`` names; its settings belong to its name."""
-    if isinstance(named, str):
-        return _with_option(cfg, "compare", "selection", named)
-    if not (isinstance(named, dict) and len(named) == 1 and all(isinstance(own, dict) for own in named.values())):
-        raise UserError(f"compare: {named} is neither a selection nor one with settings, {{rded: {{whole: 0.5}}}}")
-    [(option, settings)] = named.items()
-    rival = _with_option(cfg, "compare", "selection", str(option))
-    unknown = [str(key) for key in settings if key not in rival["selection"] or key == "_target_"]
-    if unknown:
-        known = ", ".join(key for key in map(str, rival["selection"]) if key != "_target_")
-        raise UserError(f"compare: {option} has no '{unknown[0]}'; choose from {known}")
-    name = " ".join([str(option), *(f"{key}={value}" for key, value in settings.items())])
-    rival["selection"] = OmegaConf.merge(rival["selection"], {"name": name, **settings})
+def _rival(options: Options, name: str, own: dict[str, Any]) -> DictConfig:
+    """A config with another selection, whose own settings belong to its name."""
+    rival = options.config("compare", "selection", name)
+    known = [str(key) for key in rival["selection"] if key != "_target_"]
+    if unknown := [str(key) for key in own if key not in known]:
+        raise UserError(f"compare: {name} has no '{unknown[0]}'; choose from {', '.join(known)}")
+    if own:
+        called = " ".join([name, *(f"{key}={value}" for key, value in own.items())])
+        rival["selection"] = OmegaConf.merge(rival["selection"], {"name": called} | own)
     return rival
-
-
-def _beside(cfg: DictConfig, key: str, group: str, chosen: Any, names: Sequence[str]) -> list[Any]:
-    """The chosen option of a group and others, each once."""
-    others = [build(_with_option(cfg, key, group, name), group) for name in names]
-    return [chosen, *{option.name: option for option in others if option.name != chosen.name}.values()]
-
-
-def _member(cfg: DictConfig, name: str) -> TeacherConfig:
-    """A member of an ensemble: an option of the group, or a folder."""
-    if name not in options("teacher") and (stored := stored_member(name)):
-        return stored
-    return cast(TeacherConfig, build(_with_option(cfg, "teacher.members", "teacher", name), "teacher"))
-
-
-def _with_option(cfg: DictConfig, key: str, group: str, name: str) -> DictConfig:
-    """A config with another option of a group, which a list under ``key`` names."""
-    if name not in options(group):
-        raise UserError(f"{key}={name}: no such {group}; {choose(name, options(group))}")
-    other = cfg.copy()
-    OmegaConf.set_struct(other, False)
-    other[group] = read_option(group, name)
-    return other

@@ -7,12 +7,13 @@ from pathlib import Path
 from ddselect.backbone.stage import BACKBONE
 from ddselect.boxes.stage import BOXES
 from ddselect.composition.stage import COMPOSITION
-from ddselect.config import Experiment
 from ddselect.dataset.stage import INDEX
 from ddselect.embed.stage import EMBED
 from ddselect.evaluation.stage import QUALITY, TEACHER_CHECK
 from ddselect.evaluation.twins import protocols_for
+from ddselect.experiment import Experiment
 from ddselect.pilot.stage import PILOT
+from ddselect.plugins import packages, stages_of
 from ddselect.pool.stage import POOL
 from ddselect.prompt.stage import PROMPT
 from ddselect.relabel.stage import RELABEL
@@ -56,12 +57,32 @@ STAGES = (
 def run(experiment: Experiment, folder: Path) -> list[tuple[str, Path]]:
     """Runs an experiment and returns what it came to: the path of its ``results.json`` as ("results", path).
 
-    Stages write to the store and read from it; only results, report and curves lie in the run's own folder. Where the
-    report is not asked for, it returns the name and folder of every stage that is. The ranks that only help return
-    nothing.
+    Where the report is not asked for, it returns the name and folder of every stage that is. The ranks that only help
+    return nothing.
 
     Raises:
         UserError: Something is missing or wrong that the user can mend.
+    """
+    trials = make(experiment, folder)
+    if trials and "report" in experiment.stages:
+        return [("results", folder / "results.json")]
+    names = dict.fromkeys(name for trial in trials for name in trial.stages if name in experiment.stages)
+    asked_for = (trial.stages[name] for name in names for trial in trials if name in trial.stages)
+    made = {done.folder: done for done in asked_for}
+    for done in made.values():
+        if done.name == "pilot":
+            print_pilot(done.facts)
+    return [(done.name, place) for place, done in made.items()]
+
+
+def make(experiment: Experiment, folder: Path) -> list[Trial]:
+    """Makes the stages that an experiment asks for, with all that they need: its trials, which have them.
+
+    Stages write to the store and read from it; only results, report and curves lie in the run's own folder. The ranks
+    that only help get no trials.
+
+    Raises:
+        UserError: As :func:`run`.
     """
     graph, trials = graph_of(experiment, folder)
     with tracking(experiment, folder) as tracker:
@@ -71,20 +92,11 @@ def run(experiment: Experiment, folder: Path) -> list[tuple[str, Path]]:
             return []
         _go_at_the_same_time(experiment, graph, trials, store, folder)
         graph.walk(trials, store.run)
-        if rank() > 0:
-            return []
-        if "report" in graph.order:
+        if rank() == 0 and "report" in graph.order:
             from ddselect.report.run import write
 
-            results = write(trials, folder)
-            tracker.reported(results)
-            return [("results", results)]
-    asked_for = (trial.stages[name] for name in graph.order for trial in trials if name in trial.stages)
-    made = {done.folder: done for done in asked_for if done.name in experiment.stages}
-    for done in made.values():
-        if done.name == "pilot":
-            print_pilot(done.facts)
-    return [(done.name, place) for place, done in made.items()]
+            tracker.reported(write(trials, folder))
+    return trials if rank() == 0 else []
 
 
 def run_trials(experiment: Experiment, names: Sequence[Named], folder: Path) -> None:
@@ -105,7 +117,7 @@ def graph_of(experiment: Experiment, folder: Path | None) -> tuple[Graph, list[T
         for method, seed in product(e.methods, e.seeds)
         for protocol, student in product(protocols_for(e, method), e.students)
     ]
-    graph = Graph(STAGES, e.stages, trials)
+    graph = Graph(stages_of(packages(e.plugins), STAGES), e.stages, trials)
     if "student" in graph.order:
         for student in e.students:
             student.check(e.dataset.image_size)

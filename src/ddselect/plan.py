@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from ddselect.config import Experiment
+from ddselect.experiment import Experiment
 from ddselect.pipeline import graph_of
 from ddselect.report.units import duration, size
 from ddselect.runtime.ranks import rank

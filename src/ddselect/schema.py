@@ -2,12 +2,14 @@
 
 import importlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import fields, is_dataclass
 from types import NoneType
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from ddselect.backbone.choice import BackboneConfig
@@ -16,8 +18,9 @@ from ddselect.composition.settings import CompositionConfig
 from ddselect.dataset.folders import DatasetConfig
 from ddselect.embed.settings import EmbedConfig
 from ddselect.evaluation.settings import EvaluationConfig
-from ddselect.options import conf_dir, options
+from ddselect.options import options
 from ddselect.pilot.settings import PilotConfig
+from ddselect.plugins import packages
 from ddselect.pool.settings import PoolConfig
 from ddselect.prompt.modes import PromptConfig
 from ddselect.protocol.recipe import ProtocolConfig
@@ -66,40 +69,45 @@ def check_options(settings: Iterable[str]) -> None:
             raise UserError(f"{setting}: a group has one option; choose one of {', '.join(options(group))}")
 
 
-def read_option(group: str, name: str) -> DictConfig:
-    """An option as its file says it, on top of the options of the same group that it builds on."""
-    node = cast(DictConfig, OmegaConf.load(conf_dir() / group / f"{name}.yaml"))
-    for base in reversed([str(entry) for entry in node.pop("defaults", []) if entry != "_self_"]):
-        node = cast(DictConfig, OmegaConf.merge(read_option(group, base), node))
-    return node
-
-
 def build(cfg: DictConfig, group: str) -> Any:
-    """Builds the dataclass that a group's ``_target_`` names.
+    """Builds what a group's ``_target_`` names: a class of this package, of a plug-in, or of one that the run names.
 
     Raises:
-        UserError: As :func:`build_experiment`; also if the target lies outside this package.
+        UserError: As :func:`ddselect.config.build_experiment`; also if the target lies outside these packages.
     """
     if group not in cfg or not isinstance(cfg[group], DictConfig):
         raise UserError(f"{group}: no option chosen; choose one of {', '.join(options(group))}")
-    target = str(cfg[group].get("_target_", ""))
-    module, _, name = target.rpartition(".")
-    if not module.startswith("ddselect."):
-        raise UserError(f"{group}._target_={target}: only classes of ddselect are built")
-    try:
-        kind = getattr(importlib.import_module(module), name, None)
-    except ModuleNotFoundError as error:
-        if error.name != module:
-            raise
-        kind = None
-    if not (isinstance(kind, type) and issubclass(kind, GROUPS[group])):
-        raise UserError(f"{group}._target_={target}: a {GROUPS[group].__name__} is needed")
+    allowed = ["ddselect", *packages(cfg.get("plugins") or ())]
+    kind = _kind(str(cfg[group].get("_target_", "")), f"{group}._target_", GROUPS[group], allowed)
     try:
         node = OmegaConf.create(cast(dict[str, Any], OmegaConf.to_container(cfg[group], resolve=True)))
     except OmegaConfBaseException as error:
         raise UserError(f"{error.full_key or group}: {one_line(str(error).splitlines()[0])}") from None
     del node["_target_"]
     return checked(kind, node, f"{group}.")
+
+
+def _kind(target: str, place: str, base: type, allowed: Sequence[str]) -> type:
+    """The class that a target names.
+
+    Raises:
+        UserError: It lies outside the allowed packages, which is found before anything of it is imported, or it is not
+            of the base class.
+    """
+    module, _, name = target.rpartition(".")
+    if not any(target.startswith(f"{package}.") for package in allowed):
+        raise UserError(
+            f"{place}={target}: only classes of {', '.join(allowed)} are built; plugins=[...] adds packages"
+        )
+    try:
+        kind = getattr(importlib.import_module(module), name, None)
+    except ModuleNotFoundError as error:
+        if not f"{module}.".startswith(f"{error.name}."):
+            raise
+        kind = None
+    if not (isinstance(kind, type) and issubclass(kind, base)):
+        raise UserError(f"{place}={target}: a {base.__name__} is needed")
+    return kind
 
 
 def below_a_list(above: str, name: str) -> str:
@@ -168,8 +176,14 @@ def _built(node: DictConfig, place: str) -> Any:
     kind = cast(type, OmegaConf.get_type(node))
     for name in [f.name for f in fields(kind) if is_dataclass(OmegaConf.get_type(node, f.name))]:
         _built(node[name], f"{place}.{name}")
+    with open_dict(node):
+        for name in [f.name for f in fields(kind) if not f.init]:  # a class sets it itself
+            del node[name]
     try:
-        return OmegaConf.to_object(node)
-    except UserError as error:
+        return instantiate(node, _target_=kind, _convert_="object")
+    except InstantiationException as error:
+        cause = error.__cause__ or error
+        if not isinstance(cause, UserError):
+            raise cause from None
         usual = next((group for group, schema in GROUPS.items() if issubclass(kind, schema)), place)
-        raise UserError(re.sub(rf"^{usual}(?=[.:])", place, str(error))) from None
+        raise UserError(re.sub(rf"^{usual}(?=[.:])", place, str(cause))) from None

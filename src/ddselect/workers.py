@@ -8,11 +8,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import cast
 
-from omegaconf import OmegaConf
-from omegaconf.dictconfig import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from ddselect.config import Experiment, build_experiment
+from ddselect.config import build_experiment
+from ddselect.experiment import Experiment
+from ddselect.options import further, searching
 from ddselect.runtime import interruption, processes, progress
 from ddselect.runtime.errors import UserError, full_disk_named
 
@@ -41,7 +43,8 @@ def train_in_processes(experiment: Experiment, trials: Sequence[Named], folder: 
     pool, following = ThreadPoolExecutor(at_once), []
     try:
         for number in range(at_once):
-            task = {"config": experiment.source, "folder": str(folder), "trials": trials[number::at_once]}
+            mine = {"trials": trials[number::at_once], "folder": str(folder)}
+            task = {"config": experiment.source, "places": further(), **mine}
             workers.append(processes.start(["-m", __name__], env={**os.environ, **threads}, **pipes))
             following.append(pool.submit(_follow, workers[-1], task))
         for future in wait(following, return_when=FIRST_EXCEPTION).done:
@@ -83,10 +86,8 @@ def main() -> None:
     task = json.loads(sys.stdin.readline())
     processes.end_with_parent()
     progress.console.quiet = True
-    with one_line_errors():
-        cfg = OmegaConf.create(task["config"])
-        assert isinstance(cfg, DictConfig)
-        experiment, folder = build_experiment(cfg), Path(task["folder"])
+    with one_line_errors(), searching(task["places"]):
+        experiment, folder = build_experiment(cast(DictConfig, OmegaConf.create(task["config"]))), Path(task["folder"])
         with full_disk_named(experiment.store, folder):
             run_trials(experiment, [tuple(names) for names in task["trials"]], folder)
 

@@ -5,7 +5,8 @@ from functools import cache
 import pytest
 
 from ddselect.composition.compose import Composition
-from ddselect.config import Experiment, build_experiment
+from ddselect.config import build_experiment
+from ddselect.experiment import Experiment
 from ddselect.options import options
 from ddselect.protocol.recipe import ProtocolConfig
 from tests.helpers.configs import composed

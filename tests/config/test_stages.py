@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from ddselect.config import Experiment, build_experiment
+from ddselect.config import build_experiment
 from ddselect.evaluation.twins import protocols_for
+from ddselect.experiment import Experiment
 from ddselect.options import options
 from ddselect.pipeline import STAGES
 from ddselect.runtime.errors import UserError

@@ -13,10 +13,10 @@ import torch
 from PIL import Image
 
 from ddselect.composition.compose import Composition
-from ddselect.config import MethodConfig
 from ddselect.dataset.images import square_box
 from ddselect.dataset.index import Index
 from ddselect.dataset.scenes import BOXES
+from ddselect.experiment import MethodConfig
 from ddselect.protocol.recipe import ProtocolConfig
 from ddselect.report.html import write_report
 from ddselect.report.settings import ReportConfig

@@ -8,9 +8,10 @@ import pytest
 from hydra import compose, initialize_config_dir
 from PIL import Image
 
-from ddselect.config import Experiment, build_experiment
+from ddselect.config import build_experiment
 from ddselect.dataset.classes import imagenet_classes
 from ddselect.dataset.scenes import render
+from ddselect.experiment import Experiment
 from ddselect.options import conf_dir
 from ddselect.pipeline import run
 from ddselect.prompt.conditions import read_conditions

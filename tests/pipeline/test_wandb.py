@@ -10,7 +10,8 @@ import wandb
 from hydra import compose, initialize_config_dir
 
 from ddselect import pipeline
-from ddselect.config import Experiment, build_experiment
+from ddselect.config import build_experiment
+from ddselect.experiment import Experiment
 from ddselect.options import conf_dir
 from ddselect.pipeline import run
 from ddselect.runtime.errors import NumericalError, UserError

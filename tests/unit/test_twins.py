@@ -7,9 +7,9 @@ from typing import Any, cast
 import pytest
 
 from ddselect.composition.compose import Composition
-from ddselect.config import Experiment, MethodConfig
 from ddselect.evaluation.dd_ranking import ars, lrs
 from ddselect.evaluation.twins import dd_ranking
+from ddselect.experiment import Experiment, MethodConfig
 from ddselect.protocol.recipe import ProtocolConfig
 from ddselect.runtime.store import StageResult
 from ddselect.runtime.trial import Trial

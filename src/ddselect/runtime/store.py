@@ -35,11 +35,13 @@ def execution(default: Any) -> Any:
 def describe(value: object) -> Any:
     """The part of a config that decides a result, as plain JSON: class name and fields.
 
-    Execution fields are left out.
+    Execution fields are left out. The name of a class of a plug-in has its module, so that it is no class of ours.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         names = [f.name for f in dataclasses.fields(value) if not f.metadata.get("execution")]
-        return {"kind": type(value).__name__, **{name: describe(getattr(value, name)) for name in names}}
+        kind = type(value)
+        name = kind.__name__ if kind.__module__.startswith("ddselect.") else f"{kind.__module__}.{kind.__name__}"
+        return {"kind": name, **{name: describe(getattr(value, name)) for name in names}}
     if isinstance(value, Mapping):
         return {str(k): describe(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

@@ -15,8 +15,8 @@ class Trial:
     """One selection, seed, protocol and student, with the stages that are finished for it.
 
     Attributes:
-        experiment: What the run does (:class:`ddselect.config.Experiment`).
-        method: Selection and composition (:class:`ddselect.config.MethodConfig`).
+        experiment: What the run does (:class:`ddselect.experiment.Experiment`).
+        method: Selection and composition (:class:`ddselect.experiment.MethodConfig`).
         seed: Seed of the selection and the student.
         protocol: How the distilled set trains.
         student: Whom it trains.

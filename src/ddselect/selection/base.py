@@ -1,7 +1,7 @@
 """The ``selection`` group: what a method may look at, and what it gives back."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
@@ -31,6 +31,7 @@ class SelectionInputs:
         scores: Folder of the candidates and their scores, by the prior or by the teacher as the method asked for; None
             if it asked for none.
         embedding: The shards of what was embedded of these candidates, if the method reads any of it.
+        stages: Folders of the further stages that the method reads, by name.
     """
 
     index: Index  # the training images
@@ -39,6 +40,7 @@ class SelectionInputs:
     scores: Path | None = None
     embedding: ShardPlan | None = None
     ipc: int | None = None  # images per class that are wanted; read by methods alone that are not nested
+    stages: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class SelectionConfig:
     scored_by: ClassVar[str] = ""  # who makes and scores its candidates: ``prior``, ``teacher``, or nobody ("")
     limit: ClassVar[bool] = True  # false for a method that takes all images whatever the IPC
     nested: ClassVar[bool] = True  # false for a method whose order is made for one IPC, and serves no other
+    reads: ClassVar[tuple[str, ...]] = ()  # names of further stages, such as those of a plug-in
 
     @property
     def embeds(self) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ def select(trial: Trial, folder: Path) -> Facts:
     embedding = None
     if "embed" in stages:
         embedding = embed_shards(stages["embed"].folder, stages["embed"].facts["images"])
-    images = images_of(trial)
-    inputs = SelectionInputs(images, trial.view, trial.seed, scores, embedding, trial.ipc)
-    return write_selection(folder, trial.method.selection.rank(inputs))
+    method, images = trial.method.selection, images_of(trial)
+    further = {name: stages[name].folder for name in method.reads}
+    inputs = SelectionInputs(images, trial.view, trial.seed, scores, embedding, trial.ipc, further)
+    return write_selection(folder, method.rank(inputs))

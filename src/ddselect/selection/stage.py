@@ -10,7 +10,7 @@ from ddselect.selection.rded import CROPS_VERSION
 
 def _reads(trial: Trial) -> list[str]:
     method = trial.method.selection
-    return ["index", "pool?", *SCORED[method.scored_by], *["embed"] * bool(method.embeds)]
+    return ["index", "pool?", *SCORED[method.scored_by], *["embed"] * bool(method.embeds), *method.reads]
 
 
 def _key(trial: Trial) -> Facts:

@@ -14,8 +14,8 @@ import wandb
 
 from ddselect.backbone.adaptation import LOSSES
 from ddselect.composition.distilled import read_metadata
-from ddselect.config import Experiment
 from ddselect.dataset.index import Index, pool_of, read_index
+from ddselect.experiment import Experiment
 from ddselect.prompt.conditions import read_prompts
 from ddselect.runtime.store import StageResult, Task
 from ddselect.scoring.table import read_scores

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ddselect.config import Experiment
+from ddselect.experiment import Experiment
 from ddselect.runtime.ranks import rank
 from ddselect.runtime.store import Listener
 

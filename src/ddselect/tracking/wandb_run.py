@@ -7,7 +7,7 @@ from typing import Any
 
 import wandb
 
-from ddselect.config import Experiment
+from ddselect.experiment import Experiment
 from ddselect.runtime.environment import capture_environment
 from ddselect.runtime.errors import UserError, is_interruption, one_line
 from ddselect.runtime.files import read_json
