@@ -34,7 +34,7 @@ class Leaving(SystemExit):
 def one_line_errors() -> Iterator[None]:
     """Ends the process with one line for everything that a user can mend; the rest are bugs and show a trace."""
     try:
-        with _interruptions():
+        with interruptions():
             yield
     except KeyboardInterrupt:
         gc.freeze()  # Python would look through all that was imported once more, for a second, before it ends
@@ -63,7 +63,7 @@ def _leave_quietly() -> None:
 
 
 @contextmanager
-def _interruptions() -> Iterator[None]:
+def interruptions() -> Iterator[None]:
     """Gives Ctrl-C back: Lightning makes an exit of its own from it, or stumbles over its own clearing up."""
     try:
         yield

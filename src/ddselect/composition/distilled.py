@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.rows import Rows, gathered
@@ -18,11 +19,11 @@ DISTILLED, METADATA = "distilled", "metadata.jsonl"
 
 
 @dataclass(frozen=True)
-class Distilled:
-    """A distilled set.
+class Distilled(Dataset[tuple[Tensor, int]]):
+    """A distilled set: a torch dataset of (3, S, S) uint8 images with their classes.
 
     Attributes:
-        metadata: One entry per image, as in ``metadata.jsonl``.
+        metadata: One entry per image, as in ``metadata.jsonl``: its ``patches`` say where each part of it comes from.
     """
 
     images: Rows  # (N, 3, S, S) uint8
@@ -30,6 +31,12 @@ class Distilled:
     parts: Tensor  # (N, P) int64 classes of P parts of equal area of each image; P is 1 unless classes are mixed
     stitched: Tensor  # (N,) bool, which images are stitched
     metadata: list[dict]  # type: ignore[type-arg]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, number: int) -> tuple[Tensor, int]:
+        return self.images[number], int(self.labels[number])
 
 
 def read_metadata(folder: Path) -> list[dict[str, Any]]:
