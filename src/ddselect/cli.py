@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from ddselect.exits import COMMAND, command, leave, nothing_begun, one_line_errors
 from ddselect.options import conf_dir, searching
@@ -71,6 +71,28 @@ def _folders() -> Iterator[None]:
             sys.argv = arguments
 
 
+@contextmanager
+def _own_targets() -> Iterator[None]:
+    """Checks what Hydra is to call by its own settings: it calls some of it before the run begins."""
+    from hydra._internal.hydra import Hydra
+    from omegaconf import OmegaConf
+
+    from ddselect.runtime.targets import check_hydra
+
+    compose = Hydra.compose_config
+
+    def compose_and_check(*args: Any, **options: Any) -> "DictConfig":
+        cfg = compose(*args, **options)
+        check_hydra(cast(dict[str, Any], OmegaConf.to_container(cfg.hydra)))
+        return cfg
+
+    Hydra.compose_config = compose_and_check  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Hydra.compose_config = compose  # type: ignore[method-assign]
+
+
 def main() -> None:
     """Entry point. Exit codes: 0 done, 1 jobs of a sweep failed, 2 a user's mistake, 130 interrupted."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors while composing reach this function instead of being printed by Hydra
@@ -95,7 +117,8 @@ def main() -> None:
             report_again(sys.argv[2:])
             return
         register()
-        with _folders(), reported() as failed, searching(folders(packages(named_by(sys.argv[1:])))):
+        where = folders(packages(named_by(sys.argv[1:])))
+        with _folders(), _own_targets(), reported() as failed, searching(where):
             hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")(_job)()
     if failed:
         leave(failed[0], 1)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ddselect.backbone.stage import BACKBONE
 from ddselect.boxes.stage import BOXES
-from ddselect.composition.stage import COMPOSITION
+from ddselect.composition.stage import COMPOSITION, check_ipc
 from ddselect.dataset.stage import INDEX
 from ddselect.embed.stage import EMBED
 from ddselect.evaluation.stage import QUALITY, TEACHER_CHECK
@@ -87,6 +87,9 @@ def make(experiment: Experiment, folder: Path) -> list[Trial]:
     graph, trials = graph_of(experiment, folder)
     with tracking(experiment, folder) as tracker:
         store = Store(experiment.store, run_name(folder), tracker)
+        graph.walk(trials, store.run, lambda stage: stage is INDEX)
+        for trial in trials if "composition" in graph.order else ():
+            check_ipc(trial)
         graph.walk(trials, store.run, lambda stage: stage.scope == "run")
         if rank() > 0 and not (experiment.trainer.together and "student" in graph.order):
             return []
@@ -124,7 +127,8 @@ def graph_of(experiment: Experiment, folder: Path | None) -> tuple[Graph, list[T
             if e.trainer.together:
                 student.check_ranks(e.dataset.image_size, e.trainer.accelerator)
     if {"backbone", "prompt", "latents"} & {*graph.order}:
-        folders = e.dataset.class_folders()
+        folders, side = e.dataset.class_folders(), e.backbone.image_size
+        e.backbone.check_files({side, e.embed.shown(side)} if e.embed.asks_prior else {side})
         e.backbone.check(e.prompt, e.dataset.class_names(folders), folders)
     return graph, trials
 

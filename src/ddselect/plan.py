@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from ddselect.composition.stage import check_ipc
 from ddselect.experiment import Experiment
 from ddselect.pipeline import graph_of
 from ddselect.report.units import duration, size
@@ -30,6 +31,8 @@ def print_plan(experiment: Experiment) -> None:
     graph, trials = graph_of(experiment, None)
     store = DryRunStore(experiment.store)
     graph.walk(trials, store.run)
+    for trial in trials if "composition" in graph.order else ():
+        check_ipc(trial)
     missing = [done for done in store.stages.values() if not is_finished(done)]
     costs = CostModel(graph.stages, [*store.finished(), *missing], experiment.trainer.accelerator)
     at_once = max(1, experiment.trainer.students_at_once(_waiting(graph, missing)))

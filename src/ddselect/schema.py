@@ -1,9 +1,9 @@
 """From a node of Hydra's config to a checked dataclass: an unknown key or a bad value is one line."""
 
-import importlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
+from math import isfinite
 from types import NoneType
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
@@ -28,6 +28,7 @@ from ddselect.relabel.settings import RelabelConfig
 from ddselect.report.settings import ReportConfig
 from ddselect.runtime.errors import UserError, choose, one_line
 from ddselect.runtime.logger import LoggerConfig
+from ddselect.runtime.targets import own_class
 from ddselect.runtime.trainer import TrainerConfig
 from ddselect.scoring.settings import ScoringConfig
 from ddselect.selection.base import SelectionConfig
@@ -35,6 +36,8 @@ from ddselect.student.settings import StudentConfig
 from ddselect.teacher.choice import TeacherConfig
 
 T = TypeVar("T")
+_SIGNS = "_ - . , + = ' ( ) [ ]"  # in names, such as those that `compare` makes of settings
+_PLAIN = re.compile(rf"\w[\w {re.escape(_SIGNS)}]{{0,99}}")
 GROUPS: dict[str, type] = {
     "dataset": DatasetConfig,
     "backbone": BackboneConfig,
@@ -77,37 +80,16 @@ def build(cfg: DictConfig, group: str) -> Any:
     """
     if group not in cfg or not isinstance(cfg[group], DictConfig):
         raise UserError(f"{group}: no option chosen; choose one of {', '.join(options(group))}")
-    allowed = ["ddselect", *packages(cfg.get("plugins") or ())]
-    kind = _kind(str(cfg[group].get("_target_", "")), f"{group}._target_", GROUPS[group], allowed)
+    target = str(cfg[group].get("_target_", ""))
+    kind = own_class(f"{group}._target_", target, ["ddselect", *packages(cfg.get("plugins") or ())])
+    if not issubclass(kind, GROUPS[group]):
+        raise UserError(f"{group}._target_={target}: a {GROUPS[group].__name__} is needed")
     try:
         node = OmegaConf.create(cast(dict[str, Any], OmegaConf.to_container(cfg[group], resolve=True)))
     except OmegaConfBaseException as error:
         raise UserError(f"{error.full_key or group}: {one_line(str(error).splitlines()[0])}") from None
     del node["_target_"]
     return checked(kind, node, f"{group}.")
-
-
-def _kind(target: str, place: str, base: type, allowed: Sequence[str]) -> type:
-    """The class that a target names.
-
-    Raises:
-        UserError: It lies outside the allowed packages, which is found before anything of it is imported, or it is not
-            of the base class.
-    """
-    module, _, name = target.rpartition(".")
-    if not any(target.startswith(f"{package}.") for package in allowed):
-        raise UserError(
-            f"{place}={target}: only classes of {', '.join(allowed)} are built; plugins=[...] adds packages"
-        )
-    try:
-        kind = getattr(importlib.import_module(module), name, None)
-    except ModuleNotFoundError as error:
-        if not f"{module}.".startswith(f"{error.name}."):
-            raise
-        kind = None
-    if not (isinstance(kind, type) and issubclass(kind, base)):
-        raise UserError(f"{place}={target}: a {base.__name__} is needed")
-    return kind
 
 
 def below_a_list(above: str, name: str) -> str:
@@ -169,6 +151,21 @@ def _check_shape(hint: Any, value: Any, key: str) -> None:
             _check_shape(hints[name], value[name], f"{key}.{name}".lstrip("."))
     elif isinstance(value, ListConfig | DictConfig):
         raise UserError(f"{key}={value}: a single value is needed")
+    elif float in (hint, *get_args(hint)) and _is_endless(value):
+        raise UserError(f"{key}={value}: a finite number is needed")
+    elif key.endswith(".name") and not _PLAIN.fullmatch(str(value)):
+        raise UserError(
+            f"{key}={one_line(value)}: it becomes the name of files and metrics; begin with a letter or a digit, go on with these, "
+            f"spaces and {_SIGNS}, 100 characters at most"
+        )
+
+
+def _is_endless(value: Any) -> bool:
+    """Whether a value is a number, or written as one, that is not finite."""
+    try:
+        return not isfinite(float(value))
+    except ValueError:
+        return False
 
 
 def _built(node: DictConfig, place: str) -> Any:

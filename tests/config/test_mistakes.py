@@ -1,5 +1,7 @@
 """Mistakes in values: one line that names the key."""
 
+from math import inf, nan
+
 import pytest
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -11,7 +13,7 @@ from tests.helpers.configs import composed
 
 # option that has the key, key, a value of a wrong type, values out of range
 VALUES: list[tuple[str, str, object, list[object]]] = [
-    ("dataset=cluttered_digits", "image_size", "big", [4, 64]),
+    ("dataset=cluttered_digits", "image_size", "big", [4, 64, 32_000]),
     ("dataset=cluttered_digits", "sizes", 5, [{"train": 5, "val": 10, "test": 10}, {"train": 50, "test": 50}]),
     ("dataset=imagefolder", "image_size", [32], [0, 7]),
     ("dataset=imagefolder", "holdout", "some", [-0.1, 1.0]),
@@ -19,7 +21,7 @@ VALUES: list[tuple[str, str, object, list[object]]] = [
     ("dataset=imagefolder", "broken", {"a": 1}, ["ignore"]),
     ("backbone=embedded", "image_size", "32px", []),
     ("backbone=dit_xl_2_256", "dtype", [16], ["int8"]),
-    ("scoring=default", "draws", "many", [0, -2]),
+    ("scoring=default", "draws", "many", [0, -2, 80_000]),
     ("scoring=default", "antithetic", "perhaps", []),
     ("scoring=default", "band", 0.5, [[0.2], [0.8, 0.2], [0.2, 1.2], [-0.1, 0.5]]),
     ("scoring=default", "cross_draw_weight", "half", [-0.1, 1.5]),
@@ -62,15 +64,16 @@ VALUES: list[tuple[str, str, object, list[object]]] = [
     ("teacher=resnet18", "mean", "dark", [[0.5]]),
     ("teacher=resnet18", "std", "some", [[0.5, 0.5], [0.5, 0.0, 0.5]]),
     ("pool=generated", "kind", [1], ["dreamt"]),
-    ("pool=generated", "per_class", "many", [0]),
+    ("pool=generated", "per_class", "many", [0, 10**8]),
     ("pool=generated", "guidance", "strong", [0.5]),
-    ("pool=generated", "steps", "few", [0]),
+    ("pool=generated", "steps", "few", [0, 50_000]),
+    ("backbone=embedded", "adapt.steps", "few", [0, 10**9]),
     ("pool=prototypes", "strength", "weak", [0.0, 1.5]),
     ("pool=mixed", "batch_size", None, [0]),
     ("student=small_resnet16", "learning_rate", "fast", [0.0, -1.0]),
     ("student=small_resnet16", "precision", [16], ["fp8"]),
     ("protocol=digits", "labels", [1], ["fuzzy"]),
-    ("protocol=digits", "steps", "few", [0, -1]),
+    ("protocol=digits", "steps", "few", [0, -1, 10**9]),
     ("protocol=hard", "epochs_by_ipc", [1, 3000], [[[2, 3000]], [[1]], [[1, 0]], [[1, 9], [1, 5]]]),
     ("protocol=hard", "optimizer", [1], ["lamb"]),
     ("protocol=hard", "many_classes", 0.1, [{"learning_rate": -0.1}, {"momentum": 0.9}]),
@@ -81,7 +84,7 @@ VALUES: list[tuple[str, str, object, list[object]]] = [
     ("protocol=hard", "gamma", "some", [0.0]),
     ("protocol=hard", "jitter", "some", [-0.1]),
     ("protocol=hard", "lighting", "some", [-0.1]),
-    ("protocol=rded", "epochs", "few", [0, -1]),
+    ("protocol=rded", "epochs", "few", [0, -1, 10**6]),
     ("protocol=digits", "batch_size", 1.5, [-1]),
     ("protocol=digits", "learning_rate", "fast", [-0.1]),
     ("protocol=digits", "weight_decay", "some", [-0.1]),
@@ -144,6 +147,44 @@ FOREIGN = [
     "ddselect.cli.main",
     "ddselect.selection.base.np",
     "ddselect.student.settings.StudentConfig",
+    "ddselect.selection..os.system",
+    "ddselect.__main__.main",
+]
+# option that has the key, key, value with a number in it that is none
+ENDLESS: list[tuple[str, str, object]] = [
+    ("protocol=digits", "alpha", nan),
+    ("protocol=digits", "temperature", inf),
+    ("protocol=digits", "learning_rate", "nan"),
+    ("protocol=digits", "area", [nan, 1.0]),
+    ("protocol=hard", "milestones", [0.5, -inf]),
+    ("protocol=hard", "many_classes", {"learning_rate": inf}),
+    ("teacher=trained", "recipe.weight_decay", nan),
+    ("teacher=resnet18", "mean", [0.5, 0.5, nan]),
+    ("student=small_resnet16", "learning_rate", nan),
+    ("boxes=scales", "sigma", inf),
+    ("boxes=scales", "sizes", [0.5, nan]),
+    ("selection=ddselect", "teacher_weight", "inf"),
+    ("selection=ddselect", "whole", nan),
+    ("report=default", "megabytes", inf),
+    ("backbone=embedded", "adapt.learning_rate", nan),
+    ("pool=generated", "guidance", inf),
+    ("dataset=cluttered_digits", "broken_ceiling", nan),
+]
+NAMES = [
+    "../../../evil",
+    "a/b",
+    "a\\b",
+    "",
+    " ",
+    ".",
+    "..",
+    ".hidden",
+    "-flag",
+    "a\nb",
+    "a\tb",
+    "a:b",
+    "a|b",
+    "x" * 101,
 ]
 
 
@@ -192,6 +233,32 @@ def test_wrong_type(configs: dict[str, DictConfig], override: str, key: str, wro
 def test_value_out_of_range(configs: dict[str, DictConfig], override: str, key: str, value: object) -> None:
     group = override.partition("=")[0]
     assert one_line(changed(configs[override], f"{group}.{key}", value), key, group).startswith(group)
+
+
+@pytest.mark.parametrize(("override", "key", "value"), ENDLESS)
+def test_a_number_that_is_not_finite(configs: dict[str, DictConfig], override: str, key: str, value: object) -> None:
+    group = override.partition("=")[0]
+    message = one_line(changed(configs[override], f"{group}.{key}", value), key, group)
+    assert message.startswith(f"{group}.{key}")
+    assert message.endswith(": a finite number is needed")
+
+
+def test_a_number_that_is_not_finite_in_a_rival(configs: dict[str, DictConfig]) -> None:
+    cfg = changed(configs["trainer=cpu"], "compare", [{"rded": {"size": nan}}])
+    assert one_line(cfg, "selection.size") == "selection.size=nan: a finite number is needed"
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "group", ["dataset", "backbone", "selection", "student", "teacher", "protocol", "embed", "pool"]
+)
+def test_a_name_that_is_no_name_of_a_file(configs: dict[str, DictConfig], group: str, name: str) -> None:
+    one_line(changed(configs["trainer=cpu"], f"{group}.name", name), f"{group}.name=", group)
+
+
+@pytest.mark.parametrize("name", ["mine", "été 2", "rded whole=0.5", "rded area=[0.2, 1.0]", "v1.2-b_3"])
+def test_a_plain_name(configs: dict[str, DictConfig], name: str) -> None:
+    assert build(changed(configs["trainer=cpu"], "selection.name", name), "selection").name == name
 
 
 @pytest.mark.parametrize("group", GROUPS)

@@ -99,6 +99,19 @@ FOLDER = ("dataset=imagefolder", "dataset.root=data", "selection=random_image", 
         ),
         (["compare=[rded,best]"], "compare=best: no such selection; choose from all, bps, ccs"),
         (["selection._target_=os.system"], "selection._target_=os.system: only classes of ddselect are built"),
+        (
+            ["dataset._target_=ddselect.dataset..os.system"],
+            "dataset._target_=ddselect.dataset..os.system: only classes",
+        ),
+        (["teacher._target_=ddselect.__main__.main"], "teacher._target_=ddselect.__main__.main: only classes of ddsel"),
+        (["-m", "ipc=1,2", "hydra.sweeper._target_=io.open"], "hydra.sweeper._target_=io.open: only classes of hydra"),
+        (["hydra.launcher._target_=os.system", "-m", "ipc=1,2"], "hydra.launcher._target_=os.system: only classes of"),
+        (
+            ["+hydra.callbacks.x._target_=io.open", "+hydra.callbacks.x.file=made", "+hydra.callbacks.x.mode=w"],
+            "hydra.callbacks.x._target_=io.open: only classes of hydra",
+        ),
+        (["selection.name=../../../evil"], "selection.name=../../../evil: it becomes the name of files"),
+        (["protocol.alpha=nan"], "protocol.alpha=nan: a finite number is needed"),
         (["backbone=class_unet", "backbone.path=nowhere"], "backbone class_unet: "),
         (
             ["teacher.path=nowhere"],
@@ -111,6 +124,7 @@ FOLDER = ("dataset=imagefolder", "dataset.root=data", "selection=random_image", 
 def test_mistakes_on_the_command_line(arguments: list[str], message: str, tmp_path: Path, store: Path) -> None:
     small = [] if "dataset=imagefolder" in arguments else SMALL
     ended = run_here(tmp_path, *small, f"store={store}", *arguments)
+    assert not (tmp_path / "made").exists()
     assert ended.assert_one_line(2).startswith(f"ddselect: {message}")
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from ddselect.runtime.errors import UserError, at_least, shares
+from ddselect.runtime.errors import UserError, at_least, at_most, shares
 from ddselect.runtime.store import execution
 
 VERSION = 1
@@ -40,6 +40,7 @@ class AdaptConfig:
         if self.precision not in ("auto", "fp32", "bf16"):
             raise UserError(f"backbone.adapt.precision={self.precision}: choose auto, fp32 or bf16")
         at_least(1, "backbone.adapt", self, "steps", "batch_size", "rank", "patch", "checkpoint_every")
+        at_most(10_000_000, "backbone.adapt", self, "steps")
         at_least(0, "backbone.adapt", self, "warmup", "weight_cap", "workers")
         shares("backbone.adapt", self, "dropout", "average", below_one=True)
         if self.learning_rate <= 0:

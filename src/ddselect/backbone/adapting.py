@@ -17,7 +17,6 @@ from ddselect.backbone.choice import (
     BackboneConfig,
     ClassBackboneConfig,
     ClassUNetConfig,
-    StableDiffusionConfig,
     TextBackboneConfig,
 )
 from ddselect.backbone.denoiser import Denoiser
@@ -26,7 +25,6 @@ from ddselect.backbone.text import CLIPText
 from ddselect.dataset.index import Index, index_of
 from ddselect.prompt.modes import PromptConfig
 from ddselect.runtime.checkpoints import LAST
-from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import read_json, write_json
 from ddselect.runtime.integrity import content
 from ddselect.runtime.ranks import rank
@@ -52,8 +50,7 @@ def adapt_backbone(
         UserError: The family cannot be trained so, or files are missing.
     """
     settings, encoder = backbone.adapt, None
-    if settings.mode == "lora" and backbone.lora:
-        raise UserError(f"backbone/adapt=lora: backbone.lora={backbone.lora} would be lost; use backbone/adapt=full")
+    backbone.check_adaptation()
     fresh = folder / f"{FRESH}-{rank()}"  # each rank has its own: none reads what another still writes
     if settings.mode == "scratch":
         backbone = replace(backbone, path=str(_fresh(backbone, prompt, index, fresh)))
@@ -93,15 +90,10 @@ def _fresh(backbone: BackboneConfig, prompt: PromptConfig, index: Index, folder:
     shape = blueprint.Shape(backbone.image_size, settings.channels, settings.patch, settings.seed)
     if type(backbone) is ClassUNetConfig:
         blueprint.write_class_unet(folder, index.class_names, shape)
-    elif type(backbone) is StableDiffusionConfig:
+    else:
         texts = prompt.texts(index.class_names, index.class_folders)
         words = [text for mine in [*texts.positive, texts.reference or []] for text in mine]
         blueprint.write_text_unet(folder, words, shape)
-    else:
-        raise UserError(
-            f"backbone/adapt=scratch: backbone {backbone.name} is too large to train from scratch; use "
-            "backbone=class_unet or embedded_text, or fine-tune it with backbone/adapt=lora"
-        )
     return folder
 
 

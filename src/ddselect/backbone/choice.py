@@ -1,6 +1,7 @@
 """The ``backbone`` group: which diffusion prior to load, from where, in which precision, adapted or not."""
 
 import importlib
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
@@ -10,7 +11,10 @@ import torch
 
 from ddselect.backbone.adapt import AdaptConfig
 from ddselect.backbone.denoiser import Denoiser
+from ddselect.backbone.fit import check_fit
+from ddselect.backbone.latents import latent_side
 from ddselect.backbone.loading import ModelSource
+from ddselect.backbone.lora import adapter_file, merge_lora, require_peft
 from ddselect.dataset.classes import imagenet_classes
 from ddselect.prompt.conditions import Conditions
 from ddselect.prompt.modes import PromptConfig
@@ -47,6 +51,8 @@ class BackboneConfig:
     adapt: AdaptConfig = field(default_factory=AdaptConfig)
 
     family: ClassVar[str] = ""  # module:class, imported when it is loaded: diffusers takes seconds to import
+    options: ClassVar[tuple[str, ...]] = ()  # of the group: those whose models it loads
+    small: ClassVar[bool] = False  # whether there is a small network of its kind to train from scratch
 
     def __post_init__(self) -> None:
         if self.dtype == "auto":
@@ -77,6 +83,40 @@ class BackboneConfig:
         """
         raise UserError(f"backbone {self.name}: class {type(self).__name__} has no conditions")
 
+    def check_files(self, sides: Collection[int]) -> None:
+        """Refuses files that are no such model, and images of sides in pixels that it cannot take; loads no weights.
+
+        Raises:
+            UserError: As :func:`ddselect.backbone.fit.check_fit`; or there is no adapter, or no way to adapt it so.
+        """
+        self.check_adaptation()
+        if self.adapt.mode == "scratch":
+            for side in sides:
+                latent_side(self.name, {"block_out_channels": self.adapt.channels}, self.adapt.patch, side)
+            return
+        if self.lora:
+            adapter_file(Path(self.lora))
+        if self.options:
+            check_fit(self.source, self.options, sides)
+
+    def check_adaptation(self) -> None:
+        """Refuses an adaptation that this prior cannot have.
+
+        Raises:
+            UserError: So it is.
+        """
+        if self.adapt.mode == "lora":
+            require_peft()
+            if self.lora:
+                raise UserError(
+                    f"backbone/adapt=lora: backbone.lora={self.lora} would be lost; use backbone/adapt=full"
+                )
+        if self.adapt.mode == "scratch" and not self.small:
+            raise UserError(
+                f"backbone/adapt=scratch: backbone {self.name} is too large to train from scratch; use "
+                "backbone=class_unet or embedded_text, or fine-tune it with backbone/adapt=lora"
+            )
+
     def conditions(
         self, prompt: PromptConfig, class_names: list[str], class_folders: list[str], device: torch.device
     ) -> Conditions:
@@ -97,8 +137,6 @@ class BackboneConfig:
         kind = getattr(importlib.import_module(module), name)
         denoiser: Denoiser = kind(self.source, dtype or DTYPES[self.dtype])
         if self.lora:
-            from ddselect.backbone.lora import merge_lora
-
             merge_lora(denoiser, Path(self.lora))
         if self.compile:
             denoiser.network.compile(dynamic=False)  # in place: the names of the weights stay
@@ -158,6 +196,8 @@ class ClassUNetConfig(ClassBackboneConfig):
     """A ``UNet2DModel`` in pixel space; its ``model_index.json`` names its classes (``id2label``)."""
 
     family: ClassVar[str] = "ddselect.backbone.families:ClassUNet"
+    options: ClassVar[tuple[str, ...]] = ("class_unet", "ddpm")
+    small: ClassVar[bool] = True
 
     def _names(self) -> list[str]:
         label_of = self.source.model_index().get("id2label") or {}
@@ -199,6 +239,7 @@ class DiTConfig(ClassBackboneConfig):
     """A DiT with its VAE: the 1000 ImageNet classes, and the null class after them."""
 
     family: ClassVar[str] = "ddselect.backbone.families:DiT"
+    options: ClassVar[tuple[str, ...]] = ("dit_xl_2_256", "dit_xl_2_512")
 
     def null_class(self) -> int:
         return 1000
@@ -266,6 +307,8 @@ class StableDiffusionConfig(TextBackboneConfig):
 
     family: ClassVar[str] = "ddselect.backbone.families:StableDiffusion"
     encoder: ClassVar[str] = "ddselect.backbone.text:CLIPText"
+    options: ClassVar[tuple[str, ...]] = ("sd15", "sd21")
+    small: ClassVar[bool] = True
 
 
 @dataclass
@@ -274,6 +317,7 @@ class StableDiffusionXLConfig(TextBackboneConfig):
 
     family: ClassVar[str] = "ddselect.backbone.families:StableDiffusionXL"
     encoder: ClassVar[str] = "ddselect.backbone.text:SDXLText"
+    options: ClassVar[tuple[str, ...]] = ("sdxl",)
 
 
 @dataclass
@@ -282,3 +326,4 @@ class StableDiffusion3Config(TextBackboneConfig):
 
     family: ClassVar[str] = "ddselect.backbone.families:StableDiffusion3"
     encoder: ClassVar[str] = "ddselect.backbone.text:SD3Text"
+    options: ClassVar[tuple[str, ...]] = ("sd3",)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from ddselect.backbone.latents import LatentSpace
+from ddselect.backbone.latents import LatentSpace, latent_side
 from ddselect.backbone.schedule import NoiseSchedule
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.hardware import convolution_layout
@@ -115,16 +115,8 @@ class Denoiser(nn.Module, ABC):
         Raises:
             UserError: The size does not suit the model.
         """
-        multiple = self.latents.downsampling * self.multiple
-        if image_size % multiple:
-            raise UserError(f"backbone {self.title}: image size {image_size} is not a multiple of {multiple}")
-        side = image_size // self.latents.downsampling
+        side = latent_side(self.title, self.config, self.latents.downsampling, image_size)
         return self.latent_channels, side, side
-
-    @property
-    def multiple(self) -> int:
-        """What the side of a latent must be a multiple of: the network's own downsampling."""
-        return 2 ** (len(self.config["block_out_channels"]) - 1)
 
     def loss(self, latents: Tensor, noise: Tensor, timesteps: Tensor, conditions: Tensor) -> Tensor:
         """Squared error of the prediction, averaged over channels: (N, h, w) float32 (METHOD, section 1)."""

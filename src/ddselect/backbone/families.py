@@ -10,7 +10,6 @@ from torch import Tensor
 from ddselect.backbone.denoiser import Denoiser
 from ddselect.backbone.latents import LatentSpace, PixelSpace, VAESpace
 from ddselect.backbone.loading import ModelSource
-from ddselect.runtime.errors import UserError
 
 
 class _Prior(Denoiser):
@@ -51,15 +50,6 @@ class DiT(_Prior):
     """
 
     kind, part = "DiTTransformer2DModel", "transformer"
-
-    def latent_shape(self, image_size: int) -> tuple[int, int, int]:
-        side = int(self.config["sample_size"])
-        wanted = side * self.latents.downsampling  # its position embedding is made for one size
-        if image_size != wanted:
-            raise UserError(
-                f"backbone {self.title} takes {wanted} px, not {image_size}: set backbone.image_size={wanted}"
-            )
-        return self.latent_channels, side, side
 
     def call_network(self, noisy: Tensor, time: Tensor, conditions: Tensor) -> Tensor:
         return self.network(noisy, timestep=time, class_labels=conditions).sample
@@ -108,10 +98,6 @@ class StableDiffusion3(_Prior):
     """
 
     kind, part = "SD3Transformer2DModel", "transformer"
-
-    @property
-    def multiple(self) -> int:
-        return int(self.config["patch_size"])
 
     def call_network(self, noisy: Tensor, time: Tensor, conditions: Tensor) -> Tensor:
         rows = self.embeddings(conditions)

@@ -1,6 +1,7 @@
 """Where a prior's noise lives: in the latents of its VAE, or in pixels."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ddselect.backbone.loading import ModelSource
+from ddselect.runtime.errors import UserError
 
 
 class LatentSpace(nn.Module, ABC):
@@ -56,7 +58,7 @@ class VAESpace(LatentSpace):
         self.vae: Any = source.part(AutoencoderKL, "vae", self.dtype)
         self.vae.decoder = nn.Identity()  # scoring decodes nothing
         self._whole = partial(source.part, AutoencoderKL, "vae", self.dtype)
-        self.downsampling = 2 ** (len(self.vae.config["block_out_channels"]) - 1)
+        self.downsampling = downsampling(self.vae.config)
 
     def encode(self, images: Tensor) -> Tensor:
         mean: Tensor = self.vae.encode((images.float() / 127.5 - 1).to(self.dtype)).latent_dist.mode()
@@ -69,6 +71,30 @@ class VAESpace(LatentSpace):
         shift = self.vae.config.get("shift_factor") or 0.0
         values = latents / self.vae.config["scaling_factor"] + shift
         return _to_uint8(self.vae.decode(values.to(self.dtype)).sample.float())
+
+
+def downsampling(vae: Mapping[str, Any]) -> int:
+    """Image pixels per latent position and side of a VAE, by its config."""
+    return int(2 ** (len(vae["block_out_channels"]) - 1))
+
+
+def latent_side(title: str, network: Mapping[str, Any], factor: int, image_size: int) -> int:
+    """Positions per side of the latents of square images, for a network's config and pixels per position.
+
+    Raises:
+        UserError: The size does not suit the model.
+    """
+    side, rest = divmod(image_size, factor)
+    if network.get("norm_type") == "ada_norm_zero":  # a DiT, whose position embedding is made for one size
+        if image_size != (wanted := int(network["sample_size"]) * factor):
+            raise UserError(f"backbone {title} takes {wanted} px, not {image_size}: set backbone.image_size={wanted}")
+        return side
+    multiple = int(network["patch_size"] if "patch_size" in network else 2 ** (len(network["block_out_channels"]) - 1))
+    if rest or side % multiple:
+        raise UserError(f"backbone {title}: image size {image_size} is not a multiple of {factor * multiple}")
+    if side > (most := multiple * int(network.get("pos_embed_max_size") or side)):
+        raise UserError(f"backbone {title} takes {most * factor} px at most, not {image_size}")
+    return side
 
 
 def _to_uint8(pixels: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Loading parts of a diffusion model in the diffusers layout, from a local folder or a hub id; safetensors only."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -8,6 +9,9 @@ import torch
 
 from ddselect.backbone.schedule import NoiseSchedule
 from ddselect.runtime.errors import UserError, one_line, sentence
+
+# diffusion_pytorch_model, model.fp16, model.fp16-00001-of-00002: the middle is the variant
+_WEIGHTS = re.compile(r"\w+?(?:\.(\w+))?(?:-\d+-of-\d+)?\.safetensors")
 
 
 class _Loadable(Protocol):
@@ -30,6 +34,8 @@ class ModelSource:
     def part(self, kind: _Loadable, subfolder: str, dtype: torch.dtype) -> Any:
         """Loads one part with its weights in a precision, in evaluation mode and without gradients.
 
+        What its class keeps in float32 by itself, such as some of T5's layers under fp16, stays so.
+
         Raises:
             UserError: It is missing or damaged, here and on the hub.
         """
@@ -45,6 +51,10 @@ class ModelSource:
                 raise ValueError(f"its weights lack {min(found['missing_keys'])}")
         except (OSError, ValueError, RuntimeError) as error:
             raise self._missing(subfolder, error) from None
+        kept = getattr(kind, "_keep_in_fp32_modules", None) or ()
+        for name, parameter in model.named_parameters():  # some loaders leave weights in the precision they are kept in
+            if not {*kept}.intersection(name.split(".")):
+                parameter.data = parameter.data.to(dtype)
         return model.eval().requires_grad_(False)
 
     def folder(self) -> Path:
@@ -71,23 +81,54 @@ class ModelSource:
         others = [] if self.variant else ["*.*.safetensors"]
         return {"allow_patterns": ["*.json", "*.txt", "*.model", *parts], "ignore_patterns": others}
 
+    def check_weights(self, subfolder: str) -> None:
+        """Refuses a part of a local folder that has no weights in the wanted variant.
+
+        Raises:
+            UserError: So it is.
+        """
+        if Path(self.path).is_dir() and self.variant not in self._variants(subfolder):
+            raise self._missing(subfolder, OSError("there are no such .safetensors weights"))
+
+    def _variants(self, subfolder: str) -> set[str]:
+        """Variants of a part's weights on this machine; the plain ones are ''."""
+        config = self._file(f"{subfolder}/config.json".lstrip("/")) or self._file("config.json")
+        names = [file.name for file in config.parent.glob("*.safetensors")] if config else []
+        return {found[1] or "" for name in names if (found := _WEIGHTS.fullmatch(name))}
+
     def tokenizer(self, kind: _Loadable, subfolder: str) -> Any:
         """Loads a tokenizer.
 
         Raises:
             UserError: It is missing or damaged, here and on the hub.
         """
-        if Path(self.path).exists() and not (Path(self.path) / subfolder).is_dir():
-            raise self._missing(subfolder, OSError("the folder is missing"))
+        self.tokenizer_config(subfolder)
         try:
             return kind.from_pretrained(self.path, subfolder=subfolder)
         except (OSError, ValueError, RuntimeError, TypeError) as error:
             raise self._missing(subfolder, error) from None
 
+    def tokenizer_config(self, subfolder: str) -> dict[str, Any]:
+        """Config of a tokenizer; empty where it has none.
+
+        Raises:
+            UserError: The tokenizer is missing in a local folder.
+        """
+        if Path(self.path).exists() and not (Path(self.path) / subfolder).is_dir():
+            raise self._missing(subfolder, OSError("the folder is missing"))
+        return self.find(f"{subfolder}/tokenizer_config.json") or {}
+
+    def scheduler(self) -> dict[str, Any]:
+        """Config of the scheduler.
+
+        Raises:
+            UserError: It is missing or damaged.
+        """
+        return self._json("scheduler/scheduler_config.json", "scheduler_config.json")
+
     def schedule(self) -> NoiseSchedule:
         """The forward process of the model's own scheduler config."""
-        name = "scheduler/scheduler_config.json"
-        return NoiseSchedule(self._json(name, "scheduler_config.json"))
+        return NoiseSchedule(self.scheduler())
 
     def model_index(self) -> dict[str, Any]:
         """Content of ``model_index.json``: which parts there are, and what they do not say themselves.
@@ -97,13 +138,17 @@ class ModelSource:
         """
         return self._json("model_index.json")
 
+    def network_part(self) -> str:
+        """Folder of the network: ``unet``, ``transformer``, or none of its own ('') in small models of the hub."""
+        return next((name for name in ("unet", "transformer") if self._file(f"{name}/config.json")), "")
+
     def config(self, subfolder: str) -> dict[str, Any]:
         """Config of a part.
 
         Raises:
             UserError: It is missing or damaged.
         """
-        return self._json(f"{subfolder}/config.json", "config.json")
+        return self._json(f"{subfolder}/config.json".lstrip("/"), "config.json")
 
     def weights(self, subfolder: str) -> Path:
         """The weight file of a small part.
@@ -118,13 +163,21 @@ class ModelSource:
 
     def _json(self, *names: str) -> dict[str, Any]:
         """The first of some JSON files that is there: small models of the hub keep their one part in the root."""
-        found = [file for file in map(self._file, names) if file is not None]
-        if not found:
+        if (found := self.find(*names)) is None:
             raise self._missing(names[0], OSError("no such file"))
+        return found
+
+    def find(self, *names: str) -> dict[str, Any] | None:
+        """Content of the first of some JSON files that is there; None if none of them is.
+
+        Raises:
+            UserError: It is damaged.
+        """
+        file = next((file for file in map(self._file, names) if file is not None), None)
         try:
-            return dict(json.loads(found[0].read_text(encoding="utf-8")))
+            return None if file is None else dict(json.loads(file.read_text(encoding="utf-8")))
         except (ValueError, TypeError) as error:
-            raise UserError(f"backbone {self.title}: {found[0]} is damaged ({one_line(error)})") from None
+            raise UserError(f"backbone {self.title}: {file} is damaged ({one_line(error)})") from None
 
     def _file(self, name: str) -> Path | None:
         """A file of the model on this machine; fetched if it is on the hub only."""
@@ -141,6 +194,12 @@ class ModelSource:
     def _missing(self, part: str, error: Exception) -> UserError:
         from huggingface_hub import constants
 
+        if (variants := self._variants(part)) and self.variant not in variants:
+            other = min(variants)
+            return UserError(
+                f"backbone {self.title}: cannot load {Path(self.path) / part}: its .safetensors weights are "
+                f"{f'of the variant {other}' if other else 'no variant'}; set backbone.variant={other or repr('')}"
+            )
         if Path(self.path).exists():
             place = Path(self.path).absolute() / part
             return UserError(f"backbone {self.title}: cannot load {place}: {sentence(error)}")

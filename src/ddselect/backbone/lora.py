@@ -15,7 +15,12 @@ from ddselect.runtime.errors import UserError, sentence
 TARGETS = ["to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out"]
 
 
-def _peft() -> Any:
+def require_peft() -> Any:
+    """The package that updates are made with.
+
+    Raises:
+        UserError: It is missing.
+    """
     try:
         import peft
     except ImportError:
@@ -31,7 +36,7 @@ def add_lora(denoiser: Denoiser, rank: int, seed: int) -> nn.Module:
     Raises:
         UserError: peft is missing, or the network has no attention to update.
     """
-    peft = _peft()
+    peft = require_peft()
     config = peft.LoraConfig(r=rank, lora_alpha=rank, target_modules=TARGETS, init_lora_weights="gaussian")
     try:
         with torch.random.fork_rng():
@@ -46,15 +51,25 @@ def add_lora(denoiser: Denoiser, rank: int, seed: int) -> nn.Module:
     return wrapped
 
 
+def adapter_file(folder: Path) -> Path:
+    """The file of an adapter's weights.
+
+    Raises:
+        UserError: It is missing.
+    """
+    file = folder / "adapter_model.safetensors"
+    if not file.is_file():
+        raise UserError(f"backbone.lora={folder}: no adapter_model.safetensors there; peft writes such folders")
+    return file
+
+
 def merge_lora(denoiser: Denoiser, folder: Path) -> None:
     """Merges an adapter into a denoiser's weights, so that it costs nothing while scoring.
 
     Raises:
         UserError: peft is missing, or the folder holds no adapter for this network.
     """
-    peft, file = _peft(), folder / "adapter_model.safetensors"
-    if not file.is_file():
-        raise UserError(f"backbone.lora={folder}: no adapter_model.safetensors there; peft writes such folders")
+    peft, file = require_peft(), adapter_file(folder)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about missing layers, of which peft would make none

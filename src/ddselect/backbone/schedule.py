@@ -7,6 +7,9 @@ from torch import Tensor, nn
 
 from ddselect.runtime.errors import UserError
 
+PREDICTIONS = ("epsilon", "v_prediction", "sample")  # of a diffusion; the first where its config says nothing
+FLOW = "FlowMatch"  # how the names of schedulers of flow matching begin
+
 
 class NoiseSchedule(nn.Module):
     """Noising of latents, z_t = signal_t z0 + sigma_t eps, and the target that the network was trained on, in fp32.
@@ -27,7 +30,7 @@ class NoiseSchedule(nn.Module):
         super().__init__()
         from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler  # take seconds to import
 
-        if str(config.get("_class_name", "")).startswith("FlowMatch"):
+        if str(config.get("_class_name", "")).startswith(FLOW):
             self.prediction_type = "flow"
             flow = FlowMatchEulerDiscreteScheduler.from_config(config)
             sigma = flow.sigmas.float().flip(0)  # the sampler's order is from noise to image
@@ -35,10 +38,9 @@ class NoiseSchedule(nn.Module):
         else:
             scheduler = DDPMScheduler.from_config(config)
             self.prediction_type = str(scheduler.config["prediction_type"])
-            if self.prediction_type not in ("epsilon", "v_prediction", "sample"):
+            if self.prediction_type not in PREDICTIONS:
                 raise UserError(
-                    f"scheduler config: prediction_type '{self.prediction_type}' is none of epsilon, v_prediction, "
-                    "sample"
+                    f"scheduler config: prediction_type '{self.prediction_type}' is none of {', '.join(PREDICTIONS)}"
                 )
             alphas_cumprod = scheduler.alphas_cumprod.float()
             signal, sigma = alphas_cumprod.sqrt(), (1 - alphas_cumprod).sqrt()

@@ -9,7 +9,7 @@ from typing import ClassVar
 from ddselect.dataset.class_files import SUFFIXES
 from ddselect.dataset.classes import KINDS, class_list, class_lists, class_names
 from ddselect.dataset.layout import below, folders_signature, image_files, subfolders, wrong_layout
-from ddselect.runtime.errors import UserError, shares
+from ddselect.runtime.errors import UserError, at_most, shares
 from ddselect.runtime.seeds import key64
 from ddselect.runtime.store import execution
 
@@ -46,6 +46,7 @@ class DatasetConfig:
     def __post_init__(self) -> None:
         if self.image_size < 8:
             raise UserError(f"dataset.image_size={self.image_size}: at least 8 pixels are needed")
+        at_most(4096, "dataset", self, "image_size")
         if self.names not in KINDS and not self.names.lower().endswith(SUFFIXES):
             files = ", ".join(SUFFIXES)
             raise UserError(f"dataset.names={self.names}: choose {' or '.join(KINDS)}, or name a file ({files})")

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ddselect.runtime.errors import UserError, at_least
+from ddselect.runtime.errors import UserError, at_least, at_most
 from ddselect.runtime.store import execution
 
 VERSION = 2  # of what the stage writes
@@ -26,6 +26,8 @@ class PoolConfig:
         if self.kind not in KINDS:
             raise UserError(f"pool.kind={self.kind}: choose {', '.join(KINDS)}")
         at_least(1, "pool", self, "per_class", "steps", "batch_size")
+        at_most(100_000, "pool", self, "per_class")
+        at_most(1000, "pool", self, "steps")
         if self.guidance < 1:
             raise UserError(f"pool.guidance={self.guidance}: at least 1 is needed, which is no guidance")
         if not 0 < self.strength <= 1:

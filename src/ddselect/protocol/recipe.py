@@ -5,7 +5,7 @@ from fractions import Fraction
 from math import cos, floor, pi
 
 from ddselect.protocol import rules
-from ddselect.runtime.errors import UserError, at_least, shares
+from ddselect.runtime.errors import UserError, at_least, at_most, shares
 
 _CHOICES = {
     "labels": ("soft", "hard"),
@@ -68,6 +68,8 @@ class ProtocolConfig:
             if getattr(self, name) not in choices:
                 raise UserError(f"protocol.{name}={getattr(self, name)}: choose one of {', '.join(choices)}")
         at_least(0, "protocol", self, *_NOT_NEGATIVE)
+        at_most(100_000, "protocol", self, "epochs")
+        at_most(10_000_000, "protocol", self, "steps")
         rules.check_epochs(self.epochs_by_ipc)
         by_ipc = bool(self.epochs_by_ipc) and not self.epochs and not self.steps
         if (self.epochs > 0) == (self.steps > 0) and not by_ipc:

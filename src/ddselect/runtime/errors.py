@@ -33,6 +33,13 @@ def at_least(least: float, group: str, settings: object, *names: str) -> None:
             raise UserError(f"{group}.{name}={getattr(settings, name)}: {needed}")
 
 
+def at_most(most: float, group: str, settings: object, *names: str) -> None:
+    """Refuses numbers of a group's settings that are larger: slips of the keyboard that would cost a night."""
+    for name in names:
+        if getattr(settings, name) > most:
+            raise UserError(f"{group}.{name}={getattr(settings, name)}: at most {most:,} is taken")
+
+
 def shares(group: str, settings: object, *names: str, below_one: bool = False) -> None:
     """Refuses numbers of a group's settings that are not from 0 to 1; None, which is none, passes."""
     for name in names:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from ddselect.runtime.errors import UserError, at_least, shares
+from ddselect.runtime.errors import UserError, at_least, at_most, shares
 from ddselect.runtime.store import execution
 from ddselect.scoring.draws import Draws
 
@@ -38,6 +38,7 @@ class ScoringConfig:
                 f"scoring.cross_draw_weight={self.cross_draw_weight}: cross terms need two draws or more, not "
                 "scoring.draws=1"
             )
+        at_most(10_000, "scoring", self, "draws")
         at_least(-1, "scoring", self, "workers")
         at_least(0, "scoring", self, "cap")
         at_least(1, "scoring", self, "shard_size", "batch_size")
