@@ -17,7 +17,7 @@ from omegaconf import DictConfig, open_dict
 from ddselect.composing import composing, places_of
 from ddselect.composition.distilled import Distilled, read_distilled
 from ddselect.config import build_experiment
-from ddselect.dataset.index import Index, read_index
+from ddselect.dataset.index import Index, images_of
 from ddselect.exits import interruptions
 from ddselect.experiment import Experiment
 from ddselect.messages import mistake
@@ -78,7 +78,7 @@ class Run:
 
     def images(self) -> Index:
         """The training images that are selected from."""
-        return read_index(self._first("index").images.folder).split("train")
+        return images_of(self._first("index"))
 
     def scores(self) -> Scores:
         """Scores and maps of the images.

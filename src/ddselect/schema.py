@@ -155,8 +155,8 @@ def _check_shape(hint: Any, value: Any, key: str) -> None:
         raise UserError(f"{key}={value}: a finite number is needed")
     elif key.endswith(".name") and not _PLAIN.fullmatch(str(value)):
         raise UserError(
-            f"{key}={one_line(value)}: it becomes the name of files and metrics; begin with a letter or a digit, go on with these, "
-            f"spaces and {_SIGNS}, 100 characters at most"
+            f"{key}={one_line(value)}: it becomes the name of files and metrics; begin with a letter "
+            f"or a digit, go on with these, spaces and {_SIGNS}, 100 characters at most"
         )
 
 

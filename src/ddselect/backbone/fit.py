@@ -148,8 +148,8 @@ def _refuse_code(source: ModelSource, configs: Mapping[str, Config]) -> None:
             odd += [f"{part}: {module}" for part, module in named if part not in _UNUSED and module not in _LIBRARIES]
         if odd:
             raise UserError(
-                f"backbone {source.title}: {source.path}/{name} asks for code of its own ({odd[0]}), which is never run; "
-                "choose a model of classes that diffusers and transformers have"
+                f"backbone {source.title}: {source.path}/{name} asks for code of its own ({odd[0]}), which is never "
+                "run; choose a model of classes that diffusers and transformers have"
             )
 
 

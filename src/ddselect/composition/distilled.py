@@ -36,7 +36,7 @@ class Distilled(Dataset[tuple[Tensor, int]]):
         return len(self.images)
 
     def __getitem__(self, number: int) -> tuple[Tensor, int]:
-        return self.images[number], int(self.labels[number])
+        return self.images[torch.tensor([number])][0], int(self.labels[number])
 
 
 def read_metadata(folder: Path) -> list[dict[str, Any]]:

@@ -24,8 +24,8 @@ def check_ipc(trial: Trial) -> None:
     most = max(_SMALL, 2 * images) // trial.classes
     if trial.ipc > most:
         raise UserError(
-            f"ipc={trial.ipc}: {trial.ipc * trial.classes:,} distilled images of {images:,} in {trial.classes} classes; "
-            f"up to ipc={most} is taken here"
+            f"ipc={trial.ipc}: {trial.ipc * trial.classes:,} distilled images of {images:,} in {trial.classes} "
+            f"classes; up to ipc={most} is taken here"
         )
 
 
