@@ -94,7 +94,9 @@ def _build(cfg: DictConfig, top: TopLevel) -> Experiment:
     for config in [cfg, *(_rival(options, name, own) for name, own in rivals)]:
         composition = build(config, "composition").resolve(top.ipc, built["dataset"].image_size, soft)
         selection = build(config, "selection").resolve(composition.factor, composition.whole, soft)
-        methods.setdefault(selection.name, MethodConfig(selection, composition))
+        method = MethodConfig(selection, composition)
+        if methods.setdefault(selection.name, method) != method and not selection.ranks:
+            raise UserError(f"compare: two given sets are called '{selection.name}'; give each a name of its own")
     return Experiment(
         **{name: getattr(top, name) for name in ("ipc", "seeds", "stages", "plugins", "dry_run")},
         **{str(group): one for group, one in built.items() if group not in ("selection", "composition")},
@@ -115,6 +117,7 @@ def _rival(options: Options, name: str, own: dict[str, Any]) -> DictConfig:
     if unknown := [str(key) for key in own if key not in known]:
         raise UserError(f"compare: {name} has no '{unknown[0]}'; choose from {', '.join(known)}")
     if own:
-        called = " ".join([name, *(f"{key}={value}" for key, value in own.items())])
+        told = {key: Path(str(value)).name if key == "root" else value for key, value in own.items()}
+        called = " ".join([name, *(f"{key}={value}" for key, value in told.items())])
         rival["selection"] = OmegaConf.merge(rival["selection"], {"name": called} | own)
     return rival

@@ -9,7 +9,7 @@ from ddselect.boxes.stage import BOXES
 from ddselect.composition.stage import COMPOSITION, check_ipc
 from ddselect.dataset.stage import INDEX
 from ddselect.embed.stage import EMBED
-from ddselect.evaluation.stage import QUALITY, TEACHER_CHECK
+from ddselect.evaluation.stage import GIVEN_CHECK, QUALITY, TEACHER_CHECK
 from ddselect.evaluation.twins import protocols_for
 from ddselect.experiment import Experiment
 from ddselect.pilot.stage import PILOT
@@ -47,11 +47,14 @@ STAGES = (
     EMBED,  # features, teacher losses and channel statistics of every candidate
     SELECTION,  # the order of every class's crops and whole images
     COMPOSITION,  # distilled images
+    GIVEN_CHECK,  # whether the teacher agrees with a distilled set that others made
     QUALITY,  # how they lie among the real ones
     RELABEL,  # the teacher's labels on every view, if they are stored
     STUDENT,  # a student of the distilled set, tested on real images
     REPORT,  # results.json and report.html in the run folder
 )
+
+_FIRST = ("index", "teacher", "teacher_check", "composition", "given_check")  # before anything expensive
 
 
 def run(experiment: Experiment, folder: Path) -> list[tuple[str, Path]]:
@@ -90,6 +93,7 @@ def make(experiment: Experiment, folder: Path) -> list[Trial]:
         graph.walk(trials, store.run, lambda stage: stage is INDEX)
         for trial in trials if "composition" in graph.order else ():
             check_ipc(trial)
+        graph.walk(trials, store.run, lambda stage: stage.name in _FIRST)  # of compositions, those of given sets alone
         graph.walk(trials, store.run, lambda stage: stage.scope == "run")
         if rank() > 0 and not (experiment.trainer.together and "student" in graph.order):
             return []
@@ -126,6 +130,9 @@ def graph_of(experiment: Experiment, folder: Path | None) -> tuple[Graph, list[T
             student.check(e.dataset.image_size)
             if e.trainer.together:
                 student.check_ranks(e.dataset.image_size, e.trainer.accelerator)
+    if "composition" in graph.order:
+        for method in e.methods:
+            method.selection.check(e.dataset)
     if {"backbone", "prompt", "latents"} & {*graph.order}:
         folders, side = e.dataset.class_folders(), e.backbone.image_size
         e.backbone.check_files({side, e.embed.shown(side)} if e.embed.asks_prior else {side})

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import torch
 
 from ddselect.config import build_experiment
 from ddselect.evaluation.twins import protocols_for
@@ -81,6 +82,11 @@ def graph_of(e: Experiment) -> tuple[Graph, list[Trial]]:
         ([], {*SELECTED, "composition", "quality", "student", "report"}),
         (["evaluation.quality=false"], {*SELECTED, "composition", "student", "report"}),
         (["selection=all"], {*CHECKED, "selection", "composition", "student", "report"}),
+        (["selection=given"], {*CHECKED, "embed", "composition", "given_check", "quality", "student", "report"}),
+        (
+            ["selection=given", "protocol=digits_hard", "evaluation.quality=false"],
+            {"index", "composition", "student", "report"},
+        ),
         (
             ["selection=random_image", "protocol=digits_hard", "evaluation.quality=false"],
             {"index", "selection", "composition", "student", "report"},
@@ -149,8 +155,10 @@ def test_a_task_comes_after_what_its_stage_declares(group: str, tmp_path: Path) 
             seen.append(task)
             return super().run(task)
 
+    torch.save({"images": torch.zeros(10, 3, 8, 8), "labels": torch.arange(10)}, tmp_path / "set.pt")
     for option in options(group):
-        graph, trials = graph_of(experiment_of(f"{group}={option}"))
+        more = [f"selection.root={tmp_path}/set.pt"] if option == "given" else []
+        graph, trials = graph_of(experiment_of(f"{group}={option}", *more))
         seen.clear()
         graph.walk(trials, Watched(tmp_path).run)
         declared = {name: reads for trial in trials for name, reads in graph.needed(trial).items()}

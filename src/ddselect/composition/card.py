@@ -19,7 +19,7 @@ class Card:
     dataset: str
     license: str
     terms: str  # where its terms stand, or what they say; may be empty
-    pool: str  # what was selected from: ``real``, ``generated``, ``prototypes`` or ``mixed``
+    pool: str  # what was selected from: ``real``, ``generated``, ``prototypes``, ``mixed``, or ``given``
     selection: str
     settings: dict[str, Any]
     judge: str  # who scored the candidates, in words; empty for nobody

@@ -45,6 +45,16 @@ class Composition:
         return sum(1 for slot in range(ipc) if self.is_whole(slot))
 
 
+def check_factor(factor: int, view: int) -> None:
+    """Refuses images of a side in pixels that cannot be stitched from factor x factor crops.
+
+    Raises:
+        UserError: The factor does not divide it.
+    """
+    if view % factor:
+        raise UserError(f"composition.factor={factor} does not divide the image size {view}")
+
+
 def slots(
     table: pa.Table,
     composition: Composition,
@@ -115,8 +125,7 @@ def compose(
         UserError: A class has no candidates, or the factor does not divide the size.
     """
     factor = composition.factor
-    if view % factor:
-        raise UserError(f"composition.factor={factor} does not divide the image size {view}")
+    check_factor(factor, view)
     root = folder / DISTILLED
     lines: list[dict[str, Any]] = []
     table = table.append_column("row", pc.index_in(table["id"], index.table["id"]))

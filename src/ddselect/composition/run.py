@@ -6,6 +6,7 @@ from pathlib import Path
 from ddselect.composition.card import Card, write_card
 from ddselect.composition.compose import compose
 from ddselect.composition.distilled import DISTILLED
+from ddselect.composition.given import copy_given
 from ddselect.dataset.index import Index, images_of
 from ddselect.runtime.store import describe
 from ddselect.runtime.trial import Facts, Trial
@@ -13,10 +14,14 @@ from ddselect.selection.table import read_selection
 
 
 def compose_selection(trial: Trial, folder: Path) -> Facts:
-    """Writes the distilled images of a selection, with their card."""
-    images = images_of(trial)
-    table = read_selection(trial.stages["selection"].folder)
-    facts = compose(images, table, trial.method.composition, trial.ipc, trial.view, trial.seed, folder)
+    """Writes the distilled images of a selection, or those of a set that is given, with their card."""
+    images, method = images_of(trial), trial.method
+    if method.selection.ranks:
+        table = read_selection(trial.stages["selection"].folder)
+        facts = compose(images, table, method.composition, trial.ipc, trial.view, trial.seed, folder)
+    else:
+        given = method.selection.open(images.class_folders, images.class_names)
+        facts = copy_given(given, images, method.composition, trial.ipc, trial.view, folder)
     card = _card(trial, images, int(str(facts["images"])))
     write_card(folder / DISTILLED, card)
     return {**facts, "classes": len(images.class_names), "card": asdict(card)}
@@ -29,16 +34,17 @@ def _card(trial: Trial, images: Index, count: int) -> Card:
         "prior": f"the prior {e.backbone.name}, prompt {e.prompt.mode}",
         "teacher": f"the teacher {e.teacher.name}",
     }
+    terms = (e.dataset.license, e.dataset.terms) if method.ranks else ("unknown", "")
     return Card(
         dataset=e.dataset.name,
-        license=e.dataset.license,
-        terms=e.dataset.terms,
-        pool=e.pool.kind if "pool" in trial.stages else "real",
+        license=terms[0],
+        terms=terms[1],
+        pool="given" if not method.ranks else e.pool.kind if "pool" in trial.stages else "real",
         selection=method.name,
         settings={key: value for key, value in describe(method).items() if key not in ("kind", "name")},
         judge=judges.get(method.scored_by, ""),
         seed=trial.seed,
-        ipc=trial.ipc,
+        ipc=trial.ipc if method.ranks else round(count / trial.classes),
         factor=composition.factor,
         whole=composition.whole,
         mix_classes=composition.mix_classes,

@@ -30,26 +30,39 @@ def check_ipc(trial: Trial) -> None:
 
 
 def _key(trial: Trial) -> Facts:
-    dataset = trial.experiment.dataset
+    dataset, method = trial.experiment.dataset, trial.method.selection
+    if not method.ranks:
+        given = {"given": method.content(), "normalisation": method.normalisation, "view": trial.view}
+        return {"composition": trial.method.composition, "ipc": trial.ipc, **given}
     source = {"dataset": dataset.name, "license": dataset.license, "terms": dataset.terms}
     return {"composition": trial.method.composition, "ipc": trial.ipc, "seed": trial.seed, "source": source}
 
 
 def _title(trial: Trial) -> str:
+    if not trial.method.selection.ranks:
+        return f"copy of the given set {trial.method.selection.name}"
     return f"composition of {trial.method.selection.name}, " + (
         f"{trial.ipc} images per class" if trial.ipc else "all images"
     )
 
 
+def _expects(trial: Trial) -> Facts:
+    dataset, method = trial.experiment.dataset, trial.method.selection
+    if method.ranks:
+        return {"images": trial.ipc * trial.classes if trial.ipc else image_count(trial), "classes": trial.classes}
+    folders = dataset.class_folders()
+    return {"images": len(method.open(folders, dataset.class_names(folders)).labels), "classes": len(folders)}
+
+
 COMPOSITION = Stage(
     name="composition",
     version=VERSION,
-    reads=("index", "pool?", "selection"),
+    reads=lambda t: ["index", *["pool?", "selection"] * t.method.selection.ranks],
     key=_key,
     run="ddselect.composition.run:compose_selection",
     scope="method",
     title=_title,
-    expects=lambda t: {"images": t.ipc * t.classes if t.ipc else image_count(t), "classes": t.classes},
+    expects=_expects,
     cost=lambda config, facts: (config["composition"]["factor"], facts["images"], facts["images"]),
     unit="images",
     on_processor=True,

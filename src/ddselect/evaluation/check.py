@@ -1,14 +1,20 @@
-"""The teacher on real images, before anything expensive is made with it."""
+"""The teacher on real images, and on a distilled set that is given, before anything expensive is made with them."""
 
 from pathlib import Path
 
+import torch
+
+from ddselect.composition.distilled import read_distilled
+from ddselect.dataset.index import index_of
 from ddselect.runtime.errors import UserError
+from ddselect.runtime.progress import note
 from ddselect.runtime.trial import Facts, Trial
 from ddselect.student.accuracy import Accuracy, tester
 from ddselect.teacher.card import JointTeacher, load_teacher
 from ddselect.teacher.ensemble import Ensemble
 
 VERSION = 1
+_BATCH = 64  # images
 
 
 def check_teacher(trial: Trial, folder: Path) -> Facts:
@@ -28,11 +34,39 @@ def check_teacher(trial: Trial, folder: Path) -> Facts:
 
 
 def _checked(name: str, accuracy: Accuracy, trial: Trial) -> dict[str, object]:
-    chance = 1 / trial.classes
-    if trial.experiment.teacher.check and accuracy.top1 < 100 * (chance + 0.1 * (1 - chance)):
+    if trial.experiment.teacher.check and _is_near_chance(accuracy.top1, trial.classes):
         raise UserError(
             f"teacher {name} has {accuracy.top1:.1f} % top-1 on the real test images, near chance "
-            f"({100 * chance:.1f} %): check that its class order is that of the class folders, or set "
+            f"({100 / trial.classes:.1f} %): check that its class order is that of the class folders, or set "
             "teacher.check=false"
         )
     return {"top1": accuracy.top1, "top5": accuracy.top5, "test_images": accuracy.images}
+
+
+def _is_near_chance(top1: float, classes: int) -> bool:
+    """Whether an accuracy in percent is within a tenth of the way from chance to all."""
+    chance = 1 / classes
+    return top1 < 100 * (chance + 0.1 * (1 - chance))
+
+
+@torch.inference_mode()
+def check_given(trial: Trial, folder: Path) -> Facts:
+    """Accuracy in percent of the teacher on a given set, under the set's own labels; ``warning`` if near chance."""
+    e, stages = trial.experiment, trial.stages
+    teacher = load_teacher(stages["teacher"].folder).to(e.trainer.device)
+    given, names = read_distilled(stages["composition"].folder), index_of(trial).class_names
+    batches = torch.split(given.images, _BATCH)
+    taken = torch.cat([teacher(images.to(e.trainer.device).float() / 255).argmax(1).cpu() for images in batches])
+    top1, warning = 100 * float((taken == given.labels).float().mean()), ""
+    if _is_near_chance(top1, trial.classes):
+        wrong = torch.stack([given.labels, taken])[:, taken != given.labels]
+        pairs, counts = torch.unique(wrong, dim=1, return_counts=True)
+        label, other = pairs[:, counts.argmax()].tolist()
+        warning = (
+            f"teacher {e.teacher.name} agrees with {top1:.1f} % of the labels of '{trial.method.selection.name}', near "
+            f"chance ({100 / trial.classes:.1f} %): its class order is probably not that of the class folders; it "
+            f"takes {int(counts.max())} of {int((given.labels == label).sum())} images of '{names[label]}' for "
+            f"'{names[other]}'"
+        )
+        note(f"  [bold red]{warning}[/bold red]")
+    return {"top1": round(top1, 2), "images": len(taken), "warning": warning}

@@ -1,4 +1,4 @@
-"""The teacher's accuracy on real images, and how the distilled images lie among the real ones."""
+"""The teacher's accuracy on real images and given sets, and how the distilled images lie among the real ones."""
 
 from ddselect.embed.stage import prior_for_features
 from ddselect.evaluation.check import VERSION as CHECK_VERSION
@@ -22,6 +22,23 @@ TEACHER_CHECK = Stage(
     title=lambda t: f"teacher {t.experiment.teacher.name} on real images",
     expects=lambda t: {"test_images": t.stages["index"].facts["images"][t.experiment.evaluation.split]},
     cost=lambda _, facts: ([], facts["test_images"], 1),
+)
+GIVEN_CHECK = Stage(
+    name="given_check",
+    version=CHECK_VERSION,
+    reads=("index", "teacher", "composition"),
+    key=lambda _: {},
+    run="ddselect.evaluation.check:check_given",
+    exists=lambda t: (
+        not t.method.selection.ranks
+        and (t.experiment.evaluation.quality or any(protocol.labels == "soft" for protocol in t.experiment.protocols))
+    ),
+    advice="choose selection=given, with a teacher's labels or evaluation.quality=true",
+    checks="composition",
+    scope="method",
+    title=lambda t: f"teacher {t.experiment.teacher.name} on {t.method.selection.name}",
+    expects=lambda t: {"images": t.stages["composition"].facts["images"]},
+    cost=lambda _, facts: ([], facts["images"], 1),
 )
 QUALITY = Stage(
     name="quality",

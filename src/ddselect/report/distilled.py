@@ -28,6 +28,7 @@ class Sheet:
     columns: int
     shown: int
     of: int  # images that there are
+    given: bool  # whether others made them, from images that are not known
     patches: list[dict[str, Any]] = field(repr=False)  # all of theirs, as lines of the metadata
     origins: list[tuple[int, dict[str, Any]]]
 
@@ -38,6 +39,7 @@ class DistilledSet:
     def __init__(self, trial: Trial) -> None:
         """The composition of a selection and seed."""
         self.selection, self.seed = trial.method.selection.name, trial.seed
+        self.given = not trial.method.selection.ranks
         self.factor = trial.method.composition.factor
         self.root = trial.stages["composition"].folder / DISTILLED
         self.entries: dict[int, list[dict[str, Any]]] = defaultdict(list)  # by class of the folder
@@ -50,7 +52,7 @@ class DistilledSet:
     def sheet(self, label: int, detail: Detail) -> Sheet:
         """The images of a class."""
         everything = self.entries[label]
-        entries = everything[: detail.images]
+        entries, told = everything[: detail.images], detail.origins and not self.given
         picture = sheet([thumbnail(self.picture(entry), detail.side) for entry in entries])
         return Sheet(
             selection=self.selection,
@@ -60,8 +62,9 @@ class DistilledSet:
             columns=min(COLUMNS, len(entries)),
             shown=len(entries),
             of=len(everything),
+            given=self.given,
             patches=[patch for entry in everything for patch in entry["patches"]],
-            origins=[(i, p) for i, e in enumerate(entries, 1) for p in e["patches"]] if detail.origins else [],
+            origins=[(i, p) for i, e in enumerate(entries, 1) for p in e["patches"]] if told else [],
         )
 
     def picture(self, entry: dict[str, Any]) -> Image.Image:

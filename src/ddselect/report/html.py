@@ -44,7 +44,7 @@ def write_report(
     looks = {line.row.selection: line.look for line in compared.lines}
     curves = read_curves(chosen, looks)
     sets, accuracies = distilled_sets(chosen), per_class(chosen, len(index.class_names))
-    first = sets[0] if sets and sets[0].selection == entries[0]["selection"] else None
+    first = sets[0] if sets and sets[0].selection == entries[0]["selection"] and not sets[0].given else None
     weight = config["boxes"]["prediction_shift_weight"]
     examples = Examples(index, folders, weight, first, view, settings.maps_per_class)
     cards, detail, full = build_cards(index, sets, examples, accuracies, prompts, settings)

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 import pyarrow as pa
 
+from ddselect.dataset.folders import DatasetConfig
 from ddselect.dataset.index import Index
 from ddselect.embed.table import EmbedTable
 from ddselect.runtime.errors import UserError, shares
@@ -64,6 +65,7 @@ class SelectionConfig:
 
     scored_by: ClassVar[str] = ""  # who makes and scores its candidates: ``prior``, ``teacher``, or nobody ("")
     limit: ClassVar[bool] = True  # false for a method that takes all images whatever the IPC
+    ranks: ClassVar[bool] = True  # false for a distilled set that is given, of which nothing is to be selected
     nested: ClassVar[bool] = True  # false for a method whose order is made for one IPC, and serves no other
     reads: ClassVar[tuple[str, ...]] = ()  # names of further stages, such as those of a plug-in
 
@@ -82,6 +84,13 @@ class SelectionConfig:
         says whether all protocols of the run have soft labels.
         """
         return self
+
+    def check(self, dataset: DatasetConfig) -> None:
+        """Refuses a dataset that it does not fit, before any work; most fit all.
+
+        Raises:
+            UserError: It does not fit, or something is missing.
+        """
 
     def rank(self, inputs: SelectionInputs) -> list[pa.Table]:
         """Ranks crops and whole images within every class: tables of :data:`ddselect.selection.table.SCHEMA`.

@@ -74,13 +74,11 @@ def contents(f: Finished) -> Iterator[Row]:
             weight, view = f.experiment.boxes.prediction_shift_weight, f.experiment.dataset.image_size
             yield heat_maps(f.images, folder, scoring.folder, weight, view)
     elif name == "composition" and f.is_distilled:
-        names, entries, selection = f.images.class_names, read_metadata(folder), f.before("selection")
-        assert selection
-        yield {
-            "gallery": distilled_images(folder, entries, names),
-            "patches": picked_patches(f.images, entries, f.experiment.dataset.image_size),
-            "clusters": cluster_table(read_selection(selection.folder), entries, names),
-        }
+        names, entries, shown = f.images.class_names, read_metadata(folder), Row()
+        if selection := f.before("selection"):  # else the set was given
+            shown["patches"] = picked_patches(f.images, entries, f.experiment.dataset.image_size)
+            shown["clusters"] = cluster_table(read_selection(selection.folder), entries, names)
+        yield {"gallery": distilled_images(folder, entries, names), **shown}
     elif name == "student":
         yield from _curve(folder / "metrics.jsonl")
         yield confusion_of(read_confusion(folder), f.images.class_names)
