@@ -20,3 +20,9 @@ def test_the_pipeline_and_every_setting_load_without_the_heavy_libraries() -> No
     program = f"import ddselect.cli, ddselect.pipeline, sys; print([name for name in {HEAVY} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_the_package_itself_loads_nothing_and_says_what_it_offers() -> None:
+    program = "import ddselect, sys; print({'torch', 'hydra', 'omegaconf'} & {*sys.modules}, {'run', 'score'} - {*dir(ddselect)})"
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "set() set()"
