@@ -55,7 +55,7 @@ def check_given(trial: Trial, folder: Path) -> Facts:
     e, stages = trial.experiment, trial.stages
     teacher = load_teacher(stages["teacher"].folder).to(e.trainer.device)
     given, names = read_distilled(stages["composition"].folder), index_of(trial).class_names
-    batches = torch.split(given.images, _BATCH)
+    batches = (given.images[rows] for rows in torch.split(torch.arange(len(given)), _BATCH))
     taken = torch.cat([teacher(images.to(e.trainer.device).float() / 255).argmax(1).cpu() for images in batches])
     top1, warning = 100 * float((taken == given.labels).float().mean()), ""
     if _is_near_chance(top1, trial.classes):

@@ -67,7 +67,7 @@ class GivenConfig(SelectionConfig):
     def content(self) -> str:
         """A key of the content of its files, whatever they lie in; empty if there are none."""
         if self.root and self.place.is_dir():
-            return _digest(self.place, folders_signature([self.place]))
+            return _digest(self.place, folders_signature(self.place, [self.place]))
         state = self.place.stat() if self.root and self.place.is_file() else None
         return _digest(self.place, f"{state.st_size} {state.st_mtime_ns}") if state else ""
 
