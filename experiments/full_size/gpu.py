@@ -95,6 +95,7 @@ def scoring(root: Path) -> list[dict[str, Any]]:
         store = root / f"store {option}"
         command = [
             sys.executable, "-m", "ddselect", "dataset=imagenet1k", f"dataset.root={root / 'images'}",
+            "dataset.classes=any",
             f"backbone={option}", f"backbone.path={root / option}", f"backbone.image_size={side}", "prompt=label",
             f"scoring.draws={DRAWS}", "scoring.antithetic=true", "scoring.shard_size=128", "trainer=gpu",
             "stages=[scoring]", f"store={store}", f"hydra.run.dir={root / 'run'}",

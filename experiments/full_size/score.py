@@ -86,6 +86,7 @@ def main(place: str | None) -> None:
             write(root / option)
             command = [
                 sys.executable, "-m", "ddselect", "dataset=imagenet1k", f"dataset.root={root / 'images'}",
+                "dataset.classes=any",
                 f"backbone={option}", f"backbone.path={root / option}", "prompt=label", "scoring.draws=2",
                 "scoring.workers=0", "trainer=cpu", "stages=[scoring]", f"store={root / 'store'}",
                 f"hydra.run.dir={root / 'run'}",

@@ -27,13 +27,12 @@ from ddselect.plan import print_plan
 from ddselect.plugins import folders, named_by, packages
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import read_json
+from ddselect.runtime.own_folder import RESULTS, belongs, letting_go, take_named
 from ddselect.runtime.trial import Trial
 from ddselect.schema import check_options
 from ddselect.scoring.maps import Maps, read_shards
 from ddselect.scoring.table import Crops, crops_of, read_scores
 from ddselect.selection.table import read_selection
-
-_FOLDER = "hydra.run.dir=outputs/${now:%Y-%m-%d_%H-%M-%S-%f}"  # two runs in a second have two
 
 
 @dataclass(frozen=True)
@@ -129,8 +128,8 @@ def run(*settings: str) -> Run:
     Raises:
         UserError: Something is missing or wrong that the user can mend.
     """
-    with _one_run(settings):
-        cfg, folder, places = _composed(settings)
+    with _one_run(settings), letting_go():
+        cfg, hydra, places = _composed(settings)
         check_options(settings)
         with searching(places):
             experiment = build_experiment(cfg)
@@ -139,10 +138,11 @@ def run(*settings: str) -> Run:
                 raise UserError("trainer.devices: several devices are for the command line; from Python a run has one")
             if experiment.dry_run:
                 print_plan(experiment)
-                return Run(folder, experiment, [], {})
+                return Run(Path(hydra.run.dir).absolute(), experiment, [], {})
+            folder = take_named(hydra, "run").absolute()
+            belongs(folder, experiment.settings)
             trials = make(experiment, folder)
-    results = folder / "results.json"
-    return Run(folder, experiment, trials, read_json(results) if "report" in experiment.stages else {})
+    return Run(folder, experiment, trials, read_json(folder / RESULTS) if "report" in experiment.stages else {})
 
 
 def score(*settings: str) -> Scores:
@@ -166,14 +166,14 @@ def select(*settings: str) -> pa.Table:
     return run(*settings, "compare=[]", "stages=[selection]").selection()
 
 
-def _composed(settings: Sequence[str]) -> tuple[DictConfig, Path, list[str]]:
-    """The config that settings give, the run's folder, and the further places in which Hydra looked."""
+def _composed(settings: Sequence[str]) -> tuple[DictConfig, DictConfig, list[str]]:
+    """The config that settings give, Hydra's own, and the further places in which it looked."""
     with searching(folders(packages(named_by(settings)))), composing():
-        cfg = compose("config", [_FOLDER, *settings], return_hydra_config=True)
-    folder, places = Path(cfg.hydra.run.dir).absolute(), places_of(cfg.hydra)
+        whole = compose("config", [*settings], return_hydra_config=True)
+    cfg = whole.copy()
     with open_dict(cfg):
         del cfg["hydra"]
-    return cfg, folder, places
+    return cfg, whole.hydra, places_of(whole.hydra)
 
 
 @contextmanager

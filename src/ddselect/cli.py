@@ -16,7 +16,7 @@ from ddselect.options import conf_dir, searching
 from ddselect.runtime import interruption
 from ddselect.runtime.errors import full_disk_named
 from ddselect.runtime.processes import end_with_parent
-from ddselect.runtime.ranks import STARTED
+from ddselect.runtime.ranks import STARTED, rank
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -41,6 +41,7 @@ def _job(cfg: "DictConfig") -> float | None:
         with nothing_begun():
             from ddselect.config import build_experiment
             from ddselect.pipeline import run
+            from ddselect.runtime.own_folder import belongs
             from ddselect.schema import check_options
 
         check_options(settings)
@@ -50,6 +51,8 @@ def _job(cfg: "DictConfig") -> float | None:
 
             print_plan(experiment)
             return None
+        if rank() == 0:
+            belongs(folder, experiment.settings)
         with full_disk_named(experiment.store, folder):
             for name, place in run(experiment, folder):
                 print(f"{name}: {place}", flush=True)
@@ -112,13 +115,14 @@ def main() -> None:
 
             from ddselect.composing import register
             from ddselect.plugins import folders, named_by, packages
+            from ddselect.runtime.own_folder import letting_go
             from ddselect.sweep.report import report_again, reported
         if sys.argv[1:2] == ["sweep-report"]:
             report_again(sys.argv[2:])
             return
         register()
         where = folders(packages(named_by(sys.argv[1:])))
-        with _folders(), _own_targets(), reported() as failed, searching(where):
+        with letting_go(), _folders(), _own_targets(), reported() as failed, searching(where):
             hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")(_job)()
     if failed:
         leave(failed[0], 1)

@@ -1,6 +1,6 @@
 """What a run does, all of it checked."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,14 @@ from ddselect.protocol.recipe import ProtocolConfig
 from ddselect.relabel.settings import RelabelConfig
 from ddselect.report.settings import ReportConfig
 from ddselect.runtime.logger import LoggerConfig
+from ddselect.runtime.store import describe
 from ddselect.runtime.trainer import TrainerConfig
 from ddselect.scoring.settings import ScoringConfig
 from ddselect.selection.base import SelectionConfig
 from ddselect.student.settings import StudentConfig
 from ddselect.teacher.choice import TeacherConfig
+
+_NO_RESULT = ("store", "stages", "dry_run", "report", "trainer", "logger", "presets", "config", "source")
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,12 @@ class Experiment:
     presets: dict[str, ProtocolConfig]
     config: dict[str, Any]
     source: str
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides the results, by key: neither how fast they are found, nor where they are kept or shown."""
+        named = {f.name: describe(getattr(self, f.name)) for f in fields(self) if f.name not in _NO_RESULT}
+        return {"selection": named.pop("methods"), **named}
 
     @property
     def student(self) -> StudentConfig:

@@ -7,6 +7,7 @@ from pathlib import Path
 from ddselect.backbone.stage import BACKBONE
 from ddselect.boxes.stage import BOXES
 from ddselect.composition.stage import COMPOSITION, check_ipc
+from ddselect.dataset.index import index_summary
 from ddselect.dataset.stage import INDEX
 from ddselect.embed.stage import EMBED
 from ddselect.evaluation.stage import GIVEN_CHECK, QUALITY, TEACHER_CHECK
@@ -75,6 +76,8 @@ def run(experiment: Experiment, folder: Path) -> list[tuple[str, Path]]:
     for done in made.values():
         if done.name == "pilot":
             print_pilot(done.facts)
+        if done.name == "index":
+            print("\n".join(index_summary(done.facts)), flush=True)
     return [(done.name, place) for place, done in made.items()]
 
 

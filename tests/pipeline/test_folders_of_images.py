@@ -121,6 +121,7 @@ def test_dit_on_imagenet_folders(tmp_path: Path) -> None:
     root = write_colours(tmp_path / "imagenet", [imagenet_classes()[i] for i in (0, 207, 980)])
     overrides = [
         "dataset=imagenet1k",
+        "dataset.classes=any",
         f"dataset.root={root}",
         "dataset.image_size=32",
         f"backbone.path={write_dit(tmp_path / 'dit')}",

@@ -1,46 +1,49 @@
 """Class folders as users lay them out, and what is refused."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from ddselect.dataset.classes import class_names, imagenet_classes
-from ddselect.dataset.folders import ClutteredDigitsConfig, ImageFolderConfig
+from ddselect.dataset.folders import ClutteredDigitsConfig, ImageFolderConfig, SourceFile
 from ddselect.runtime.errors import UserError
 from tests.helpers.data import folder_dataset, picture, write_folder
 
 
+def files_of(root: Path, **options: object) -> list[SourceFile]:
+    return folder_dataset(root, **options).files(root, Counter())
+
+
 def test_files_are_sorted_by_split_class_and_name(tmp_path: Path) -> None:
     root = write_folder(tmp_path, per_class=3)
-    (root / "train" / "ant" / "notes.txt").write_text("not an image")
     (root / "train" / ".cache").mkdir()
     picture(8, 8).save(root / "train" / "ant" / "Z.JPG", format="jpeg")
-    files = folder_dataset(root).files(root)
+    files = files_of(root)
     assert [f.split for f in files] == ["train"] * 10 + ["test"] * 9
     paths = [f.path for f in files]
     assert "train/ant/Z.JPG" in paths
-    assert "train/ant/notes.txt" not in paths
     assert paths[:10] == sorted(paths[:10])
     assert all(f.path.split("/")[1] == f.folder for f in files)
 
 
-def test_nested_files_belong_to_their_class_folder(tmp_path: Path) -> None:
+def test_nested_files_belong_to_their_class_folder_if_that_is_said(tmp_path: Path) -> None:
     root = write_folder(tmp_path)
     (root / "train" / "ant" / "images").mkdir()
     picture(8, 8).save(root / "train" / "ant" / "images" / "x.png")
-    (found,) = [f for f in folder_dataset(root).files(root) if f.path.endswith("x.png")]
+    (found,) = [f for f in files_of(root, nested="use") if f.path.endswith("x.png")]
     assert (found.path, found.folder, found.split) == ("train/ant/images/x.png", "ant", "train")
 
 
 def test_other_subfolder_names(tmp_path: Path) -> None:
     root = write_folder(tmp_path, splits=("training", "testing"))
-    files = folder_dataset(root, train="training", test="testing").files(root)
+    files = files_of(root, train="training", test="testing")
     assert {(f.split, f.path.split("/")[0]) for f in files} == {("train", "training"), ("test", "testing")}
 
 
 def test_holdout_divides_every_class_by_name(tmp_path: Path) -> None:
     root = write_folder(tmp_path, splits=("",), per_class=40)
-    files = folder_dataset(root, holdout=0.25).files(root)
+    files = files_of(root, holdout=0.25)
     train, test = ({f.path for f in files if f.split == split} for split in ("train", "test"))
     assert not train & test
     assert len(train | test) == 120
@@ -48,9 +51,9 @@ def test_holdout_divides_every_class_by_name(tmp_path: Path) -> None:
     assert {p.split("/")[0] for p in test} == {"ant", "bee", "cow"}
     some = next(iter(train))
     (root / some).unlink()  # other images stay on their side
-    after = {f.path for f in folder_dataset(root, holdout=0.25).files(root) if f.split == "test"}
+    after = {f.path for f in files_of(root, holdout=0.25) if f.split == "test"}
     assert after == test
-    larger = {f.path for f in folder_dataset(root, holdout=0.5).files(root) if f.split == "test"}
+    larger = {f.path for f in files_of(root, holdout=0.5) if f.split == "test"}
     assert test < larger
 
 
@@ -61,7 +64,7 @@ def test_missing_root_and_subfolders_say_what_to_do(tmp_path: Path) -> None:
         ImageFolderConfig("folder", 16, root=str(tmp_path / "nowhere"), hint="ask Ann").provide(tmp_path)
     root = write_folder(tmp_path / "data", splits=("train",))
     with pytest.raises(UserError, match=r"data/val \(test images\) is missing.*dataset.test=.*dataset.holdout"):
-        folder_dataset(root).files(root)
+        files_of(root)
 
 
 def test_empty_folders_are_refused(tmp_path: Path) -> None:
@@ -69,10 +72,10 @@ def test_empty_folders_are_refused(tmp_path: Path) -> None:
     for split in ("train", "val"):
         (root / split / "dog").mkdir()
     with pytest.raises(UserError, match="class 'dog' has no train images in"):
-        folder_dataset(root).files(root)
+        files_of(root)
     (tmp_path / "bare" / "train").mkdir(parents=True)
     with pytest.raises(UserError, match="has no class folders"):
-        folder_dataset(tmp_path / "bare").files(tmp_path / "bare")
+        files_of(tmp_path / "bare")
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
@@ -80,7 +83,7 @@ def test_a_class_in_one_split_only_is_refused(tmp_path: Path, split: str) -> Non
     root = write_folder(tmp_path)
     write_folder(tmp_path, splits=(split,), classes=("yak",))
     with pytest.raises(UserError, match=r"class folder 'yak' is in one split only \(1 such"):
-        folder_dataset(root).files(root)
+        files_of(root)
 
 
 def test_signature_follows_the_files(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from hydra import compose, initialize_config_dir
 
 from ddselect.dataset.classes import class_list, class_names, imagenet_classes
 from ddselect.dataset.folders import DatasetConfig
+from ddselect.dataset.imagenet import ImageNetConfig
 from ddselect.dataset.index import Index, build_index, read_index
 from ddselect.options import conf_dir
 from ddselect.runtime.errors import UserError
@@ -24,9 +25,10 @@ SOME = [imagenet_classes()[k] for k in (0, 207, 340, 980, 999)]
 
 
 def dataset(name: str, root: Path, *settings: str) -> DatasetConfig:
-    """An option of ``conf/dataset`` as the command line gives it."""
+    """An option of ``conf/dataset`` as the command line gives it; of whole ImageNets with a few of their classes."""
+    few = ["dataset.classes=any"] * (name in ("imagenet1k", "tinyimagenet"))
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = compose("config", [f"dataset={name}", f"dataset.root={root}", *settings])
+        cfg = compose("config", [f"dataset={name}", f"dataset.root={root}", *few, *settings])
     built: DatasetConfig = build(cfg, "dataset")
     return built
 
@@ -224,10 +226,13 @@ def damaged(file: str, content: bytes, root: Path) -> None:
         ),
     ],
 )
-def test_a_damaged_devkit(write: Callable[[Path], None], words: str, tmp_path: Path) -> None:
+def test_a_damaged_devkit(
+    write: Callable[[Path], None], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ImageNetConfig, "class_count", len(SOME))
     write(tmp_path / "data")
     with pytest.raises(UserError, match=re.escape(words)) as caught:
-        build_index(dataset("imagenet1k", tmp_path / "data"), tmp_path / "work")
+        build_index(dataset("imagenet1k", tmp_path / "data", "dataset.classes="), tmp_path / "work")
     assert "\n" not in str(caught.value)
 
 

@@ -4,6 +4,7 @@ import csv
 import json
 from pathlib import Path
 
+from ddselect.dataset.layout import one_form
 from ddselect.runtime.errors import UserError, one_line
 
 SUFFIXES = (".csv", ".json", ".txt")  # of files of names
@@ -60,10 +61,12 @@ def _read(source: str, setting: str, column: str, json_form: str, other_form: st
     try:
         text = path.read_text(encoding="utf-8-sig")
         if path.suffix.lower() == ".json":
-            return _from_json(text, column)
-        if path.suffix.lower() == ".txt" and column == "name":
-            return {key: [name] for key, name in table_of_text(text).items()}
-        return _from_csv(text, column)
+            found = _from_json(text, column)
+        elif path.suffix.lower() == ".txt" and column == "name":
+            found = {key: [name] for key, name in table_of_text(text).items()}
+        else:
+            found = _from_csv(text, column)
+        return {one_form(key): texts for key, texts in found.items()}
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else one_line(error)
         raise UserError(

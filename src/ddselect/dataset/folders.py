@@ -8,15 +8,28 @@ from typing import ClassVar
 
 from ddselect.dataset.class_files import SUFFIXES
 from ddselect.dataset.classes import KINDS, class_list, class_lists, class_names
-from ddselect.dataset.layout import below, folders_signature, image_files, subfolders, wrong_layout
+from ddselect.dataset.formats import is_named_as_picture, suffix_of
+from ddselect.dataset.layout import (
+    below,
+    count_beside,
+    files_below,
+    folders_signature,
+    kind_of,
+    one_form,
+    subfolders,
+    wrong_layout,
+)
+from ddselect.dataset.unclear import is_unclear, nested, only_class
 from ddselect.runtime.errors import UserError, at_most, shares
 from ddselect.runtime.seeds import key64
 from ddselect.runtime.store import execution
 
+ANY = "any"  # a number of classes that a published dataset does not have
+
 
 @dataclass(frozen=True, slots=True)  # there may be a million
 class SourceFile:
-    """An image of a dataset: a file, or a part of an archive that is read in place."""
+    """What may be an image of a dataset: a file, or a part of an archive that is read in place."""
 
     path: str  # of the file or archive, relative to the dataset's root
     split: str  # ``train``, ``val`` or ``test``
@@ -75,11 +88,16 @@ class DatasetConfig:
         """
         raise UserError(f"dataset {self.name}: class {type(self).__name__} lists no classes")
 
-    def files(self, root: Path) -> list[SourceFile]:
-        """All image files, sorted by split, class and name.
+    def files(self, root: Path, left_out: Counter[str]) -> list[SourceFile]:
+        """All files that may be images, sorted by split, class and name: what each holds decides when it is read.
+
+        Args:
+            root: As :meth:`provide` returns it.
+            left_out: Is told how many files of which kind are none of them.
 
         Raises:
-            UserError: A folder is missing, a class is empty, or the splits have different classes.
+            UserError: A folder is missing, a class is empty, the splits have different classes, or it is not clear
+                what the classes are.
         """
         raise UserError(f"dataset {self.name}: class {type(self).__name__} lists no files")
 
@@ -124,28 +142,34 @@ class ImageFolderConfig(StoredConfig):
     """Class folders of images of any size, ``<root>/<train>/<class>/*.jpg`` and ``<root>/<test>/<class>/*.jpg``."""
 
     layout: ClassVar[str] = (
-        "{train}/<class>/*.jpg and {test}/<class>/*.jpg (any image format, also in folders below)\n"
-        "or, with dataset.holdout=0.2, <class>/*.jpg"
+        "{train}/<class>/*.jpg and {test}/<class>/*.jpg (any image format)\nor, with dataset.holdout=0.2, <class>/*.jpg"
     )
+    class_count: ClassVar[int] = 0  # of a published dataset; 0 for others
     holdout: float = 0.0
     classes: str = ""
+    nested: str = "ask"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         shares("dataset", self, "holdout", below_one=True)
-        if self.classes and self.classes not in class_lists():
-            raise UserError(f"dataset.classes={self.classes}: choose {' or '.join(class_lists())}, or leave it empty")
+        known = [*class_lists(), *([ANY] if self.class_count else [])]
+        if self.classes and self.classes not in known:
+            raise UserError(f"dataset.classes={self.classes}: choose {' or '.join(known)}, or leave it empty")
+        if self.nested not in ("ask", "use", "skip"):
+            raise UserError(f"dataset.nested={self.nested}: choose ask, use or skip")
 
     def class_folders(self) -> list[str]:
         return list(self._class_folders(self.provide(Path()), "train"))
 
-    def files(self, root: Path) -> list[SourceFile]:
-        found = {split: self._images(root, split) for split in ("train", "test")}
+    def files(self, root: Path, left_out: Counter[str]) -> list[SourceFile]:
+        train = self._images(root, "train", left_out)
+        found = {"train": train, "test": train if self.holdout else self._images(root, "test", left_out)}
         odd = sorted(set(found["train"]) ^ set(found["test"]))
         if odd:
             raise UserError(
                 f"dataset {self.name}: class folder '{odd[0]}' is in one split only ({len(odd)} such classes)"
             )
+        left_out[f"class folders that are not of {self.classes}"] += len(self._by_name(root, "train")) - len(train)
         files = []
         for split, images in found.items():
             for name in found["train"]:  # the same order in each
@@ -158,12 +182,16 @@ class ImageFolderConfig(StoredConfig):
         return files
 
     def counts(self) -> dict[str, int]:
-        return dict(Counter(file.split for file in self.files(self.provide(Path()))))
+        files = self.files(self.provide(Path()), Counter())
+        return dict(Counter(file.split for file in files if is_named_as_picture(file.path) or not suffix_of(file.path)))
 
     def signature(self) -> str:
         root = self.provide(Path())
         places = dict.fromkeys(place for split in ("train", "test") for place in self._places(root, split))
         return folders_signature(root, places)
+
+    def _subfolder(self, split: str) -> str:
+        return self.train if split == "train" else self.test
 
     def _parts(self, root: Path, split: str) -> list[Path]:
         """The folders that hold the class folders of a split.
@@ -171,40 +199,80 @@ class ImageFolderConfig(StoredConfig):
         Raises:
             UserError: There is none.
         """
-        folder = root if self.holdout else root / (self.train if split == "train" else self.test)
+        folder = root if self.holdout else root / self._subfolder(split)
         if not folder.is_dir():
+            inner = [child for child in subfolders(root) if (child / self._subfolder(split)).is_dir()]
+            whole = f"set dataset.root={inner[0]} if that is it, " if inner else ""
             raise self._refusal(
-                f"folder {folder} ({split} images) is missing; make it, name another with "
+                f"folder {folder} ({split} images) is missing; {whole}make it, name another with "
                 f"dataset.{split}=<subfolder>, or split class folders lying in {root} with dataset.holdout=0.2",
                 root,
             )
         return [folder]
 
-    def _class_folders(self, root: Path, split: str) -> dict[str, Path]:
-        """The class folders of a split, in class order."""
-        parts = self._parts(root, split)
-        found = sorted((folder for part in parts for folder in subfolders(part)), key=lambda folder: folder.name)
-        if not found:
-            raise self._refusal(f"{parts[0]} has no class folders; put <class>/<image> below it", root)
-        by_name = {folder.name: folder for folder in found}
-        wanted = class_list(self.classes) if self.classes else list(by_name)
+    def _by_name(self, root: Path, split: str) -> dict[str, list[Path]]:
+        """All class folders of a split, sorted; those that are called the same are one class."""
+        found: dict[str, list[Path]] = {}
+        for folder in sorted(folder for part in self._parts(root, split) for folder in subfolders(part)):
+            found.setdefault(one_form(folder.name), []).append(folder)
+        return dict(sorted(found.items()))
+
+    def _class_folders(self, root: Path, split: str) -> dict[str, list[Path]]:
+        """The class folders of a split, in class order.
+
+        Raises:
+            UserError: There are none, or others than there should be.
+        """
+        by_name, place = self._by_name(root, split), self._parts(root, split)[0]
+        if not by_name:
+            raise self._refusal(f"{place} has no class folders; put <class>/<image> below it", root)
+        if self.holdout and {self.train, self.test} <= by_name.keys():
+            raise UserError(
+                f"dataset {self.name}: {place} has {self.train}/ and {self.test}/; if these hold the classes of each "
+                "split, set dataset.holdout=0, and if they are classes, rename them"
+            )
+        if not self.classes and self.class_count not in (0, len(by_name)):
+            raise UserError(
+                f"dataset {self.name}: {place} has {len(by_name)} class folders, and the dataset {self.class_count}; "
+                f"add or move away what makes the difference, or take those that are there with dataset.classes={ANY}"
+            )
+        wanted = class_list(self.classes) if self.classes not in ("", ANY) else list(by_name)
         missing = [name for name in wanted if name not in by_name]
         if missing:
             raise self._refusal(
-                f"class folder '{missing[0]}' is not among the {split} images in {parts[0]} ({len(missing)} of the "
+                f"class folder '{missing[0]}' is not among the {split} images in {place} ({len(missing)} of the "
                 f"{len(wanted)} classes are missing)",
                 root,
             )
+        if len(wanted) < 2:
+            folder = by_name[wanted[0]][0]
+            inner = f"dataset.{split}={self._subfolder(split)}/{folder.name}"
+            setting = f"dataset.root={folder}" if self.holdout else inner
+            raise UserError(f"dataset {self.name}: {only_class(folder, setting, (self.train, self.test))}")
         return {name: by_name[name] for name in wanted}
 
-    def _images(self, root: Path, split: str) -> dict[str, list[str]]:
-        """Paths of the images of every class of a split, relative to the root."""
-        folders = self._class_folders(root, split)
-        return {name: [below(root, folder / path) for path in image_files(folder)] for name, folder in folders.items()}
+    def _images(self, root: Path, split: str, left_out: Counter[str]) -> dict[str, list[str]]:
+        """Paths of the files of every class of a split, relative to the root."""
+        for part in self._parts(root, split):
+            count_beside(part, left_out)
+        found: dict[str, list[str]] = {}
+        for name, folders in self._class_folders(root, split).items():
+            found[name] = []
+            for folder in folders:
+                paths = files_below(folder, left_out)
+                deeper = [path for path in paths if "/" in path]
+                if self.nested != "use" and deeper:
+                    paths = [path for path in paths if "/" not in path]
+                    if self.nested == "ask" and is_unclear(paths, deeper):
+                        raise UserError(f"dataset {self.name}: {nested(folder, len(paths), deeper)}")
+                    left_out.update(f"{kind_of(path)} in folders below" for path in deeper)
+                place = below(root, folder)
+                found[name] += [f"{place}/{path}" for path in paths]
+        return found
 
     def _places(self, root: Path, split: str) -> list[Path]:
         """The folders below which the images of a split lie."""
-        return list(self._class_folders(root, split).values())
+        return [folder for folders in self._class_folders(root, split).values() for folder in folders]
 
 
 @dataclass
@@ -239,7 +307,7 @@ class ClutteredDigitsConfig(DatasetConfig):
     def counts(self) -> dict[str, int]:
         return dict(self.sizes)
 
-    def files(self, root: Path) -> list[SourceFile]:
+    def files(self, root: Path, left_out: Counter[str]) -> list[SourceFile]:
         files = []
         for split in ("train", "val", "test"):
             for path in sorted((root / split).glob("*/*.png")):

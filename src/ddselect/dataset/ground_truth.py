@@ -1,9 +1,11 @@
 """The class of every validation image where these lie in one flat folder (ILSVRC 2012, Tiny-ImageNet)."""
 
 import csv
+from collections import Counter
 from pathlib import Path
 
-from ddselect.dataset.layout import below, image_files
+from ddselect.dataset.formats import is_named_as_picture
+from ddselect.dataset.layout import below, files_below, kind_of
 from ddselect.runtime.errors import UserError, one_line
 
 DEVKIT, SOLUTION = Path("ILSVRC2012_devkit_t12") / "data", "LOC_val_solution.csv"
@@ -62,23 +64,27 @@ def read_annotations(file: Path) -> dict[str, str]:
 
 
 def sort_by_class(
-    root: Path, folder: Path, truth: dict[str, str], classes: list[str], subset: bool
+    root: Path, folder: Path, truth: dict[str, str], classes: list[str], subset: bool, left_out: Counter[str]
 ) -> dict[str, list[str]]:
     """Paths, relative to the root, of the images of a flat folder that are of each class.
 
     The folder holds images at any depth; ``truth`` has the class of each by the name of its file without suffix;
-    ``subset`` says whether images of other classes are left out.
+    ``subset`` says whether images of other classes are left out, of which ``left_out`` is told.
 
     Raises:
         UserError: An image has no class, or another one.
     """
     found: dict[str, list[str]] = {name: [] for name in classes}
-    for path in image_files(folder):
+    for path in files_below(folder, left_out):
         name = truth.get(Path(path).stem)
-        if name is None:
+        if name is None and not is_named_as_picture(path):
+            left_out[kind_of(path)] += 1
+        elif name is None:
             raise UserError(f"{folder / path}: its class is not in the ground truth; remove it, or give all of that")
-        if name in found:
+        elif name in found:
             found[name].append(below(root, folder / path))
-        elif not subset:
+        elif subset:
+            left_out["test images of other classes"] += 1
+        else:
             raise UserError(f"{folder / path}: it is of class '{name}', of which there are no training images")
     return found

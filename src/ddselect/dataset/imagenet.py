@@ -1,5 +1,6 @@
 """ImageNet-1K (ILSVRC 2012) as its downloads lie on disk, subsets of its classes, and Tiny-ImageNet."""
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -46,11 +47,11 @@ class FlatTestConfig(ImageFolderConfig):
     def _places(self, root: Path, split: str) -> list[Path]:
         return self._parts(root, split) if self._is_flat(root, split) else super()._places(root, split)
 
-    def _images(self, root: Path, split: str) -> dict[str, list[str]]:
+    def _images(self, root: Path, split: str, left_out: Counter[str]) -> dict[str, list[str]]:
         if not self._is_flat(root, split):
-            return super()._images(root, split)
+            return super()._images(root, split, left_out)
         truth, classes = self._truth(root), self._class_folders(root, "train")
-        return sort_by_class(root, self._parts(root, split)[0], truth, list(classes), bool(self.classes))
+        return sort_by_class(root, self._parts(root, split)[0], truth, list(classes), bool(self.classes), left_out)
 
 
 @dataclass
@@ -66,6 +67,7 @@ class ImageNetConfig(FlatTestConfig):
         f"or as from Kaggle: {_KAGGLE}/{{train}}, {_KAGGLE}/{{test}} and {SOLUTION}\n"
         "or in pieces: {train}.X1, {train}.X2 ... and {test}.X"
     )
+    class_count: ClassVar[int] = 1000
     devkit: str = execution("")  # its files decide, wherever they lie
 
     def _parts(self, root: Path, split: str) -> list[Path]:
@@ -107,6 +109,8 @@ class TinyImageNetConfig(FlatTestConfig):
     layout: ClassVar[str] = (
         "{train}/n01443537/images/*.JPEG ..., {test}/images/*.JPEG with {test}/" + _ANNOTATIONS + ", words.txt"
     )
+    class_count: ClassVar[int] = 200
+    nested: str = "use"
 
     def _is_flat(self, root: Path, split: str) -> bool:
         return split == "test" and self._truth_files(root)[0].is_file()

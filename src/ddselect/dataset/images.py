@@ -1,7 +1,7 @@
 """Reading images: a square view of a file, or a box of it, at the wanted size.
 
-What a file says, not what its name ends with, decides how it is read. Boxes are always in the pixels of the whole,
-upright image. What becomes of what:
+What a file holds, not what its name ends with, decides whether and how it is read (:mod:`ddselect.dataset.formats`).
+Boxes are always in the pixels of the whole, upright image. What becomes of what:
 
 | file | pixels |
 |---|---|
@@ -9,15 +9,19 @@ upright image. What becomes of what:
 | grey, palette, CMYK (as Adobe writes it, inverted, in a JPEG) | RGB; colour profiles are not applied |
 | transparent: alpha channel, or a transparent colour or palette entry | on white |
 | 16 bits a channel | the upper 8 |
-| animated GIF, PNG, WebP; several pictures in one file | the first |
+| animated GIF, PNG, WebP, AVIF; several pictures or pages in one file | the first |
 | one pixel, or much longer than wide | as any other: the largest centred square, enlarged if need be |
-| empty, cut off, no image, of another format | unreadable |
+| cut off | unreadable |
+| empty, no image, of another format | unreadable if it is named as a picture, else left out |
+| a camera's raw photograph, a film's thumbnail (.thm) | left out |
 | 32 bits a channel (integers or floats), whose range nobody knows | unreadable |
 | more than 178 956 970 pixels, which could fill the memory | unreadable, by its header |
 
-JPEG, PNG, WebP, BMP, TIFF, PPM and GIF are read. A JPEG that is several times larger than the view asked for is decoded
-at a half, a quarter or an eighth of its size, which takes a fraction of the time and changes the view a little, always
-in the same way (``experiments/decoding``). Patches and features are cut from the whole decoded image.
+All that Pillow reads by itself is read: JPEG, PNG, WebP, AVIF, BMP, TIFF, GIF, PPM, JPEG 2000, TGA and others, but not
+what needs other programs (EPS, WMF). TGA has no mark of its own and goes by its suffix. A JPEG that is several times
+larger than the view asked for is decoded at a half, a quarter or an eighth of its size, which takes a fraction of the
+time and changes the view a little, always in the same way (``experiments/decoding``). Patches and features are cut from
+the whole decoded image.
 """
 
 import warnings
@@ -33,13 +37,13 @@ import torch.nn.functional as F
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from ddselect.dataset.formats import HEAD, begins_as_picture, formats_of, is_named_as_picture
 from ddselect.runtime.errors import UserError, one_line
 
 VERSION = 2  # of the pixels that a file gives
 
 Box = tuple[int, int, int, int]
 
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM", "GIF")  # others could start programs (EPS) or need them
 _ORIENTATION = 0x0112  # the EXIF tag
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -59,6 +63,10 @@ class BrokenImageError(Exception):
     """Why some bytes are no image, in a few words."""
 
 
+class NoPictureError(BrokenImageError):
+    """The same of bytes that do not even begin as an image: of a file that is named as one, a fault."""
+
+
 @dataclass(frozen=True)
 class Source:
     """Where the bytes of an image lie."""
@@ -71,6 +79,11 @@ class Source:
     def __str__(self) -> str:
         return f"{self.path}/{self.member}" if self.member else str(self.path)
 
+    @property
+    def name(self) -> str:
+        """The name of the image's own file."""
+        return self.member or self.path.name
+
     def unreadable(self, reason: object) -> UserError:
         """What to say of it if it cannot be read."""
         return UserError(f"{self}: unreadable image ({reason}); repair or remove it, or set dataset.broken=skip")
@@ -79,17 +92,22 @@ class Source:
 def read_bytes(source: Source) -> bytes:
     """The bytes of an image: the one way in which images are read.
 
+    Of a file that is not named as an image and does not begin as one, only the beginning is looked at.
+
     Raises:
         BrokenImageError: There is nothing to read, or not all of it.
     """
     try:
         with source.path.open("rb") as file:
-            if source.offset < 0:
-                return file.read()
-            file.seek(source.offset)
-            data = file.read(source.bytes)
+            file.seek(max(source.offset, 0))
+            head = b""
+            if not is_named_as_picture(source.name):
+                head = file.read(HEAD if source.offset < 0 else min(HEAD, source.bytes))
+                if not begins_as_picture(head, source.name):
+                    raise NoPictureError("not an image in a format that is read here")
+            data = head + file.read(-1 if source.offset < 0 else source.bytes - len(head))
     except OSError as error:
-        raise BrokenImageError(error.strerror or str(error)) from None
+        raise NoPictureError(error.strerror or str(error)) from None
     if len(data) < source.bytes:
         raise BrokenImageError(f"its archive ends after {len(data)} of {source.bytes} bytes")
     return data
@@ -117,15 +135,15 @@ def source_to_view(boxes: np.ndarray, width: int, height: int, view_size: int) -
     return (boxes - np.array([x0, y0, x0, y0])) * (view_size / (x1 - x0))
 
 
-def inspect_image(data: bytes) -> tuple[int, int, int]:
+def inspect_image(data: bytes, name: str = "") -> tuple[int, int, int]:
     """Width and height of an upright image in pixels, and the EXIF orientation, 1 (upright) to 8, that makes it so.
 
-    All of it is decoded, if coarsely in a JPEG, so that one that is cut off is found.
+    All of it is decoded, if coarsely in a JPEG, so that one that is cut off is found. ``name`` is that of its file.
 
     Raises:
         BrokenImageError: It cannot be decoded.
     """
-    with _opened(data) as image:
+    with _opened(data, name) as image:
         width, height = image.size
         orientation, scale = _orientation(image), _coarsen(image, 8)
         upright = _upright(image, orientation)
@@ -140,7 +158,7 @@ def decode_image(source: Source) -> Image.Image:
     Raises:
         UserError: It cannot be read.
     """
-    with _named(source), _opened(read_bytes(source)) as image:
+    with _read(source) as image:
         return _upright(image, _orientation(image))
 
 
@@ -164,7 +182,7 @@ def read_image(source: Source, box: Box | None, size: int) -> Tensor:
     Raises:
         UserError: It cannot be read.
     """
-    with _named(source), _opened(read_bytes(source)) as image:
+    with _read(source) as image:
         image_size = image.size
         side = min(box[2] - box[0], box[3] - box[1]) if box else min(image_size)
         orientation, scale = _orientation(image), _coarsen(image, side // (_FINER * size))
@@ -182,27 +200,32 @@ def read_image(source: Source, box: Box | None, size: int) -> Tensor:
 
 
 @contextmanager
-def _named(source: Source) -> Iterator[None]:
+def _read(source: Source) -> Iterator[Image.Image]:
     try:
-        yield
+        with _opened(read_bytes(source), source.name) as image:
+            yield image
     except BrokenImageError as error:
         raise source.unreadable(error) from None
 
 
 @contextmanager
-def _opened(data: bytes) -> Iterator[Image.Image]:
+def _opened(data: bytes, name: str) -> Iterator[Image.Image]:
     """An image whose header is read. Whatever goes wrong with it inside is its own fault: decoders raise anything."""
     if not data:
-        raise BrokenImageError("the file is empty")
+        raise NoPictureError("the file is empty")
+    error: type[BrokenImageError] = NoPictureError
     try:
-        with Image.open(BytesIO(data), formats=_FORMATS) as image:
+        with Image.open(BytesIO(data), formats=formats_of(name)) as image:
+            error = BrokenImageError
             yield image
     except (BrokenImageError, MemoryError):
         raise
     except UnidentifiedImageError:
-        raise BrokenImageError("not an image in a format that is read here") from None
-    except Exception as error:
-        raise BrokenImageError(one_line(error)) from None
+        raise error("not an image in a format that is read here") from None
+    except Image.DecompressionBombError as bomb:
+        raise BrokenImageError(one_line(bomb)) from None
+    except Exception as reason:
+        raise error(one_line(reason)) from None
 
 
 def _orientation(image: Image.Image) -> int:

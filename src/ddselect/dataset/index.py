@@ -1,6 +1,8 @@
 """The index of a dataset: one row per readable image, the table that all later stages refer to."""
 
 import hashlib
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,9 +25,10 @@ from ddselect.runtime.integrity import sealed
 from ddselect.runtime.rows import Rows, gathered
 from ddselect.runtime.trial import Facts, Trial
 
-VERSION = 4
+VERSION = 5
 CLASSES = "classes.json"
 OWN = "./"  # before the path of an image that lies in the folder of the index while the others do not
+_KINDS = 8  # of files that are left out, named in a line
 COLUMNS = (
     "id", "path", "split", "label", "width", "height", "orientation", "bytes", "hash", "mtime", "offset",
 )  # fmt: skip
@@ -126,12 +129,14 @@ def build_index(dataset: DatasetConfig, folder: Path) -> dict[str, object]:
         UserError: Files are missing, a class is empty, or an image is unreadable and ``dataset.broken`` is ``error``,
             or more are than ``dataset.broken_ceiling`` allows.
     """
-    root = dataset.provide(folder)
-    files = dataset.files(root)
+    root, left_out = dataset.provide(folder), Counter[str]()
+    files = dataset.files(root, left_out)
     folders = dataset.class_folders()
     names = dataset.class_names(folders)
     splits = sorted({file.split for file in files})
-    found, rows, read = survey(root, files, folder, dataset.broken_ceiling if dataset.broken == "skip" else None)
+    looked = survey(root, files, folder, dataset.broken_ceiling if dataset.broken == "skip" else None)
+    found, rows = looked.table, looked.rows
+    left_out += looked.left_out  # drops what there is none of
     numbers = {name: label for label, name in enumerate(folders)}
     labels = np.fromiter((numbers[file.folder] for file in files), np.int32, len(files))[rows]
     columns = {name: found[name] for name in found.column_names}
@@ -146,12 +151,28 @@ def build_index(dataset: DatasetConfig, folder: Path) -> dict[str, object]:
     write_index(Index(root, folders, names, table), folder)
     forget_parts(folder)
     counts = {split: int(pc.sum(pc.equal(table["split"], split)).as_py()) for split in splits}
-    facts = {"digest": digest(table), "images": counts, "classes": len(names), "unreadable": len(files) - len(table)}
+    facts = {"digest": digest(table), "images": counts, "classes": len(names), "unreadable": looked.unreadable}
     told = [
         *remarks(root, [file.path for file in files if file.offset < 0]),
         *(twin["text"] for twin in twins.values()),
+        *left_out_text(left_out),
     ]
-    return {**facts, "read": read, "duplicates": twins, "told": told}
+    left = {"left_out": dict(left_out.most_common())}
+    return {**facts, **left, "read": looked.read, "duplicates": twins, "told": told}
+
+
+def left_out_text(left_out: Mapping[str, int]) -> list[str]:
+    """What lies there and is not read, in a line; none if that is nothing."""
+    kinds = [f"{number} {kind}" for kind, number in left_out.items()]
+    more = [f"{len(kinds) - _KINDS} more kinds"] if len(kinds) > _KINDS else []
+    return [f"left out: {', '.join([*kinds[:_KINDS], *more])}"] if kinds else []
+
+
+def index_summary(facts: Facts) -> list[str]:
+    """What an index found, in a few lines."""
+    splits = (f"{split} {number} images of {facts['classes']} classes" for split, number in facts["images"].items())
+    unreadable = [f"{facts['unreadable']} unreadable images skipped"] if facts["unreadable"] else []
+    return ["; ".join(splits), *unreadable, *facts["told"]]
 
 
 def duplicates(table: pa.Table) -> dict[str, dict[str, Any]]:

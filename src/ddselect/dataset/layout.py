@@ -2,12 +2,14 @@
 
 import hashlib
 import os
+import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from ddselect.dataset.formats import is_named_as_picture, suffix_of
 from ddselect.runtime.errors import UserError
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".gif")
 _SHOWN = 4  # entries of a folder
 
 
@@ -16,6 +18,16 @@ def subfolders(folder: Path) -> list[Path]:
     found = [child for child in folder.iterdir() if child.name[0] != "." and child.is_dir()]
     here = folder.resolve()
     return sorted(child for child in found if not (child.is_symlink() and here.is_relative_to(child.resolve())))
+
+
+def one_form(name: str) -> str:
+    """A name in the one form that all names which look like it have: disks and programs write é as one sign or two."""
+    return unicodedata.normalize("NFC", name)
+
+
+def kind_of(name: str) -> str:
+    """What to call a file that is left out: by its suffix, if it has one."""
+    return suffix_of(name) or "without suffix"
 
 
 def below(root: Path, path: Path) -> str:
@@ -54,13 +66,19 @@ def _is_open(folder: Path) -> bool:
     return folder.is_dir() and os.access(folder, os.R_OK | os.X_OK)
 
 
-def image_files(folder: Path) -> list[str]:
-    """Paths of the image files below a folder, relative to it, sorted; the ends of their names make them that.
+def files_below(folder: Path, left_out: Counter[str]) -> list[str]:
+    """Paths of the files below a folder, relative to it, sorted; hidden ones are counted as left out.
 
     Raises:
-        UserError: A name is not Unicode.
+        UserError: The name of an image is not Unicode.
     """
-    return sorted(path for path, _ in _walk(folder))
+    return sorted(path for path, _ in _walk(folder, left_out))
+
+
+def count_beside(folder: Path, left_out: Counter[str]) -> None:
+    """Counts the files that lie beside the class folders in a folder."""
+    with os.scandir(folder) as entries:
+        left_out.update(f"{kind_of(entry.name)} beside class folders" for entry in entries if not _is_folder(entry))
 
 
 def remarks(root: Path, files: Iterable[str]) -> list[str]:
@@ -71,13 +89,17 @@ def remarks(root: Path, files: Iterable[str]) -> list[str]:
     folders = {Path(path).parent for path in files}
     above = {folder.parent for folder in folders if folder != folder.parent}
     beside = [folder / child.name for folder in above for child in (root / folder).iterdir() if child.name[0] == "."]
-    hidden = [folder for folder in beside if (root / folder).is_dir() and next(_walk(root / folder), None)]
+    hidden = [folder for folder in beside if (root / folder).is_dir() and _has_images(root / folder)]
     linked = [folder for folder in folders | above if (root / folder).is_symlink() and not _is_inside(root, folder)]
     texts = {
         "left out, images and all, as the name begins with a dot": hidden,
         "a link that leads out of dataset.root; its images are used": linked,
     }
     return [f"{min(found)}{_more(found)}: {text}" for text, found in texts.items() if found]
+
+
+def _has_images(folder: Path) -> bool:
+    return any(is_named_as_picture(path) for path, _ in _walk(folder, Counter()))
 
 
 def _is_inside(root: Path, folder: Path) -> bool:
@@ -89,16 +111,16 @@ def _more(found: list[Path]) -> str:
 
 
 def folders_signature(root: Path, folders: Iterable[Path]) -> str:
-    """A key of the paths from a root, sizes and times of change of all image files below some folders.
+    """A key of the paths from a root, sizes and times of change of all files below some folders.
 
     No file is opened, and where the root lies does not matter.
 
     Raises:
-        UserError: A name is not Unicode.
+        UserError: The name of an image is not Unicode.
     """
     digest = hashlib.blake2b(digest_size=8)
     for folder in folders:
-        found = sorted((path, _state(entry)) for path, entry in _walk(folder))
+        found = sorted((path, _state(entry)) for path, entry in _walk(folder, Counter()))
         digest.update("".join([f"{below(root, folder)}\n", *(f"{path}\n{state}\n" for path, state in found)]).encode())
     return digest.hexdigest()
 
@@ -111,8 +133,8 @@ def _state(entry: "os.DirEntry[str]") -> str:
     return f"{state.st_size} {state.st_mtime_ns}"
 
 
-def _walk(folder: Path) -> Iterator[tuple[str, "os.DirEntry[str]"]]:
-    """Relative paths and entries of the image files below a folder; hidden files and folders are none of them.
+def _walk(folder: Path, left_out: Counter[str]) -> Iterator[tuple[str, "os.DirEntry[str]"]]:
+    """Relative paths and entries of the files below a folder; hidden ones are counted, hidden folders not entered.
 
     Links are followed, but not to a folder that one is already in, which would never end. A link to nothing counts as a
     file: that it cannot be read will be said.
@@ -124,13 +146,16 @@ def _walk(folder: Path) -> Iterator[tuple[str, "os.DirEntry[str]"]]:
             for entry in entries:
                 name = entry.name
                 if name.startswith("."):  # as macOS leaves beside every file on some disks: ._cat.jpg
-                    continue
-                if _is_folder(entry):
+                    left_out["hidden"] += not _is_folder(entry)
+                elif _is_folder(entry):
                     identity = _identity(entry.stat())
                     if identity not in above:
                         waiting.append((entry.path, f"{before}{name}/", above | {identity}))
-                elif name.lower().endswith(EXTENSIONS) and (entry.is_symlink() or entry.is_file()):
-                    yield _checked(before + name, place), entry
+                elif entry.is_symlink() or entry.is_file():
+                    if _is_unicode(before + name, place):
+                        yield before + name, entry
+                    else:
+                        left_out["of a name that is not Unicode"] += 1
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:
@@ -144,9 +169,11 @@ def _identity(state: os.stat_result) -> tuple[int, int]:
     return state.st_dev, state.st_ino
 
 
-def _checked(path: str, place: str) -> str:
+def _is_unicode(path: str, place: str) -> bool:
     try:
         path.encode()
     except UnicodeEncodeError:
+        if not is_named_as_picture(path):
+            return False
         raise UserError(f"{place}: the file name {os.fsencode(path)!r} is not Unicode (UTF-8); rename it") from None
-    return path
+    return True

@@ -7,13 +7,15 @@ any file from there on. That needs no further library, and no unpacking.
 """
 
 import tarfile
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
 from ddselect.dataset.folders import SourceFile, StoredConfig
-from ddselect.dataset.layout import EXTENSIONS
+from ddselect.dataset.formats import HEAD, begins_as_picture, is_named_as_picture
+from ddselect.dataset.layout import kind_of, one_form
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import file_signature
 from ddselect.runtime.progress import counting
@@ -21,6 +23,7 @@ from ddselect.runtime.seeds import key64
 from ddselect.runtime.store import execution
 
 CLASSES = "classes.txt"
+_REMEDY = "name the class of each image in a .cls file, or write <class>/<name>.jpg"
 
 
 @dataclass
@@ -28,8 +31,8 @@ class TarShardsConfig(StoredConfig):
     """Uncompressed tar files of samples: ``<key>.jpg`` with its class in ``<key>.cls``, or ``<class>/<name>.jpg``.
 
     A class in a ``.cls`` file is a number or a name. ``classes.txt`` has a name in each line, in the order of the
-    numbers. Without it a number is a name, and at every start the shards are looked through for the names, which are
-    sorted.
+    numbers; what stands there is that name, though it were a number. Without it a number is a name, and at every start
+    the shards are looked through for the names, which are sorted.
     """
 
     layout: ClassVar[str] = (
@@ -44,14 +47,14 @@ class TarShardsConfig(StoredConfig):
 
     def class_folders(self) -> list[str]:
         root = self.provide(Path())
-        if known := _numbered(root):
-            return known
-        return _sorted({file.folder for file in self._look_through(root, "train", [])})
+        known = _numbered(root) or _sorted({file.folder for file in self._look_through(root, "train", [], Counter())})
+        return self._checked(known)
 
-    def files(self, root: Path) -> list[SourceFile]:
+    def files(self, root: Path, left_out: Counter[str]) -> list[SourceFile]:
         known = _numbered(root)
-        found = [file for split in ("train", "test") for file in self._look_through(root, split, known)]
-        order = {name: label for label, name in enumerate(known or _sorted({file.folder for file in found}))}
+        found = [file for split in ("train", "test") for file in self._look_through(root, split, known, left_out)]
+        classes = self._checked(known or _sorted({file.folder for file in found}))
+        order = {name: label for label, name in enumerate(classes)}
         odd = sorted({file.folder for file in found} - set(order))
         if odd:
             raise UserError(f"dataset {self.name}: class '{odd[0]}' of the shards is not in {root / CLASSES}")
@@ -74,24 +77,49 @@ class TarShardsConfig(StoredConfig):
             raise self._refusal(f"no {split} shards {pattern} in {root}; set dataset.{split}=<pattern of names>", root)
         return found
 
-    def _look_through(self, root: Path, split: str, known: list[str]) -> Iterator[SourceFile]:
+    def _checked(self, classes: list[str]) -> list[str]:
+        if len(classes) < 2:
+            raise UserError(
+                f"dataset {self.name}: all images of the shards are of one class, {classes}, and two classes are the "
+                f"least that can be told apart; {_REMEDY}"
+            )
+        return classes
+
+    def _look_through(self, root: Path, split: str, known: list[str], left_out: Counter[str]) -> Iterator[SourceFile]:
         """The images of a split, with their classes."""
-        shards = self._shards(root, split)
+        shards, names, places = self._shards(root, split), {*known}, dict[PurePosixPath, PurePosixPath]()
         with counting(f"{split} shards", len(shards), "shards") as counter:
             for path in shards:
                 place = path.relative_to(root).as_posix()
-                for member, name in _samples(path):
-                    folder = known[int(name)] if name.isdecimal() and int(name) < len(known) else name
+                for member, name, below in _samples(path, left_out):
+                    is_number = name not in names and name.isdecimal() and int(name) < len(known)
+                    folder = known[int(name)] if is_number else name
+                    if below:
+                        places.setdefault(below.parent, below)
                     if not folder or folder[0] == "." or "/" in folder or "\\" in folder:
                         raise UserError(f"{path}/{member.name}: '{folder}' is no name of a class")
                     yield SourceFile(place, split, folder, member.name, member.offset_data, member.size)
                 counter.advance()
+        if len(places) > 1:
+            one, other, *_ = places.values()
+            raise UserError(
+                f"dataset {self.name}: {one}/ and {other}/ in the {split} shards do not lie side by side, so it is not "
+                f"clear which folders are classes; {_REMEDY}"
+            )
 
 
 def _numbered(root: Path) -> list[str]:
-    """The classes in ``classes.txt``, in the order of their numbers; none if there is no such file."""
+    """The classes in ``classes.txt``, in the order of their numbers; none if there is no such file.
+
+    Raises:
+        UserError: A class stands there twice.
+    """
     path = root / CLASSES
-    return [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()] if path.is_file() else []
+    lines = path.read_text("utf-8-sig").splitlines() if path.is_file() else []
+    found = [one_form(line.strip()) for line in lines if line.strip()]
+    if twice := [name for name, times in Counter(found).items() if times > 1]:
+        raise UserError(f"{path}: class '{twice[0]}' stands there twice; each class has one line, that of its number")
+    return found
 
 
 def _sorted(classes: set[str]) -> list[str]:
@@ -99,35 +127,63 @@ def _sorted(classes: set[str]) -> list[str]:
     return sorted(classes, key=lambda name: (not name.isdecimal(), int(name) if name.isdecimal() else 0, name))
 
 
-def _samples(path: Path) -> list[tuple[tarfile.TarInfo, str]]:
-    """The images of a shard, and what is said about the class of each.
+def _samples(path: Path, left_out: Counter[str]) -> list[tuple[tarfile.TarInfo, str, PurePosixPath | None]]:
+    """The images of a shard, the class of each, and the folder that it lies in where that says the class.
 
     Raises:
         UserError: It is no tar file, is compressed or cut off, or an image has no class.
     """
     images: dict[str, tarfile.TarInfo] = {}
+    others: dict[str, list[tarfile.TarInfo]] = defaultdict(list)
     classes: dict[str, str] = {}
+
+    def add(key: str, member: tarfile.TarInfo) -> None:
+        if key in images or member.issparse():
+            raise UserError(f"{path}: it has more than one image {key.lstrip('/')}, or a sparse one")
+        images[key] = member
+
     try:
         with tarfile.open(path, "r:") as archive:
             for member in archive:
                 before, _, name = member.name.rpartition("/")
                 key, _, kind = name.partition(".")  # as WebDataset: up to the first dot
-                if not member.isreg() or not key:
+                if not member.isreg():
                     continue
-                key = f"{before}/{key}"
-                if kind.lower() == "cls":
+                key = key and f"{before}/{key}"
+                if not key:
+                    left_out["hidden"] += 1
+                elif kind.lower() == "cls":
                     content = archive.extractfile(member)
                     classes[key] = content.read().decode().strip() if content else ""
-                elif f".{kind.lower()}".endswith(EXTENSIONS):
-                    if key in images or member.issparse():
-                        raise UserError(f"{path}: it has more than one image {key.lstrip('/')}, or a sparse one")
-                    images[key] = member
+                elif is_named_as_picture(name):
+                    add(key, member)
+                else:
+                    others[key].append(member)
             assert archive.fileobj
             archive.fileobj.seek(archive.offset)  # tarfile takes whatever is no header for the end
             if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
                 raise tarfile.ReadError("it has no end, as if it was cut off")
+            for key, members in others.items():
+                for member in members:
+                    content = None if key in images else archive.extractfile(member)
+                    if content and begins_as_picture(content.read(HEAD), member.name):
+                        add(key, member)
+                    else:
+                        left_out[kind_of(member.name)] += 1
     except (OSError, tarfile.TarError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: it is no whole, uncompressed tar file ({error}); write it again") from None
     if bare := [key for key in images if key not in classes and key.startswith("/")]:
         raise UserError(f"{path}: image {images[bare[0]].name} has no class: neither a .cls file nor a folder")
-    return [(member, classes.get(key) or PurePosixPath(key).parent.name) for key, member in images.items()]
+    return [(member, *_class_of(key, classes.get(key, ""), path.stem)) for key, member in images.items()]
+
+
+def _class_of(key: str, said: str, shard: str) -> tuple[str, PurePosixPath | None]:
+    """The class of a sample, and its folder if it is that of the folder.
+
+    What was packed with a folder of the shard's own name around it lies in that.
+    """
+    if said:
+        return one_form(said), None
+    parts = PurePosixPath(key).parent.parts
+    place = PurePosixPath(*parts[parts[0] == shard and len(parts) > 1 :])
+    return one_form(place.name), place

@@ -6,9 +6,11 @@ in the same store, or an interrupted one, found out about it is taken over, wher
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -16,12 +18,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ddselect.dataset.folders import SourceFile
-from ddselect.dataset.images import VERSION, BrokenImageError, Source, inspect_image, read_bytes
+from ddselect.dataset.formats import is_named_as_picture
+from ddselect.dataset.images import VERSION, BrokenImageError, NoPictureError, Source, inspect_image, read_bytes
+from ddselect.dataset.layout import kind_of
+from ddselect.runtime import progress
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import write_json, write_table
 from ddselect.runtime.hardware import processors
 from ddselect.runtime.integrity import is_sealed, sealed
-from ddselect.runtime.progress import Counter, counting, note
+from ddselect.runtime.progress import counting, note
 
 TABLE, UNREADABLE = "images.parquet", "unreadable.json"
 _PARTS = "read-*.parquet"
@@ -32,6 +37,25 @@ _FACTS = {"width": pa.int32(), "height": pa.int32(), "orientation": pa.int8(), "
 _TYPES = {"width": "i4", "height": "i4", "orientation": "i1", "hash": "S16"}
 
 Found = tuple[int, int, int, bytes]  # the facts of an image
+Look = Found | str | None  # these, why it cannot be read, or None: it is no image and not named as one
+
+
+class Surveyed(NamedTuple):
+    """What there is in the files of a dataset.
+
+    Attributes:
+        table: The readable images (:meth:`Files.table`).
+        rows: Their rows (N,) among all files.
+        read: Number of files that were read and are images or should be.
+        unreadable: Number of images that are skipped.
+        left_out: Numbers of files that are no images, by kind.
+    """
+
+    table: pa.Table
+    rows: np.ndarray
+    read: int
+    unreadable: int
+    left_out: Counter[str]
 
 
 class Files:
@@ -94,9 +118,7 @@ class Files:
         return {b"ddselect": str(VERSION).encode()}
 
 
-def survey(
-    root: Path, sources: Sequence[SourceFile], folder: Path, ceiling: float | None
-) -> tuple[pa.Table, np.ndarray, int]:
+def survey(root: Path, sources: Sequence[SourceFile], folder: Path, ceiling: float | None) -> Surveyed:
     """Reads the images that are not known yet.
 
     What has been found is kept in ``folder`` from time to time, and whatever ends the reading; unreadable images are
@@ -105,14 +127,10 @@ def survey(
     Beside the folder of the index are those of earlier ones. ``ceiling`` is the largest share of unreadable images that
     are skipped and listed; None: none is.
 
-    Returns:
-        The table of the readable images (:meth:`Files.table`), their rows (N,) among all, and the number of images
-        that were read.
-
     Raises:
         UserError: An image is unreadable, or too many are.
     """
-    files = Files(root, sources)
+    files, left_out = Files(root, sources), Counter[str]()
     for table in _earlier(folder, files.mark):
         files.learn(table)
     todo = np.flatnonzero(~files.is_known)
@@ -120,7 +138,9 @@ def survey(
     with counting("index", len(files), "images") as counter:
         counter.resume(len(files) - len(todo))
         for row, found in _read(files, todo, folder, counter):
-            if isinstance(found, str):
+            if found is None:
+                left_out[kind_of(files.source(row).name)] += 1
+            elif isinstance(found, str):
                 listed.append({"path": str(files.ids[row]), "error": found})
                 _refuse(files, row, listed, folder, ceiling)
     (folder / UNREADABLE).unlink(missing_ok=True)
@@ -128,7 +148,7 @@ def survey(
         note(f"  [yellow]{len(listed)} unreadable images skipped, listed in {folder / UNREADABLE}[/yellow]")
         write_json(folder / UNREADABLE, {"files": listed})
     rows = np.flatnonzero(files.is_known)
-    return files.table(rows), rows, len(todo)
+    return Surveyed(files.table(rows), rows, len(todo) - left_out.total(), len(listed), left_out)
 
 
 def forget_parts(folder: Path) -> None:
@@ -150,10 +170,10 @@ def _refuse(files: Files, row: int, listed: list[dict[str, str]], folder: Path, 
         )
 
 
-def _read(files: Files, todo: np.ndarray, folder: Path, counter: Counter) -> Iterator[tuple[int, Found | str]]:
-    """Reads images and yields, in order, each one's row and facts, or why it cannot be read."""
+def _read(files: Files, todo: np.ndarray, folder: Path, counter: progress.Counter) -> Iterator[tuple[int, Look]]:
+    """Reads files and yields, in order, each one's row and what it is."""
 
-    def read(rows: np.ndarray) -> list[Found | str]:
+    def read(rows: np.ndarray) -> list[Look]:
         return [_facts(files.source(row)) for row in rows]
 
     kept, done = 0, 0
@@ -162,7 +182,7 @@ def _read(files: Files, todo: np.ndarray, folder: Path, counter: Counter) -> Ite
     try:
         for part, results in zip(parts, pool.map(read, parts), strict=True):
             for row, found in zip(part.tolist(), results, strict=True):
-                if not isinstance(found, str):
+                if isinstance(found, tuple):
                     files.note(row, found)
                 done += 1
                 yield row, found
@@ -183,13 +203,14 @@ def _keep(files: Files, rows: np.ndarray, folder: Path) -> None:
             write_table(path, files.table(rows))
 
 
-def _facts(source: Source) -> Found | str:
-    """The facts of an image, or why it cannot be read."""
+def _facts(source: Source) -> Look:
+    """What a file is; it is opened once."""
     try:
         data = read_bytes(source)
-        width, height, orientation = inspect_image(data)
+        width, height, orientation = inspect_image(data, source.name)
     except BrokenImageError as error:
-        return str(error)
+        is_none = isinstance(error, NoPictureError) and not is_named_as_picture(source.name)
+        return None if is_none else str(error)
     digest = hashlib.blake2b(data, digest_size=8)
     return width, height, orientation, digest.hexdigest().encode()
 

@@ -1,5 +1,6 @@
 """The index of a pool: of generated images alone, or of these and the training images."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,7 +27,7 @@ class GeneratedImages(DatasetConfig):
     def class_names(self, folders: list[str]) -> list[str]:
         return self.real.class_names
 
-    def files(self, root: Path) -> list[SourceFile]:
+    def files(self, root: Path, left_out: Counter[str]) -> list[SourceFile]:
         found = ((name, path) for name in self.real.class_folders for path in sorted((root / name).glob("*.png")))
         return [SourceFile(path.relative_to(root).as_posix(), "train", name) for name, path in found]
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ddselect.dataset.index import left_out_text
 from ddselect.dataset.survey import UNREADABLE
 from ddselect.runtime.files import read_json
 from ddselect.runtime.store import StageResult
@@ -48,8 +49,10 @@ def _fact_of(trained: Sequence[Trial], stage: str, fact: str) -> Any:
 
 
 def _of_images(index: StageResult) -> list[Caveat]:
-    """Copies of images, and images that could not be read."""
-    found = [Caveat("images", str(twin["text"])) for twin in index.facts.get("duplicates", {}).values()]
+    """Copies of images, files that are none, and images that could not be read."""
+    texts = [str(twin["text"]) for twin in index.facts.get("duplicates", {}).values()]
+    texts += left_out_text(index.facts.get("left_out", {}))
+    found = [Caveat("images", text[0].upper() + text[1:]) for text in texts]
     path = index.folder / UNREADABLE
     listed = read_json(path)["files"] if path.exists() else []
     if listed:

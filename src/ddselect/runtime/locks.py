@@ -19,7 +19,7 @@ from ddselect.runtime.ranks import rank
 
 LOCK, BUILDER = ".lock", ".builder.json"
 POLL = 0.2  # seconds between looks at what others do
-_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)  # a file system without them
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)  # a file system without them
 
 
 @contextmanager
@@ -63,7 +63,7 @@ def _take(lock: FileLock, folder: Path, title: str) -> None:
             remark(f"waiting for {title}: {who} is computing it")
             lock.acquire(poll_interval=POLL)
     except (OSError, NotImplementedError) as error:
-        if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
+        if isinstance(error, OSError) and error.errno not in NO_LOCKS:
             raise
         remark(f"{folder}: no locks on this file system; runs that start together may compute a stage twice")
 

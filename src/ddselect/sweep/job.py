@@ -13,6 +13,7 @@ from ddselect.evaluation.objective import objective
 from ddselect.runtime.files import read_json, write_json
 
 RECORD, RESULTS, REPORT, ERROR = "job.json", "results.json", "report.html", "error.txt"
+SWEEP = "sweep.json"  # in a sweep's folder: which sweep its jobs are of
 FOLDER = "hydra.run.dir="  # the last argument of a job's process
 _OVERRIDES = ".hydra/overrides.yaml"
 UNFINISHED = "did not end by itself: killed with its launcher, or still running"
@@ -51,17 +52,31 @@ def command(overrides: Sequence[str]) -> str:
     return shlex.join(["python", "run.py", *overrides])
 
 
-def write_record(folder: Path, overrides: Sequence[str], error: str, seconds: float) -> None:
-    """Writes down how a job ended: ``job.json``."""
-    write_json(folder / RECORD, {"overrides": list(overrides), "error": error, "seconds": round(seconds, 1)})
+def sweep_id(sweep: Path) -> str:
+    """What tells the sweep that a folder is used for from earlier ones in it; empty where nothing does."""
+    return str(read_json(sweep / SWEEP)["id"]) if (sweep / SWEEP).exists() else ""
+
+
+def write_record(folder: Path, overrides: Sequence[str], error: str, seconds: float, sweep: str = "") -> None:
+    """Writes down how a job of a sweep ended: ``job.json``."""
+    record = {"overrides": list(overrides), "error": error, "seconds": round(seconds, 1), "sweep": sweep}
+    write_json(folder / RECORD, record)
 
 
 def read_jobs(sweep: Path) -> list[Job]:
-    """The jobs that lie in a sweep's folder, in the order of their numbers."""
+    """The jobs of the sweep that a folder is used for, in the order of their numbers; not those of earlier ones."""
     found = {path.parent for path in sweep.rglob(RECORD)} | {path.parent.parent for path in sweep.rglob(_OVERRIDES)}
-    jobs = [_read(folder, folder.relative_to(sweep).as_posix()) for folder in found]
+    jobs = [_read(folder, folder.relative_to(sweep).as_posix()) for folder in found if _is_of(folder, sweep)]
     # words and numbers in turn, so that two names are compared number with number
     return sorted(jobs, key=lambda job: [int(s) if s.isdigit() else s for s in re.split(r"(\d+)", job.name)])
+
+
+def _is_of(folder: Path, sweep: Path) -> bool:
+    """Whether a job's folder is one of the sweep; a job that could not say anything yet is, if it began after it."""
+    if (folder / RECORD).exists():
+        return read_json(folder / RECORD).get("sweep", "") == sweep_id(sweep)
+    began = (sweep / SWEEP).stat().st_mtime if (sweep / SWEEP).exists() else 0.0
+    return (folder / _OVERRIDES).stat().st_mtime >= began
 
 
 def _read(folder: Path, name: str) -> Job:

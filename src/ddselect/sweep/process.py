@@ -16,7 +16,7 @@ from ddselect.runtime.interruption import CODE
 from ddselect.runtime.ranks import rank
 from ddselect.sweep import callback
 from ddselect.sweep.callback import INTERRUPTED
-from ddselect.sweep.job import ERROR, FOLDER, RESULTS, UNFINISHED, write_record
+from ddselect.sweep.job import ERROR, FOLDER, RESULTS, UNFINISHED, sweep_id, write_record
 
 _GRACE = 2 * processes.GRACE  # seconds in which a job that was told to stop should have ended, with its own children
 _LOOK = 1.0  # seconds between looks whether the sweep was interrupted
@@ -34,15 +34,15 @@ def run_job(overrides: Sequence[str], folder: Path, sweep: Path, at_once: int) -
     if (sweep / INTERRUPTED).exists():
         return None
     print(f"[{folder.relative_to(sweep)}] {' '.join(overrides)}", file=sys.stderr, flush=True)
-    is_first = rank() == 0
+    is_first, mine = rank() == 0, sweep_id(sweep)
     if is_first:
-        write_record(folder, overrides, UNFINISHED, 0.0)
+        write_record(folder, overrides, UNFINISHED, 0.0, mine)
         (folder / ERROR).unlink(missing_ok=True)
     start = time.monotonic()
     code = _run(overrides, folder, sweep, at_once)
     if not is_first:
         return None
-    write_record(folder, overrides, _error(folder, code), time.monotonic() - start)
+    write_record(folder, overrides, _error(folder, code), time.monotonic() - start, mine)
     (folder / ERROR).unlink(missing_ok=True)
     if code == CODE and callback.sweep_folder:
         sys.exit(CODE)  # the job has said so
