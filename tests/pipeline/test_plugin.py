@@ -38,10 +38,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def test_its_selection_is_compared_with_ours(work: Path) -> None:
     entries = json.loads((work / "run" / "results.json").read_text())["results"]
     assert [entry["selection"] for entry in entries] == ["random_image", "sharpest", "sharpest blurred=True"]
-    sharp, blurred = (
-        json.loads((work / "run" / entry["distilled"] / ".." / "manifest.json").read_text()) for entry in entries[1:]
-    )
-    assert sharp["after"] != blurred["after"]
+    assert len({entry["fingerprints"]["selection"] for entry in entries}) == 3
     (stage,) = (work / "store" / "sharpness").iterdir()  # once for both
     assert json.loads((stage / "manifest.json").read_text())["facts"]["images"] == 100
 
