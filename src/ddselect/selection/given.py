@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -12,8 +13,9 @@ import numpy as np
 from PIL import Image
 
 from ddselect.dataset.folders import DatasetConfig
+from ddselect.dataset.formats import is_named_as_picture
 from ddselect.dataset.images import Source, decode_image
-from ddselect.dataset.layout import folders_signature, image_files, subfolders, wrong_layout
+from ddselect.dataset.layout import files_below, folders_signature, subfolders, wrong_layout
 from ddselect.runtime.errors import UserError, choose
 from ddselect.runtime.store import execution
 from ddselect.selection.base import SelectionConfig
@@ -93,11 +95,16 @@ class GivenConfig(SelectionConfig):
         return open_tensors(self.place, statistics, len(folders), who)
 
 
+def _pictures(folder: Path) -> list[str]:
+    """Paths of the pictures below a folder, relative to it, sorted; the ends of their names make them that."""
+    return [path for path in files_below(folder, Counter()) if is_named_as_picture(path)]
+
+
 @cache
 def _digest(root: Path, state: str) -> str:
     """A key of the content of an image folder or a file in some state, read once for it."""
     digest = hashlib.blake2b(digest_size=8)
-    for name in image_files(root) if root.is_dir() else [""]:
+    for name in _pictures(root) if root.is_dir() else [""]:
         with (root / name).open("rb") as file:
             digest.update(f"{name}\n".encode() + hashlib.file_digest(file, "blake2b").digest())
     return digest.hexdigest()
@@ -109,7 +116,7 @@ def open_folder(root: Path, folders: Sequence[str], names: Sequence[str], who: s
     Raises:
         UserError: There are no class folders, or they are not those of the dataset.
     """
-    found = {child.name: image_files(child) for child in subfolders(root)}
+    found = {child.name: _pictures(child) for child in subfolders(root)}
     found = {name: files for name, files in found.items() if files}
     if not found:
         raise wrong_layout(f"{who}: there are no class folders of images in {root}", _LAYOUT, root)
