@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 EVERY = (
     *SMALL,
-    *("dataset.sizes.train=40", "dataset.sizes.test=20", "report.images_per_class=0"),
+    *("dataset.sizes.train=40", "dataset.sizes.test=20"),
     *("backbone=class_unet", "backbone/adapt=scratch", "backbone.adapt.steps=2", "backbone.dtype=fp32"),
     *("teacher=trained", "teacher.recipe.steps=2", "teacher.check=false", "scoring.check_prior=false"),
     *("pool=mixed", "pool.per_class=2", "pool.steps=1", "scoring.keep_latents=true", "compare=[rded]"),
