@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ddselect.backbone.stage import BACKBONE
 from ddselect.boxes.stage import BOXES
+from ddselect.checks import check_networks
 from ddselect.composition.stage import COMPOSITION, check_ipc
 from ddselect.dataset.index import index_summary
 from ddselect.dataset.stage import INDEX
@@ -119,7 +120,7 @@ def graph_of(experiment: Experiment, folder: Path | None) -> tuple[Graph, list[T
     """The stages that an experiment asks for and its trials: every selection, seed, protocol and student.
 
     Raises:
-        UserError: There is no such stage, or a student or prior will not do; told before any work.
+        UserError: There is no such stage, or a network or prior will not do; told before any work.
     """
     e = experiment
     trials = [
@@ -128,18 +129,10 @@ def graph_of(experiment: Experiment, folder: Path | None) -> tuple[Graph, list[T
         for protocol, student in product(protocols_for(e, method), e.students)
     ]
     graph = Graph(stages_of(packages(e.plugins), STAGES), e.stages, trials)
-    if "student" in graph.order:
-        for student in e.students:
-            student.check(e.dataset.image_size)
-            if e.trainer.together:
-                student.check_ranks(e.dataset.image_size, e.trainer.accelerator)
     if "composition" in graph.order:
         for method in e.methods:
             method.selection.check(e.dataset)
-    if {"backbone", "prompt", "latents"} & {*graph.order}:
-        folders, side = e.dataset.class_folders(), e.backbone.image_size
-        e.backbone.check_files({side, e.embed.shown(side)} if e.embed.asks_prior else {side})
-        e.backbone.check(e.prompt, e.dataset.class_names(folders), folders)
+    check_networks(trials[0], graph.order)
     return graph, trials
 
 

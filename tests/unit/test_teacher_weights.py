@@ -1,10 +1,13 @@
 """Teachers with weights from a file, and torchvision's models: what does not fit is refused in one line."""
 
+import os
+from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -38,11 +41,45 @@ def logits(folder: Path, images: Tensor) -> Tensor:
         return load_teacher(folder)(images)
 
 
+def saved(content: object, path: Path) -> Path:
+    torch.save(content, path)
+    return path
+
+
+def renamed(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {f"{prefix}{name}": tensor for name, tensor in state.items()}
+
+
+ZEROS = {"fc.weight": torch.zeros(3, 64)}
+BESIDE = {"epoch": 3, "args": Namespace(lr=0.1), "best": np.float64(91.5), "log": np.zeros(2), "at": Path("x")}
+OPTIMIZER = {"state": {0: {"momentum_buffer": torch.zeros(2)}}, "param_groups": [{"lr": 0.1, "params": [0]}]}
 WRITERS: dict[str, Callable[[dict[str, Tensor], Path], Path]] = {
     "plain.pth": lambda state, path: torch.save(state, path) or path,  # type: ignore[func-returns-value]
     "wrapped.pt": lambda state, path: torch.save({"epoch": 3, "state_dict": state}, path) or path,  # type: ignore[func-returns-value]
     "model.pth": lambda state, path: torch.save({"model": state}, path) or path,  # type: ignore[func-returns-value]
     "parallel.pth": lambda state, path: torch.save({f"module.{k}": t for k, t in state.items()}, path) or path,  # type: ignore[func-returns-value]
+    **{
+        f"{key}.pth.tar": lambda state, path, key=key: saved({key: state, "optimizer": OPTIMIZER}, path)
+        for key in ("net", "model_state_dict", "network", "model_state", "weights", "params")
+    },
+    **{
+        f"prefix {prefix}ckpt": lambda state, path, prefix=prefix: saved({"state_dict": renamed(state, prefix)}, path)
+        for prefix in ("_orig_mod.", "model.", "net.", "network.", "module._orig_mod.", "model.net.", "student.")
+    },
+    "objects beside.pth": lambda state, path: saved({"model": state, **BESIDE}, path),
+    "averaged.pth": lambda state, path: saved(
+        {"model": ZEROS, "model_ema": {"n_averaged": torch.tensor(7), **renamed(state, "module.")}}, path
+    ),
+    "timm.pth.tar": lambda state, path: saved({"state_dict": ZEROS, "state_dict_ema": state, **BESIDE}, path),
+    "no weights in its average.pt": lambda state, path: saved({"ema": {"decay": 0.9}, "model": state}, path),
+    "wrapped twice.pt": lambda state, path: saved({"model": {"state_dict": state}}, path),
+    "partly parallel.pth": lambda state, path: saved(
+        {name.replace("body.", "body.module.").replace("stem.", "stem._orig_mod."): t for name, t in state.items()},
+        path,
+    ),
+    "parameters.pth": lambda state, path: saved({name: nn.Parameter(t, False) for name, t in state.items()}, path),
+    "old.pth": lambda state, path: torch.save(state, path, _use_new_zipfile_serialization=False) or path,  # type: ignore[func-returns-value]
+    "pytorch_model.bin": lambda state, path: saved(state, path),
     "half.safetensors": lambda state, path: (
         save_file({k: t.half() if t.is_floating_point() else t for k, t in state.items()}, path) or path  # type: ignore[func-returns-value]
     ),
@@ -64,10 +101,20 @@ class Evil:
         return Path.touch, (Path("evil"),)
 
 
-def test_code_in_a_file_is_not_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+class Worse:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, ("touch evil",)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("evil", [Evil(), Worse()])
+@pytest.mark.parametrize("beside", [{}, {"model": {"fc.weight": torch.zeros(1)}}])
+def test_code_in_a_file_is_not_executed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zipped: bool, evil: object, beside: dict[str, Any]
+) -> None:
     monkeypatch.chdir(tmp_path)
-    torch.save({"state_dict": Evil()}, tmp_path / "evil.pth")
-    with pytest.raises(UserError, match=r"weights alone \(Unsupported global: .* allowed global by default\); save"):
+    torch.save({"state_dict": evil, **beside}, tmp_path / "evil.pth", _use_new_zipfile_serialization=zipped)
+    with pytest.raises(UserError, match=r"^teacher.weights=.*evil.pth: it holds more than weights[^\n]*state_dict"):
         read_weights(tmp_path / "evil.pth")
     assert not Path("evil").exists()
 
@@ -76,12 +123,16 @@ def test_code_in_a_file_is_not_executed(tmp_path: Path, monkeypatch: pytest.Monk
     ("name", "content", "said"),
     [
         ("none.pth", None, "no such file"),
-        ("some.bin", b"", "a .safetensors, .pth or .pt file is needed"),
-        ("broken.pth", b"abc", "cannot be read as weights alone"),
-        ("broken.safetensors", b"abc", "cannot be read as weights alone"),
-        ("empty.pt", {}, "not a dictionary of tensors"),
-        ("list.pt", [torch.zeros(1)], "not a dictionary of tensors"),
-        ("numbers.pt", {"fc": 3}, "not a dictionary of tensors"),
+        ("empty.bin", b"", "it is damaged, cut short, or neither of torch.save nor of safetensors"),
+        ("model.h5", b"\x89HDF\r\n", "it is damaged, cut short, or neither of torch.save nor of safetensors"),
+        ("broken.pth", b"abc", "it is damaged, cut short, or neither"),
+        ("broken.safetensors", b"abc", "it is damaged, cut short, or neither"),
+        ("empty.pt", {}, "it holds no dictionary of tensors"),
+        ("list.pt", [torch.zeros(1)], "it holds no dictionary of tensors"),
+        ("numbers.pt", {"fc": 3}, "it holds no dictionary of tensors"),
+        ("whole.pt", nn.Linear(2, 2), "it holds no dictionary of tensors; save model.state_dict()"),
+        ("whole in it.pt", {"model": nn.Linear(2, 2)}, "it holds no dictionary of tensors"),
+        ("optimizer.pt", {"optimizer": OPTIMIZER}, "it holds no dictionary of tensors"),
     ],
 )
 def test_what_is_no_file_of_weights_is_refused(tmp_path: Path, name: str, content: object, said: str) -> None:
@@ -89,8 +140,25 @@ def test_what_is_no_file_of_weights_is_refused(tmp_path: Path, name: str, conten
         (tmp_path / name).write_bytes(content)
     elif content is not None:
         torch.save(content, tmp_path / name)
-    with pytest.raises(UserError, match=f"^teacher.weights=.*{name}: {said}"):
+    with pytest.raises(UserError, match=f"^teacher.weights=.*{name}: {said}") as caught:
         read_weights(tmp_path / name)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("part", [0.3, 0.9])
+@pytest.mark.parametrize("name", ["cut.pth", "cut.safetensors"])
+def test_a_file_that_is_cut_is_refused(tmp_path: Path, name: str, part: float) -> None:
+    (save_file if name.endswith("tensors") else torch.save)(small().state_dict(), tmp_path / name)
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(content[: int(part * len(content))])
+    with pytest.raises(UserError, match=f"{name}: it is damaged, cut short, or neither"):
+        read_weights(tmp_path / name)
+
+
+def test_a_torchscript_archive_is_refused_as_one(tmp_path: Path) -> None:
+    torch.jit.save(torch.jit.trace(nn.Linear(2, 2), torch.zeros(1, 2)), tmp_path / "w.pt")
+    with pytest.raises(UserError, match="it is a TorchScript archive; save model"):
+        read_weights(tmp_path / "w.pt")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """The ``embed`` group."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
@@ -11,7 +11,7 @@ from ddselect.embed.prior import PriorNetwork
 from ddselect.prompt.conditions import Conditions
 from ddselect.runtime.errors import UserError, at_least, shares
 from ddselect.runtime.store import execution
-from ddselect.student.models import Classifier, build_network
+from ddselect.student.models import Classifier, build_network, check_network, check_published
 
 VERSION = 2  # of what the stage writes
 Prior = tuple[Denoiser, Conditions]
@@ -50,6 +50,13 @@ class EmbedConfig:
         """
         raise UserError(f"embed {self.name}: class {type(self).__name__} has no network of its own")
 
+    def check_network(self, sides: Sequence[int]) -> None:
+        """Refuses, before any work, a network that there is not or that cannot take what is composed at some sides.
+
+        Raises:
+            UserError: So it is.
+        """
+
     def shown(self, side: int) -> int:
         """Side in pixels at which it is shown what is composed at a side of ``side`` pixels."""
         return side
@@ -67,6 +74,15 @@ class TimmEmbedConfig(EmbedConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least(0, "embed", self, "size")
+
+    def check_network(self, sides: Sequence[int]) -> None:
+        check_published(self.architecture)
+        check_network(
+            lambda: Classifier(build_network(self.architecture, 1000, None), [0.0] * 3, [1.0] * 3),
+            [self.shown(side) for side in sides],
+            f"embed.architecture={self.architecture}",
+            "set embed.size=<pixels>, to which it has them resized, or choose another",
+        )
 
     def network(self, prior: Callable[[], Prior]) -> Embedder:
         network = build_network(self.architecture, 1000, None, pretrained=True)

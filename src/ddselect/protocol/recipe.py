@@ -7,6 +7,7 @@ from math import cos, floor, pi
 from ddselect.protocol import rules
 from ddselect.runtime.errors import UserError, at_least, at_most, shares
 
+TEACHER = "teacher"  # name of the recipe by which a teacher is trained
 _CHOICES = {
     "labels": ("soft", "hard"),
     "optimizer": ("adamw", "adam", "sgd"),

@@ -54,6 +54,15 @@ def one_line(text: object) -> str:
     return " ".join(str(text).split())
 
 
+def brief(error: object, most: int = 160) -> str:
+    """The beginning of a message in one line: whole sentences, or where the first is longer, whole words of it."""
+    text = one_line(error)
+    if len(text) <= most:
+        return text
+    end = max(text.rfind(mark, 0, most) for mark in (". ", "; ", ": "))
+    return text[:end] if end > 0 else text[: text.rfind(" ", 0, most)] + " ..."
+
+
 def is_interruption(error: BaseException) -> bool:
     """Whether an error is Ctrl-C or comes from it: Lightning makes an exit of its own from it."""
     cause: BaseException | None = error

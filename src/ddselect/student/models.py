@@ -1,12 +1,12 @@
 """Classifiers by name: students and teachers share one wrapper with the normalisation inside."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ddselect.runtime.errors import UserError
+from ddselect.runtime.errors import UserError, brief
 from ddselect.runtime.hardware import convolution_layout
 from ddselect.student import timm_models
 from ddselect.student.convnet import ConvNet
@@ -87,6 +87,37 @@ def last_layer(model: Classifier) -> tuple[Tensor, Tensor]:
     return (weight, bias) if model.columns is None else (weight[model.columns], bias[model.columns])
 
 
+def check_network(build: Callable[[], Classifier], sides: Iterable[int], what: str, remedy: str) -> None:
+    """Refuses a classifier that cannot be built, or that cannot take square images of some sides in pixels.
+
+    It is built without weights, which costs next to nothing; only where that fails, with random ones.
+
+    Args:
+        build: Makes it.
+        sides: The sides, in the order in which they are tried.
+        what: What it is, for messages.
+        remedy: What to do where it cannot take them.
+
+    Raises:
+        UserError: As ``build`` does, or it fails in another way.
+    """
+    wrong = ""
+    for device in ("meta", "cpu"):
+        doing = "be built"
+        try:
+            with torch.device(device), torch.random.fork_rng(devices=[]), torch.no_grad():
+                model = build()
+                for side in sides:
+                    doing = f"take images of {side} pixels"
+                    model(torch.zeros(2, 3, side, side))
+            return
+        except UserError:
+            raise
+        except Exception as error:  # of any kind, as the libraries have it
+            wrong = f"{what} cannot {doing} ({brief(error)}); {remedy}"
+    raise UserError(wrong)
+
+
 def check_image_size(architecture: str, image_size: int) -> None:
     """Refuses images whose size an architecture of ``conf/student/`` cannot take; needs no heavy library.
 
@@ -110,6 +141,22 @@ def check_image_size(architecture: str, image_size: int) -> None:
         )
 
 
+def check_published(architecture: str) -> None:
+    """Refuses an architecture of ours or of timm that has no published weights, or none of the name after its dot.
+
+    Raises:
+        UserError: So it is; other names are not judged.
+    """
+    if architecture in (*_OWN, "resnet18_in"):
+        raise UserError(f"there are no pretrained weights of '{architecture}'; set teacher=trained")
+    from timm.models import is_model, is_model_pretrained, list_pretrained  # takes seconds to import
+
+    name = timm_models.NAMES.get(architecture, architecture)
+    if is_model(name) and not is_model_pretrained(name):
+        known = ", ".join(list_pretrained(f"{name.split('.')[0]}.*")) or "none"
+        raise UserError(f"timm has no weights '{architecture}'; those of this architecture are {known}")
+
+
 def build_network(architecture: str, num_classes: int, image_size: int | None, pretrained: bool = False) -> nn.Module:
     """A network by the field's name: one of ``conf/student/``, ``small_resnet32``, or any timm model.
 
@@ -119,8 +166,8 @@ def build_network(architecture: str, num_classes: int, image_size: int | None, p
     Raises:
         UserError: The name is unknown, the size does not suit it, or the pretrained weights cannot be had.
     """
-    if pretrained and architecture in (*_OWN, "resnet18_in"):
-        raise UserError(f"there are no pretrained weights of '{architecture}'; set teacher=trained")
+    if pretrained:
+        check_published(architecture)
     if image_size is not None:
         check_image_size(architecture, image_size)
     if architecture in _SMALL_RESNETS:

@@ -8,10 +8,11 @@ import torch
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.hardware import computes_in_bf16
 from ddselect.runtime.seeds import key64
-from ddselect.student.models import Classifier, build_network, check_image_size
+from ddselect.student.models import Classifier, build_network, check_network
 from ddselect.student.ranks import has_batch_norm
 
 VERSION = 6  # of what the stage writes
+_HALF = [0.5] * 3
 
 
 @dataclass
@@ -32,12 +33,17 @@ class StudentConfig:
             raise UserError(f"student.learning_rate={self.learning_rate}: a positive number is needed")
 
     def check(self, image_size: int) -> None:
-        """Refuses images of a side in pixels that the architecture cannot take.
+        """Refuses an architecture that there is not, or that cannot take images of a side in pixels.
 
         Raises:
-            UserError: The size does not suit it; timm's own names are judged only when they are built.
+            UserError: So it is.
         """
-        check_image_size(self.architecture, image_size)
+        check_network(
+            lambda: self.build(2, _HALF, _HALF, 0, image_size),
+            [image_size],
+            f"architecture '{self.architecture}'",
+            "set dataset.image_size or choose another student",
+        )
 
     def check_ranks(self, image_size: int, accelerator: str) -> None:
         """Refuses an architecture that several ranks cannot train as one does.
@@ -45,7 +51,7 @@ class StudentConfig:
         Raises:
             UserError: It has batch norm, whose statistics are shared on GPUs only.
         """
-        if accelerator == "cpu" and has_batch_norm(self.build(2, [0.5] * 3, [0.5] * 3, 0, image_size)):
+        if accelerator == "cpu" and has_batch_norm(self.build(2, _HALF, _HALF, 0, image_size)):
             raise UserError(
                 f"student {self.name}: batch norm is shared between GPUs only; on processors set "
                 "trainer.student_devices=1 or choose a student without it, e.g. student=convnet3"

@@ -114,8 +114,13 @@ def network_of(architecture: str, outputs: int, image_size: int | None) -> nn.Mo
     return build_network(name, outputs, image_size)
 
 
-def _build(values: dict[str, Any], tensors: dict[str, Tensor]) -> Classifier:
+def classifier_of(values: dict[str, Any]) -> Classifier:
+    """The untrained teacher that a card describes."""
     card = Card(**values)
-    model = card.model(network_of(card.architecture, card.outputs, card.image_size))
+    return card.model(network_of(card.architecture, card.outputs, card.image_size))
+
+
+def _build(values: dict[str, Any], tensors: dict[str, Tensor]) -> Classifier:
+    model = classifier_of(values)
     model.load_state_dict({name: t.float() if torch.is_floating_point(t) else t for name, t in tensors.items()})
     return model

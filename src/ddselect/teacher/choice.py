@@ -1,7 +1,8 @@
 """The ``teacher`` group: the network that labels, and that selections may ask; loaded or trained, then checked."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,15 @@ import torch
 from safetensors.torch import load_file
 
 from ddselect.dataset.index import Index, index_of
-from ddselect.protocol.recipe import ProtocolConfig
+from ddselect.protocol.recipe import TEACHER, ProtocolConfig
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import folder_signature, read_json, write_json, write_tensors
 from ddselect.runtime.integrity import content
 from ddselect.runtime.store import execution
 from ddselect.runtime.trial import Facts, Trial
+from ddselect.student.models import check_network
 from ddselect.student.settings import StudentConfig
-from ddselect.teacher.card import CARD, WEIGHTS, Card, write_teacher
+from ddselect.teacher.card import CARD, WEIGHTS, Card, classifier_of, write_teacher
 
 VERSION = 3
 HALF = [0.5, 0.5, 0.5]
@@ -52,6 +54,15 @@ class TeacherConfig:
         """
         raise UserError(f"teacher {self.name}: class {type(self).__name__} provides no teacher")
 
+    def check_network(self, sides: Sequence[int]) -> None:
+        """Refuses, before any work, a network that there is not or that cannot take images of some sides in pixels.
+
+        The first of them is that of the square view, the others are of crops.
+
+        Raises:
+            UserError: So it is, or a file is missing or damaged.
+        """
+
     def signature(self) -> str:
         """Changes when weights in local files do, wherever these lie."""
         return ""
@@ -71,12 +82,24 @@ class StoredTeacherConfig(TeacherConfig):
     def signature(self) -> str:
         return folder_signature(self.source) or self.path
 
-    def provide(self, bench: Bench, folder: Path) -> dict[str, object]:
-        source = self.source
+    def _card(self) -> dict[str, Any]:
         for name in (WEIGHTS, CARD):
-            if not (source / name).exists():
-                raise UserError(f"teacher {self.name}: {source / name} is missing; set teacher.path=<folder>")
-        card = read_json(source / CARD)
+            if not (self.source / name).exists():
+                raise UserError(f"teacher {self.name}: {self.source / name} is missing; set teacher.path=<folder>")
+        try:
+            card = read_json(self.source / CARD)
+        except ValueError:
+            card = {}
+        if not isinstance(card.get("classes"), list):
+            raise UserError(f"teacher {self.name}: {self.source / CARD} is damaged; set teacher.path=<folder>")
+        return card
+
+    def check_network(self, sides: Sequence[int]) -> None:
+        for card in (found := self._card()).get("members", [found]):
+            check_network(partial(classifier_of, card), sides, f"teacher {self.name}", "choose another teacher")
+
+    def provide(self, bench: Bench, folder: Path) -> dict[str, object]:
+        source, card = self.source, self._card()
         if card["classes"] != bench.index.class_names:
             raise UserError(
                 f"teacher {self.name} knows the classes {', '.join(card['classes'][:10])}, in this order, not the "
@@ -90,7 +113,7 @@ class StoredTeacherConfig(TeacherConfig):
 def _recipe() -> ProtocolConfig:
     """How a teacher is trained: the rest of it, which the YAML file does not show, is not for turning."""
     return ProtocolConfig(
-        "teacher", labels="hard", steps=1500, batch_size=64, learning_rate=4e-3, weight_decay=5e-4, decay_vectors=True,
+        TEACHER, labels="hard", steps=1500, batch_size=64, learning_rate=4e-3, weight_decay=5e-4, decay_vectors=True,
         warmup=20, mixing="none", area=[0.64, 1.5625], shift=0.25, flip=False, evaluations=1,
     )  # fmt: skip
 
@@ -102,6 +125,10 @@ class TrainedTeacherConfig(TeacherConfig):
     student: StudentConfig = field(default_factory=lambda: StudentConfig("teacher", "small_resnet32"))
     recipe: ProtocolConfig = field(default_factory=_recipe)
     seed: int = 0
+
+    def check_network(self, sides: Sequence[int]) -> None:
+        build, name = partial(self.student.build, 2, HALF, HALF, self.seed, sides[0]), self.student.architecture
+        check_network(build, sides, f"teacher.student.architecture={name}", "choose another")
 
     def provide(self, bench: Bench, folder: Path) -> dict[str, object]:
         from ddselect.student.train import student_views, train_student

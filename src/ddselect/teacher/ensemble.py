@@ -33,6 +33,10 @@ class Ensemble(TeacherConfig):
 
     teachers: list[TeacherConfig] = field(default_factory=list)  # the members
 
+    def check_network(self, sides: Sequence[int]) -> None:
+        for teacher in self.teachers:
+            teacher.check_network(sides)
+
     def signature(self) -> str:
         return " ".join(teacher.signature() for teacher in self.teachers)
 

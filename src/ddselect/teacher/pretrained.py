@@ -1,19 +1,21 @@
 """Pretrained teachers: timm's or torchvision's models, with published weights or those of a file."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from ddselect.dataset.classes import imagenet_classes
 from ddselect.runtime.errors import UserError, at_least
 from ddselect.runtime.files import file_signature
 from ddselect.runtime.store import execution
-from ddselect.student.models import build_network
+from ddselect.student.models import Classifier, build_network, check_network, check_published
 from ddselect.teacher.card import Card, write_teacher
 from ddselect.teacher.choice import Bench, TeacherConfig
 from ddselect.teacher.torchvision_models import (
     TorchvisionNetwork,
+    check_weights,
     is_torchvision,
     last_linear,
     pretrained_torchvision,
@@ -49,6 +51,22 @@ class PretrainedTeacherConfig(TeacherConfig):
     def signature(self) -> str:
         return " ".join(file_signature(Path(path)) or path for path in (self.weights, self.classes))
 
+    def check_network(self, sides: Sequence[int]) -> None:
+        weights = read_weights(Path(self.weights)) if self.weights else None
+        if weights is None:
+            (check_weights if is_torchvision(self.architecture) else check_published)(self.architecture)
+
+        def build() -> Classifier:
+            if weights is None:
+                network = self._network(_IMAGENET, None)
+            else:
+                network, _ = self._fitting(weights, sides[0])
+            taken = TorchvisionNetwork(network) if is_torchvision(self.architecture) else network
+            return Card(self.architecture, 1, self.mean, self.std, [], side=self.side or None).model(taken)
+
+        remedy = "set teacher.side=<pixels>, to which it has them resized, or choose another teacher"
+        check_network(build, sides, f"teacher.architecture={self.architecture}", remedy)
+
     def provide(self, bench: Bench, folder: Path) -> dict[str, object]:
         network, card = self._from_file(bench) if self.weights else self._published(bench)
         write_teacher(folder, network, card)
@@ -73,21 +91,9 @@ class PretrainedTeacherConfig(TeacherConfig):
         return network, card
 
     def _from_file(self, bench: Bench) -> tuple[nn.Module, Card]:
-        weights, path, size = read_weights(Path(self.weights)), self.weights, self.side or bench.view
-        found = ""
-        for image_size in self._forms(size):
-            network = self._network(_IMAGENET, image_size)
-            layer = _last_layer(network, self.architecture)
-            rows = len(weights[f"{layer}.weight"]) if f"{layer}.weight" in weights else _IMAGENET
-            network = self._network(rows, image_size)
-            wrong = misfit(network, weights)
-            if not wrong:
-                break
-            found = found or wrong
-        else:
-            raise UserError(
-                f"teacher.weights={path} does not fit '{self.architecture}': {found}; set teacher.architecture"
-            )
+        weights = read_weights(Path(self.weights))
+        network, image_size = self._fitting(weights, bench.view)
+        rows = len(weights[f"{_last_layer(network, self.architecture)}.weight"])
         columns = self._columns(rows, bench.index.class_folders)
         network.load_state_dict({**network.state_dict(), **weights})  # counts of batches may be absent
         taken = TorchvisionNetwork(network) if is_torchvision(self.architecture) else network
@@ -96,6 +102,27 @@ class PretrainedTeacherConfig(TeacherConfig):
             image_size, self.side or None,
         )  # fmt: skip
         return taken, card
+
+    def _fitting(self, weights: dict[str, Tensor], view: int) -> tuple[nn.Module, int | None]:
+        """An untrained network that weights fit, and the side in pixels that it is made for; None for published ones.
+
+        ``view`` is the side in pixels of the square view.
+
+        Raises:
+            UserError: There is none of the architecture.
+        """
+        found = ""
+        for image_size in self._forms(self.side or view):
+            layer = _last_layer(self._network(_IMAGENET, image_size), self.architecture)
+            rows = len(weights[f"{layer}.weight"]) if f"{layer}.weight" in weights else _IMAGENET
+            network = self._network(rows, image_size)
+            wrong = misfit(network, weights)
+            if not wrong:
+                return network, image_size
+            found = found or wrong
+        raise UserError(
+            f"teacher.weights={self.weights} does not fit '{self.architecture}': {found}; set teacher.architecture"
+        )
 
     def _forms(self, size: int) -> list[int | None]:
         """The forms that an architecture has, as sides in pixels; None for the published one."""

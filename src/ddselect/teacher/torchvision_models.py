@@ -1,5 +1,7 @@
 """torchvision's classifiers, with the three methods of timm's."""
 
+from typing import Any
+
 from torch import nn
 
 from ddselect.runtime.errors import UserError, sentence
@@ -52,14 +54,9 @@ def pretrained_torchvision(architecture: str) -> tuple[nn.Module, list[float], l
     """
     from torchvision import models
 
-    name = _known(architecture)
-    enum = models.get_model_weights(name)
-    tag = architecture.partition(".")[2] or "DEFAULT"
-    if tag not in enum.__members__:
-        raise UserError(f"torchvision has no weights '{tag}' of '{name}'; choose from {', '.join(enum.__members__)}")
-    weights = enum[tag]
+    weights = check_weights(architecture)
     try:
-        model: nn.Module = models.get_model(name, weights=weights)
+        model: nn.Module = models.get_model(_known(architecture), weights=weights)
     except (OSError, RuntimeError) as error:
         raise UserError(
             f"pretrained weights of '{architecture}' are not in the local cache and {weights.url} was not reached "
@@ -67,6 +64,22 @@ def pretrained_torchvision(architecture: str) -> tuple[nn.Module, list[float], l
         ) from None
     seen = weights.transforms()
     return TorchvisionNetwork(model), list(seen.mean), list(seen.std)
+
+
+def check_weights(architecture: str) -> Any:
+    """The entry of torchvision's enum that ``torchvision/<name>.<WEIGHTS>`` names; fetches nothing.
+
+    Raises:
+        UserError: The name or the weights are unknown.
+    """
+    from torchvision import models
+
+    name = _known(architecture)
+    enum = models.get_model_weights(name)
+    tag = architecture.partition(".")[2] or "DEFAULT"
+    if tag not in enum.__members__:
+        raise UserError(f"torchvision has no weights '{tag}' of '{name}'; choose from {', '.join(enum.__members__)}")
+    return enum[tag]
 
 
 def last_linear(model: nn.Module) -> str:
