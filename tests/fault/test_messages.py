@@ -92,6 +92,10 @@ FOLDER = ("dataset=imagefolder", "dataset.root=data", "selection=random_image", 
         (["seeds=3"], "seeds=3: a list is needed, seeds=[3]"),
         (["ipc=null"], "ipc=null: a value is needed"),
         (["teacher=trained", "teacher.recipe.batch_size=-1"], "teacher.recipe.batch_size=-1: 0 or more is needed"),
+        (
+            ["ipc=100000000", "selection=random_crop"],
+            "ipc=100000000: 1,000,000,000 distilled images of 100 in 10 classes; up to ipc=1000 is taken here",
+        ),
         (["ipc=0"], "ipc=0: at least 1 image per class is needed"),
         (
             ["scoring.antithetic=true", "scoring.draws=3"],

@@ -1,9 +1,13 @@
 """What a composition comes to in a run: share of whole images, mixed classes."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
 from ddselect.composition.compose import Composition
 from ddselect.composition.settings import AutoCompositionConfig, CompositionConfig
+from ddselect.composition.stage import check_ipc
 from ddselect.runtime.errors import UserError
 
 
@@ -47,3 +51,30 @@ def test_classes_are_mixed_where_labels_are_soft_and_there_are_stitched_images()
 )
 def test_auto_takes_whole_images_where_crops_would_be_whole_or_tiny(factor: int, view: int, whole: float) -> None:
     assert AutoCompositionConfig(factor, None).resolve(1, view, soft=False) == Composition(factor, whole)
+
+
+@pytest.mark.parametrize(
+    ("ipc", "train", "classes", "per_class", "most"),
+    [
+        (1000, 6, 10, 0, 0),  # small whatever it is distilled from
+        (1001, 6, 10, 0, 1000),
+        (100_000_000, 12, 2, 0, 5000),
+        (2562, 1_281_167, 1000, 0, 0),
+        (5000, 1_281_167, 1000, 0, 2562),
+        (5000, 1_281_167, 1000, 2000, 0),  # a pool of generated images
+        (None, 10, 1, 0, 0),
+        (10**9, None, 10, 0, 0),  # not counted yet
+    ],
+)
+def test_a_set_far_larger_than_what_it_is_distilled_from_is_refused(
+    ipc: int | None, train: int | None, classes: int, per_class: int, most: int
+) -> None:
+    facts = {"classes": classes, **({} if train is None else {"images": {"train": train}})}
+    pool = SimpleNamespace(generates=per_class > 0, per_class=per_class)
+    stages = {"index": SimpleNamespace(facts=facts)}
+    trial: Any = SimpleNamespace(ipc=ipc, classes=classes, stages=stages, experiment=SimpleNamespace(pool=pool))
+    if not most:
+        check_ipc(trial)
+        return
+    with pytest.raises(UserError, match=f"^ipc={ipc}: .*; up to ipc={most} is taken here$"):
+        check_ipc(trial)

@@ -341,6 +341,29 @@ def test_a_prompt_that_is_too_long_is_cut_and_said(
     torch.testing.assert_close(context[0], context[1])  # the encoders of images' pairs never see the label
 
 
+DOGS = ["golden_retriever", "n02086240", "pug"]
+
+
+@pytest.mark.parametrize(
+    ("names", "prompt", "said"),
+    [
+        (DOGS, LabelPromptConfig(), ["'n02086240', a WordNet ID", "'golden_retriever', which no caption"]),
+        (DOGS, SENTENCES, ["dataset.names=imagenet, or a file", "dataset.names=<file>"]),
+        (["n02086240", "n02087394-Ridgeback"], LabelPromptConfig(), ["'n02086240' and 1 more like it"]),
+        (DOGS, NoPromptConfig(), []),
+        (DOGS, TextPromptConfig(["a dog"], [""]), []),
+        (NAMES, LabelPromptConfig(), []),
+    ],
+)
+def test_names_that_no_caption_has_are_told(
+    names: list[str], prompt: PromptConfig, said: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    TEXT["sd15"].settings("nowhere").check(prompt, names, names)
+    err = capsys.readouterr().err
+    assert len(err.splitlines()) == len(said), err
+    assert all(words in err for words in said), err
+
+
 # --- what a model is made of ------------------------------------------------------------------------------------------
 
 

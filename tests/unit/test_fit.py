@@ -75,7 +75,8 @@ def test_a_model_of_another_option_is_refused_with_that_option(name: str, other:
     assert "\n" not in str(caught.value)
 
 
-UNET, XL, DIT = "unet/config.json", "text_encoder_2/config.json", "transformer/config.json"
+UNET, VAE, XL, DIT = (f"{part}/config.json" for part in ("unet", "vae", "text_encoder_2", "transformer"))
+SCHEDULER = "scheduler/scheduler_config.json"
 NO_OPTION, PARTS = "whose inputs no option has", "its parts are not of one model"
 
 
@@ -83,7 +84,7 @@ NO_OPTION, PARTS = "whose inputs no option has", "its parts are not of one model
     ("name", "file", "values", "said"),
     [
         ("sd15", UNET, {"in_channels": 9}, f"{PARTS}, in_channels is 9, latent_channels of its VAE 4"),
-        ("sd15", "vae/config.json", {"latent_channels": 16}, f"{PARTS}, in_channels is 4, latent_channels of its VAE 16"),
+        ("sd15", VAE, {"latent_channels": 16}, f"{PARTS}, in_channels is 4, latent_channels of its VAE 16"),
         ("sd15", UNET, {"cross_attention_dim": 1024}, f"{PARTS}, the width of its text is 1024, .* text encoders 16"),
         ("sd15", "text_encoder/config.json", {"hidden_size": 32}, f"{PARTS}, the width of its text is 16, .* 32"),
         ("sd15", "text_encoder/config.json", {"model_type": "t5"}, "text_encoder is a t5, a clip_text_model is needed"),
@@ -95,13 +96,13 @@ NO_OPTION, PARTS = "whose inputs no option has", "its parts are not of one model
         ("sdxl", XL, {"hidden_size": 64}, f"{PARTS}, the width of its text is 48, .* 80"),
         ("sd3", XL, {"projection_dim": 64}, f"{PARTS}, pooled_projection_dim is 48, .* 80"),
         ("sd3", "text_encoder_3/config.json", {"d_model": 32}, f"{PARTS}, joint_attention_dim is 64, .* 32"),
-        ("sd3", "vae/config.json", {"latent_channels": 4}, f"{PARTS}, in_channels is 16, .* 4"),
+        ("sd3", VAE, {"latent_channels": 4}, f"{PARTS}, in_channels is 16, .* 4"),
         ("dit", DIT, {"num_embeds_ada_norm": 10}, f"{PARTS}, num_embeds_ada_norm is 10, .* 1000"),
         ("dit", DIT, {"_class_name": "PixArtTransformer2DModel", "norm_type": "ada_norm_single"}, NO_OPTION),
         ("class_unet", "model_index.json", {"patch": 4}, f"{PARTS}, in_channels is 12, patch x patch x 3 48"),
         ("class_unet", "model_index.json", {"vqvae": ["diffusers", "VQModel"]}, NO_OPTION),
-        ("sd15", "scheduler/scheduler_config.json", {"_class_name": "EDMEulerScheduler"}, "EDMEulerScheduler has no betas"),
-        ("sd15", "scheduler/scheduler_config.json", {"prediction_type": "flow_prediction"}, "none of epsilon, v_pred"),
+        ("sd15", SCHEDULER, {"_class_name": "EDMEulerScheduler"}, "EDMEulerScheduler has no betas"),
+        ("sd15", SCHEDULER, {"prediction_type": "flow_prediction"}, "none of epsilon, v_pred"),
     ],
 )  # fmt: skip
 def test_parts_that_do_not_fit_are_named(
@@ -119,8 +120,8 @@ CODE = [
     ("model_index.json", {"text_encoder": ["encoder", "MyCLIP"]}, "text_encoder: encoder"),
     (UNET, {"_class_name": "MyUNet"}, "_class_name: MyUNet"),
     (UNET, {"auto_map": {"AutoModel": "unet.MyUNet"}}, "auto_map"),
-    ("vae/config.json", {"_class_name": "MyVAE"}, "_class_name: MyVAE"),
-    ("scheduler/scheduler_config.json", {"_class_name": "MyScheduler"}, "_class_name: MyScheduler"),
+    (VAE, {"_class_name": "MyVAE"}, "_class_name: MyVAE"),
+    (SCHEDULER, {"_class_name": "MyScheduler"}, "_class_name: MyScheduler"),
     ("text_encoder/config.json", {"auto_map": {"AutoModel": "clip.MyCLIP"}}, "auto_map"),
     ("tokenizer/tokenizer_config.json", {"auto_map": {"AutoTokenizer": ["t.My", None]}}, "auto_map"),
 ]

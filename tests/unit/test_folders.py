@@ -57,6 +57,23 @@ def test_holdout_divides_every_class_by_name(tmp_path: Path) -> None:
     assert test < larger
 
 
+@pytest.mark.parametrize("share", [0.05, 0.95])
+def test_a_class_too_small_for_the_holdout_is_named_with_it(tmp_path: Path, share: float) -> None:
+    root = write_folder(tmp_path, splits=("",), per_class=2)
+    split = "test" if share < 0.5 else "train"
+    with pytest.raises(
+        UserError, match=rf"^dataset.holdout={share}: none of the 2 images of class 'ant' .* {split} split"
+    ):
+        folder_dataset(root, holdout=share).files(root)
+
+
+def test_what_macos_leaves_is_named_for_what_it_is(tmp_path: Path) -> None:
+    root = write_folder(tmp_path)
+    (root / "train" / "__MACOSX" / "ant").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"train/__MACOSX: macOS adds it to zip archives, .*; remove it"):
+        folder_dataset(root).files(root)
+
+
 def test_missing_root_and_subfolders_say_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no folder given.*dataset.root=<folder>"):
         ImageFolderConfig("folder", 16).provide(tmp_path)

@@ -170,3 +170,13 @@ def test_a_loss_that_is_not_finite_names_image_timestep_and_backbone(unet_folder
         difference_maps(denoiser, denoiser.encode(random_images(3)), HASHES[:3], torch.tensor([0, 1, 2]), NULL, DRAWS)
     assert caught.value.position == 1
     assert "\n" not in str(caught.value)
+    assert "dtype=fp32" not in str(caught.value)  # which it is
+
+
+@pytest.mark.parametrize(
+    ("dtype", "said"), [(torch.float32, "its weights may be damaged"), (torch.float16, "try backbone.dtype=fp32")]
+)
+def test_what_to_try_is_not_what_it_is_already(unet_folder: Path, dtype: torch.dtype, said: str) -> None:
+    denoiser = load_class_unet(unet_folder)
+    denoiser.dtype = dtype
+    assert denoiser.remedy.startswith(said)

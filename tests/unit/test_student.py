@@ -4,12 +4,14 @@ from dataclasses import replace
 from itertools import pairwise
 from math import pi
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 from ddselect.protocol.recipe import ProtocolConfig
+from ddselect.runtime.errors import NumericalError
 from ddselect.student.accuracy import Accuracy
 from ddselect.student.losses import class_label_loss
 from ddselect.student.models import Classifier, build_network
@@ -185,3 +187,26 @@ def test_class_labels_of_an_image_of_several_classes_count_by_area() -> None:
     one = labels[:, 0]
     assert torch.equal(class_label_loss(logits, one), F.cross_entropy(logits, one))
     assert torch.equal(class_label_loss(logits, one[:, None]), F.cross_entropy(logits, one))
+
+
+@pytest.mark.parametrize(
+    ("protocol", "precision", "advice"),
+    [
+        ("p", "32-true", "lower protocol.learning_rate"),
+        ("p", "bf16-mixed", "lower protocol.learning_rate or set student.precision=fp32"),
+        ("teacher", "32-true", "lower teacher.recipe.learning_rate"),
+        ("teacher", "bf16-mixed", "lower teacher.recipe.learning_rate or set teacher.student.precision=fp32"),
+    ],
+)
+def test_a_loss_that_is_not_finite_comes_with_advice_that_changes_something(
+    protocol: str, precision: str, advice: str
+) -> None:
+    module: Any = SimpleNamespace(
+        trainer=SimpleNamespace(precision=precision, strategy=SimpleNamespace(reduce=lambda losses, **_: losses)),
+        _losses=[torch.tensor(torch.nan)],
+        _since_test=torch.empty(0),
+        protocol=SimpleNamespace(name=protocol),
+        global_step=3,
+    )
+    with pytest.raises(NumericalError, match=rf"before step 3 \(protocol {protocol}\); {advice}$"):
+        StudentModule.on_train_epoch_end(module)

@@ -44,7 +44,7 @@ def test_anything_else_is_one_line(target: str, packages: list[str]) -> None:
 def test_a_module_that_lacks_something_says_what(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     (tmp_path / "needy.py").write_text("import not_installed_at_all\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(UserError, match="k=needy.X: needy cannot be imported: No module named 'not_installed_at_all'"):
+    with pytest.raises(UserError, match=r"k=needy.X: needy cannot be imported: No module named 'not_installed_at_all'"):
         own_class("k", "needy.X", ["needy"])
 
 

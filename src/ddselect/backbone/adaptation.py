@@ -155,7 +155,7 @@ class AdaptModule(pl.LightningModule):
         if not isfinite(loss):
             raise NumericalError(
                 f"backbone {self.denoiser.title}: the loss is not finite before step {self.global_step}; lower "
-                "backbone.adapt.learning_rate or set backbone.adapt.precision=fp32"
+                f"backbone.adapt.learning_rate{' or set backbone.adapt.precision=fp32' * (self._autocast is not None)}"
             )
         self.history.append({"step": float(self.global_step), "loss": loss})
         self._losses = []

@@ -1,6 +1,7 @@
 """The ``backbone`` group: which diffusion prior to load, from where, in which precision, adapted or not."""
 
 import importlib
+import re
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
@@ -26,6 +27,10 @@ from ddselect.runtime.store import execution
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _PACKAGED = ("embedded", "embedded_text", "cifar10")  # folders in this package
 _TEXTS_AT_ONCE = 32
+_ODD_NAMES = (  # what a class name may have that no caption has, what it is, and the remedy
+    (r"n\d{8}", "a WordNet ID, which says nothing to it", "dataset.names=imagenet, or a file of names"),
+    (r"_", "which no caption writes so", "dataset.names=<file> with names in plain words"),
+)
 _OTHERS = (  # than a prior that does not know the classes
     "use prompt=none, a text-conditional backbone (sd15, sd21, sdxl, sd3), or a prior trained on these classes "
     "(backbone=class_unet backbone/adapt=scratch)"
@@ -255,6 +260,18 @@ class DiTConfig(ClassBackboneConfig):
         return [known[folder] for folder in class_folders], self.null_class()
 
 
+def _remark_on_names(prior: str, names: list[str]) -> None:
+    """Says where a prior is told class names that are none of a language."""
+    from rich.markup import escape
+
+    from ddselect.runtime.progress import note
+
+    for pattern, what, remedy in _ODD_NAMES:
+        if odd := [name for name in names if re.search(pattern, name)]:
+            several = f" and {len(odd) - 1} more like it" if len(odd) > 1 else ""
+            note(f"[yellow]backbone {prior} is told '{escape(odd[0])}'{several}, {what}; set {remedy}[/yellow]")
+
+
 @dataclass
 class TextBackboneConfig(BackboneConfig):
     """A prior that is conditional on text."""
@@ -262,7 +279,10 @@ class TextBackboneConfig(BackboneConfig):
     encoder: ClassVar[str] = ""  # module:class of its text encoder
 
     def check(self, prompt: PromptConfig, class_names: list[str], class_folders: list[str]) -> None:
-        prompt.texts(class_names, class_folders)
+        texts = prompt.texts(class_names, class_folders)
+        told = [name for name, mine in zip(class_names, texts.positive, strict=True) if any(name in t for t in mine)]
+        if self.adapt.mode != "scratch":  # which learns names as they are
+            _remark_on_names(self.name, told)
 
     @torch.inference_mode()
     def encode(self, texts: list[str], device: torch.device) -> tuple[dict[str, torch.Tensor], list[str]]:

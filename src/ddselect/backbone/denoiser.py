@@ -60,6 +60,13 @@ class Denoiser(nn.Module, ABC):
         """Where the network is."""
         return next(self.network.parameters()).device
 
+    @property
+    def remedy(self) -> str:
+        """What to try where something that it gives is not finite."""
+        if self.dtype == torch.float32:
+            return "its weights may be damaged: fetch them again, or choose another backbone"
+        return "try backbone.dtype=fp32"
+
     @abstractmethod
     def call_network(self, noisy: Tensor, time: Tensor, conditions: Tensor) -> Tensor:
         """The network's raw output in its own precision.

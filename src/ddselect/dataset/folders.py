@@ -173,9 +173,14 @@ class ImageFolderConfig(StoredConfig):
         files = []
         for split, images in found.items():
             for name in found["train"]:  # the same order in each
-                paths = images[name]
+                paths = all_paths = images[name]
                 if self.holdout:
                     paths = [p for p in paths if (key64(p) / 2**63 < self.holdout) == (split == "test")]
+                if all_paths and not paths:
+                    raise UserError(
+                        f"dataset.holdout={self.holdout}: none of the {len(all_paths)} images of class '{name}' falls "
+                        f"to the {split} split; add images to it, or change the share"
+                    )
                 if not paths:
                     raise UserError(f"dataset {self.name}: class '{name}' has no {split} images in {root}")
                 files += [SourceFile(path, split, name) for path in paths]

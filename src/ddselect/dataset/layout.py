@@ -11,11 +11,18 @@ from ddselect.dataset.formats import is_named_as_picture, suffix_of
 from ddselect.runtime.errors import UserError
 
 _SHOWN = 4  # entries of a folder
+_MACOS = "__MACOSX"
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """Folders directly below one, sorted by name, without hidden ones and links that lead back to it or above it."""
+    """Folders directly below one, sorted by name, without hidden ones and links that lead back to it or above it.
+
+    Raises:
+        UserError: One is no folder of the user's.
+    """
     found = [child for child in folder.iterdir() if child.name[0] != "." and child.is_dir()]
+    if folder / _MACOS in found:
+        raise UserError(f"{folder / _MACOS}: macOS adds it to zip archives, and it holds no images; remove it")
     here = folder.resolve()
     return sorted(child for child in found if not (child.is_symlink() and here.is_relative_to(child.resolve())))
 

@@ -97,7 +97,7 @@ class _Sampling(pl.LightningModule):
             place = int((~finite).nonzero()[0])
             raise NumericalError(
                 f"generated image {int(numbers[place])} of class '{folders[place]}' is not finite with backbone "
-                f"{self.denoiser.title}; try backbone.dtype=fp32 or a smaller pool.guidance"
+                f"{self.denoiser.title}; try a smaller pool.guidance, or {self.denoiser.remedy}"
             )
         images = self.denoiser.latents.decode(latents).cpu()
         return list(zip(images, folders, numbers.tolist(), strict=True))

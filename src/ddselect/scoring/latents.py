@@ -78,7 +78,9 @@ class _Encoding(pl.LightningModule):
         finite = latents.flatten(1).isfinite().all(1)
         if not finite.all():
             image = self.ids[int(batch[1][~finite.to(batch[1].device)][0])]
-            raise NumericalError(f"image {image}: its latents are not finite with backbone {self.denoiser.title}")
+            raise NumericalError(
+                f"image {image}: its latents are not finite with backbone {self.denoiser.title}; {self.denoiser.remedy}"
+            )
         return list(latents)
 
 

@@ -84,7 +84,7 @@ def difference_maps(
             worst = int((~finite).nonzero()[0]) % count
             raise LossError(
                 f"the loss at timestep {int(timesteps[draw, worst])} is not finite with backbone {denoiser.title} "
-                f"({str(denoiser.dtype)[6:]}); try backbone.dtype=fp32",
+                f"({str(denoiser.dtype)[6:]}); {denoiser.remedy}",
                 worst,
             )
         losses += loss / draws.count

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from ddselect.protocol.recipe import ProtocolConfig
+from ddselect.protocol.recipe import TEACHER, ProtocolConfig
 from ddselect.runtime.errors import NumericalError
 from ddselect.student.accuracy import Accuracy
 from ddselect.student.losses import class_label_loss, soft_label_loss
@@ -97,9 +97,11 @@ class StudentModule(pl.LightningModule):
         self._losses, self._since_test = [], torch.cat([self._since_test, losses])
         loss = float(self._since_test.mean())
         if not isfinite(loss):
+            name, is_bf16 = self.protocol.name, str(self.trainer.precision).startswith("bf16")
+            recipe, student = ("teacher.recipe", "teacher.student") if name == TEACHER else ("protocol", "student")
             raise NumericalError(
-                f"student: the loss is not finite before step {self.global_step} (protocol {self.protocol.name}); "
-                "lower protocol.learning_rate or set student.precision=fp32"
+                f"student: the loss is not finite before step {self.global_step} (protocol {name}); "
+                f"lower {recipe}.learning_rate{f' or set {student}.precision=fp32' * is_bf16}"
             )
         if self.global_step in self.tests:
             self._test(loss)
