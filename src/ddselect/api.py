@@ -140,7 +140,7 @@ def run(*settings: str) -> Run:
                 print_plan(experiment)
                 return Run(Path(hydra.run.dir).absolute(), experiment, [], {})
             folder = take_named(hydra, "run").absolute()
-            belongs(folder, experiment.settings)
+            belongs(folder, experiment.settings, "report" in experiment.stages)
             trials = make(experiment, folder)
     return Run(folder, experiment, trials, read_json(folder / RESULTS) if "report" in experiment.stages else {})
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from ddselect.experiment import Experiment
 from ddselect.embed.stage import fields_of_run
+from ddselect.experiment import Experiment
 from ddselect.runtime.trial import Trial
 from ddselect.selection.rded import TeacherScoredConfig
 

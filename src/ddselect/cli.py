@@ -52,7 +52,7 @@ def _job(cfg: "DictConfig") -> float | None:
             print_plan(experiment)
             return None
         if rank() == 0:
-            belongs(folder, experiment.settings)
+            belongs(folder, experiment.settings, "report" in experiment.stages)
         with full_disk_named(experiment.store, folder):
             for name, place in run(experiment, folder):
                 print(f"{name}: {place}", flush=True)

@@ -81,7 +81,7 @@ class Experiment:
     @property
     def settings(self) -> dict[str, Any]:
         """What decides the results, by key: neither how fast they are found, nor where they are kept or shown."""
-        named = {f.name: describe(getattr(self, f.name)) for f in fields(self) if f.name not in _NO_RESULT}
+        named = {f.name: describe(getattr(self, f.name), texts=True) for f in fields(self) if f.name not in _NO_RESULT}
         return {"selection": named.pop("methods"), **named}
 
     @property

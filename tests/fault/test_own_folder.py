@@ -19,7 +19,8 @@ _FORK = multiprocessing.get_context("fork")
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    write_folder(tmp_path / "data", per_class=1)
+    for name in ("data", "others"):
+        write_folder(tmp_path / name, per_class=1)
     return tmp_path
 
 
@@ -76,7 +77,8 @@ def test_a_folder_that_is_in_use_is_refused(place: Path) -> None:
         ("ipc=3", "ipc"),
         ("selection=rded", "selection"),
         ("compare=[]", "selection"),
-        ("dataset.holdout=0.2", "dataset"),
+        ("dataset.image_size=16", "dataset"),
+        ("dataset.root=others", "dataset"),
         ("protocol.steps=3", "protocols"),
     ],
 )
@@ -84,7 +86,7 @@ def test_the_results_of_other_settings_are_not_written_over(settings: str, diffe
     assert look(place, "hydra.run.dir=run").code == 0
     (place / "run" / "results.json").write_text("{}")
     before = contents(place / "run")
-    line = look(place, "hydra.run.dir=run", settings).assert_one_line(2)
+    line = look(place, "hydra.run.dir=run", "stages=[report]", settings).assert_one_line(2)
     assert line.startswith(f"ddselect: hydra.run.dir={place / 'run'}: it holds the results of other settings (")
     assert differs in line.partition("settings (")[2]
     assert contents(place / "run") == before
@@ -94,7 +96,8 @@ def test_the_results_of_other_settings_are_not_written_over(settings: str, diffe
 def test_the_same_results_may_be_found_again_in_another_way(settings: str, place: Path) -> None:
     assert look(place, "hydra.run.dir=run").code == 0
     (place / "run" / "results.json").write_text("{}")
-    assert look(place, "hydra.run.dir=run", settings).code == 0
+    ended = look(place, "hydra.run.dir=run", "stages=[report]", settings)  # refused, but for its prior
+    assert "other settings" not in ended.assert_one_line(2)
 
 
 def test_a_folder_without_results_is_free_and_results_without_settings_are_not(place: Path) -> None:
@@ -103,7 +106,7 @@ def test_a_folder_without_results_is_free_and_results_without_settings_are_not(p
     assert json.loads((place / "run" / "settings.json").read_text())["seeds"] == [1]
     (place / "earlier").mkdir()
     (place / "earlier" / "results.json").write_text("{}")
-    line = look(place, "hydra.run.dir=earlier").assert_one_line(2)
+    line = look(place, "hydra.run.dir=earlier", "stages=[report]").assert_one_line(2)
     assert "the results of other settings (which, is not known)" in line
 
 

@@ -9,6 +9,7 @@ from filelock import FileLock
 
 from tests.fault.runs import run_here
 from tests.helpers.data import write_folder
+from tests.sweep.made import entry
 
 
 def lines(swept: Path) -> list[tuple[int, str]]:
@@ -65,10 +66,11 @@ def test_a_job_does_not_write_over_the_results_of_another(tmp_path: Path) -> Non
     words = ("-m", "dataset=imagefolder", "dataset.root=data", "stages=[index]", "hydra.sweep.dir=swept")
     assert run_here(tmp_path, *words, "ipc=1").code == 0
     found = tmp_path / "swept" / "0" / "results.json"
-    found.write_text(json.dumps(empty := {"results": [], "config": {}}))
-    ended = run_here(tmp_path, *words, "ipc=2")
+    kept = {"results": [entry("ddselect", 1, 0, 60)], "config": {"objective": "top1_last"}}
+    found.write_text(json.dumps(kept))
+    ended = run_here(tmp_path, *words, "ipc=2", "stages=[report]")
     assert ended.code == 1
     assert "job 0 failed" in ended.messages[0]
     assert "it holds the results of other settings (ipc)" in ended.messages[0]
-    assert json.loads(found.read_text()) == empty
+    assert json.loads(found.read_text()) == kept
     assert run_here(tmp_path, *words, "ipc=1").code == 0

@@ -188,7 +188,7 @@ class TestShards:
     @pytest.mark.parametrize("top", ["", "./", "images/", "{shard}/", "some/way/"])
     def test_folders_side_by_side_are_classes(self, top: str, tmp_path: Path) -> None:
         build_index(self.pack(tmp_path / "data", "cat", "dog", "dog", top=top), tmp_path / "work")
-        index = read_index(tmp_path / "work")
+        index = read_index(tmp_path / "work", tmp_path / "data")
         assert (index.class_folders, index.split("train").labels.tolist()) == ([*TWO], [0, 1, 1])
 
     @pytest.mark.parametrize("style", ["name", "folder"])
@@ -200,7 +200,7 @@ class TestShards:
             write_shards(tmp_path / "shards", tmp_path / split, split, style)
         (tmp_path / "shards" / "classes.txt").write_text("\n".join(listed))
         build_index(TarShardsConfig("shards", 16, root=str(tmp_path / "shards")), tmp_path / "work")
-        index = read_index(tmp_path / "work")
+        index = read_index(tmp_path / "work", tmp_path / "shards")
         assert index.class_folders == listed
         for row, label in enumerate(index.labels.tolist()):
             shown = index.read(row, 8).float().mean((1, 2)).numpy()
@@ -215,10 +215,10 @@ class TestShards:
     def test_names_that_look_alike_are_one_class(self, tmp_path: Path) -> None:
         dataset = self.pack(tmp_path / "data", NFC, NFD, "dog")
         build_index(dataset, tmp_path / "w")
-        assert read_index(tmp_path / "w").split("test").labels.tolist() == [0, 0, 1]
+        assert read_index(tmp_path / "w", tmp_path / "data").split("test").labels.tolist() == [0, 0, 1]
         (tmp_path / "data" / "classes.txt").write_text(f"dog\n{NFD}\n")
         build_index(dataset, tmp_path / "w2")
-        assert read_index(tmp_path / "w2").class_folders == ["dog", NFC]
+        assert read_index(tmp_path / "w2", tmp_path / "data").class_folders == ["dog", NFC]
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ def test_folders_that_look_alike_are_one_class(folders: tuple[str, ...], tmp_pat
     (tmp_path / "names.csv").write_text(f"class,name\n{NFD},coffee house\ndog,dog\n", encoding="utf-8")
     dataset = folder_dataset(tmp_path / "data", names=str(tmp_path / "names.csv"))
     facts = build_index(dataset, tmp_path / "work")
-    index = read_index(tmp_path / "work")
+    index = read_index(tmp_path / "work", tmp_path / "data")
     assert (index.class_folders, index.class_names) == ([NFC, "dog"], ["coffee house", "dog"])
     assert facts["images"] == {"train": 4 * (len(folders) - 2), "test": 8}
     for row in range(len(index)):

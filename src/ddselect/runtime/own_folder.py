@@ -72,23 +72,26 @@ def letting_go() -> Iterator[None]:
             _held.pop().release()
 
 
-def belongs(folder: Path, settings: Mapping[str, Any]) -> None:
+def belongs(folder: Path, settings: Mapping[str, Any], writes: bool) -> None:
     """Writes down the settings that a folder's results belong to; those of others are never written over.
 
     Args:
         folder: The folder of a run.
         settings: What decides its results, by key.
+        writes: Whether the run will write results.
 
     Raises:
-        UserError: It holds the results of other settings.
+        UserError: It will, and the folder holds those of other settings.
     """
     path, now = folder / SETTINGS, json.loads(json.dumps(settings))  # as they are read again
     if (folder / RESULTS).exists():
         before = read_json(path) if path.exists() else {}
         others = ", ".join(key for key in now if before.get(key) != now[key]) if before else "which, is not known"
-        if others:
+        if others and writes:
             raise UserError(
                 f"hydra.run.dir={folder}: it holds the results of other settings ({others}); name another folder, or "
                 "move this one away"
             )
+        if others:
+            return
     write_json(path, now)

@@ -32,20 +32,22 @@ def execution(default: Any) -> Any:
     return dataclasses.field(default=default, metadata={"execution": True})
 
 
-def describe(value: object) -> Any:
+def describe(value: object, texts: bool = False) -> Any:
     """The part of a config that decides a result, as plain JSON: class name and fields.
 
-    Execution fields are left out. The name of a class of a plug-in has its module, so that it is no class of ours.
+    Execution fields are left out, but for those that hold ``texts``, if these are asked for: most of them are places of
+    files whose content decides. The name of a class of a plug-in has its module, so that it is no class of ours.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        names = [f.name for f in dataclasses.fields(value) if not f.metadata.get("execution")]
+        fields = {f.name: not f.metadata.get("execution") for f in dataclasses.fields(value)}
+        names = [name for name, kept in fields.items() if kept or (texts and isinstance(getattr(value, name), str))]
         kind = type(value)
         name = kind.__name__ if kind.__module__.startswith("ddselect.") else f"{kind.__module__}.{kind.__name__}"
-        return {"kind": name, **{name: describe(getattr(value, name)) for name in names}}
+        return {"kind": name, **{name: describe(getattr(value, name), texts) for name in names}}
     if isinstance(value, Mapping):
-        return {str(k): describe(v) for k, v in value.items()}
+        return {str(k): describe(v, texts) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [describe(v) for v in value]
+        return [describe(v, texts) for v in value]
     if isinstance(value, Enum):
         return value.value
     return str(value) if isinstance(value, Path) else value
