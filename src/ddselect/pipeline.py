@@ -56,7 +56,7 @@ STAGES = (
     REPORT,  # results.json and report.html in the run folder
 )
 
-_FIRST = ("index", "teacher", "teacher_check", "composition", "given_check")  # before anything expensive
+_FIRST = ("teacher", "teacher_check", "composition", "given_check")  # before anything expensive
 
 
 def run(experiment: Experiment, folder: Path) -> list[tuple[str, Path]]:

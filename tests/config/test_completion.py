@@ -40,7 +40,13 @@ def test_bash_completes_groups_options_and_keys(tmp_path: Path) -> None:
 def test_help_says_what_there_is(tmp_path: Path) -> None:
     ended = run_here(tmp_path, "--help")
     assert ended.code == 0
-    for words in ("dry_run=true", "stages=[scoring]", "selection: all, bps", "experiment: cifar100_rded", "--cfg job"):
+    for words in (
+        "dry_run=true",
+        "stages=[scoring]",
+        "selection: all, bps, ccs",
+        "experiment: cifar100_rded",
+        "--cfg job",
+    ):
         assert words in ended.out
     assert "$" not in ended.out
     assert max(map(len, ended.out.splitlines())) < 260

@@ -327,7 +327,9 @@ def test_a_value_of_another_shape(configs: dict[str, DictConfig], key: str, valu
 
 def test_several_options_for_a_group() -> None:
     check_options(["ipc=[1]", "~selection", "selection=rded", "+protocol.area=[1,2]"])
-    with pytest.raises(UserError, match=r"^selection=\[rded,all\]: a group has one option; choose one of all, bps"):
+    with pytest.raises(
+        UserError, match=r"^selection=\[rded,all\]: a group has one option; choose one of all, bps, ccs"
+    ):
         check_options(["ipc=1", "selection=[rded,all]"])
 
 

@@ -28,7 +28,7 @@ FOLDER = ("dataset=imagefolder", "dataset.root=data", "selection=random_image", 
     [
         (
             ["selection=foo"],
-            "no option 'foo' in group 'selection'; choose from all, bps, ccs, clusters, ddselect, diffusion, herding",
+            "no option 'foo' in group 'selection'; choose from all, bps, ccs, clusters, ddselect, diffusion, given",
         ),
         (["dataset=imagenet1k", "student=resnet"], "no option 'resnet' in group 'student'; did you mean resnet50?"),
         (["-m", "ipc=1,2", "selection=rded,foo"], "no option 'foo' in group 'selection'; choose from all"),

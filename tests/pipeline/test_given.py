@@ -39,7 +39,9 @@ def test_given_sets_chosen_and_beside(tmp_path: Path) -> None:
     assert arms == [("given", 0, 20), ("given", 1, 20), ("dm", 0, 30), ("dm", 1, 30)]
     assert all(entry["quality"]["coverage"] is not None for entry in results)
     page = (tmp_path / "run" / "report.html").read_text()
-    assert all(words in page for words in ("2 images as given", "3 images as given", "dm, as it was given"))
+    assert all(
+        words in page for words in ("2 images as given", "3 images as given", "dm: 3 images per class, not ipc=2")
+    )
     followed = WandbFile(tmp_path / "run")
     assert followed.values("composition/dm-seed0/gallery")
     assert "given_check/dm-seed0/top1" in followed.summary
@@ -67,7 +69,7 @@ def test_a_set_is_looked_at_before_anything_expensive(tmp_path: Path, monkeypatc
     ended = run_here(tmp_path, *SMALL, "selection=top_score", "compare=[{given: {root: set}}]")
     assert "so far" in ended.assert_one_line(2)
     made = {path.parent.parent.name for path in tmp_path.glob("store/*/*/manifest.json")}
-    assert made == {"index", "teacher", "teacher_check", "composition", "given_check", "prompt"}
+    assert made == {"index", "teacher", "teacher_check", "composition", "given_check", "prompt", "prior_check"}
 
 
 @pytest.mark.parametrize("more", [(), ("dry_run=true",)])

@@ -13,17 +13,17 @@ from ddselect.composition.distilled import DISTILLED, METADATA
 from ddselect.dataset.images import cut_image, square_box
 from ddselect.dataset.index import Index
 from ddselect.runtime.files import write_text
-from ddselect.runtime.progress import counting, note
+from ddselect.runtime.progress import counting
 from ddselect.selection.given import GivenSet
 
 
 def copy_given(
-    given: GivenSet, index: Index, composition: Composition, ipc: int | None, view: int, folder: Path
+    who: str, given: GivenSet, index: Index, composition: Composition, ipc: int | None, view: int, folder: Path
 ) -> dict[str, Any]:
-    """Writes ``<folder>/distilled/<class>/<number>.png`` and ``metadata.jsonl``, as :func:`compose` does.
+    """Writes ``<folder>/distilled/<class>/<number>.png`` and ``metadata.jsonl`` of a set, as :func:`compose` does.
 
     Images of another size than ``view``, the side of those that are trained on, are resized like those of the dataset.
-    What there is to know of the set is said here, and under ``warnings`` among the facts.
+    What is odd about the set is told.
 
     Raises:
         UserError: An image cannot be read, or the factor does not divide the size.
@@ -43,11 +43,9 @@ def copy_given(
             lines.append({"file_name": file, "label": label, "class": index.class_names[label], "patches": patches})
             counter.advance()
     write_text(root / METADATA, "".join(json.dumps(line) + "\n" for line in lines))
-    warnings = [*given.warnings, *_about(sizes, counts, ipc, view)]
-    for warning in warnings:
-        note(f"  [yellow]{warning}[/yellow]")
+    told = [f"{who}: {text}" for text in (*given.odd, *_about(sizes, counts, ipc, view))]
     size = sum((root / str(line["file_name"])).stat().st_size for line in lines)
-    return {"images": len(lines), "image_bytes": size, "warnings": warnings}
+    return {"images": len(lines), "image_bytes": size, "told": told}
 
 
 def _patches(source: str, size: tuple[int, int], side: int, slot: int) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ def compose_selection(trial: Trial, folder: Path) -> Facts:
         facts = compose(images, table, method.composition, trial.ipc, trial.view, trial.seed, folder)
     else:
         given = method.selection.open(images.class_folders, images.class_names)
-        facts = copy_given(given, images, method.composition, trial.ipc, trial.view, folder)
+        facts = copy_given(method.selection.name, given, images, method.composition, trial.ipc, trial.view, folder)
     card = _card(trial, images, int(str(facts["images"])))
     write_card(folder / DISTILLED, card)
     return {**facts, "classes": len(images.class_names), "card": asdict(card)}

@@ -32,7 +32,7 @@ def check_ipc(trial: Trial) -> None:
 def _key(trial: Trial) -> Facts:
     dataset, method = trial.experiment.dataset, trial.method.selection
     if not method.ranks:
-        given = {"given": method.content(), "normalisation": method.normalisation, "view": trial.view}
+        given = {"given": method, "content": method.content(), "view": trial.view}
         return {"composition": trial.method.composition, "ipc": trial.ipc, **given}
     source = {"dataset": dataset.name, "license": dataset.license, "terms": dataset.terms}
     return {"composition": trial.method.composition, "ipc": trial.ipc, "seed": trial.seed, "source": source}

@@ -7,7 +7,6 @@ import torch
 from ddselect.composition.distilled import read_distilled
 from ddselect.dataset.index import index_of
 from ddselect.runtime.errors import UserError
-from ddselect.runtime.progress import note
 from ddselect.runtime.trial import Facts, Trial
 from ddselect.student.accuracy import Accuracy, tester
 from ddselect.teacher.card import JointTeacher, load_teacher
@@ -51,22 +50,19 @@ def _is_near_chance(top1: float, classes: int) -> bool:
 
 @torch.inference_mode()
 def check_given(trial: Trial, folder: Path) -> Facts:
-    """Accuracy in percent of the teacher on a given set, under the set's own labels; ``warning`` if near chance."""
-    e, stages = trial.experiment, trial.stages
-    teacher = load_teacher(stages["teacher"].folder).to(e.trainer.device)
-    given, names = read_distilled(stages["composition"].folder), index_of(trial).class_names
+    """Accuracy in percent of the teacher on a given set, under the set's own labels; near chance is told."""
+    e, given = trial.experiment, read_distilled(trial.stages["composition"].folder)
+    teacher = load_teacher(trial.stages["teacher"].folder).to(e.trainer.device)
     batches = (given.images[rows] for rows in torch.split(torch.arange(len(given)), _BATCH))
     taken = torch.cat([teacher(images.to(e.trainer.device).float() / 255).argmax(1).cpu() for images in batches])
-    top1, warning = 100 * float((taken == given.labels).float().mean()), ""
+    top1, told = 100 * float((taken == given.labels).float().mean()), list[str]()
     if _is_near_chance(top1, trial.classes):
-        wrong = torch.stack([given.labels, taken])[:, taken != given.labels]
-        pairs, counts = torch.unique(wrong, dim=1, return_counts=True)
+        wrong, names = taken != given.labels, index_of(trial).class_names
+        pairs, counts = torch.unique(torch.stack([given.labels, taken])[:, wrong], dim=1, return_counts=True)
         label, other = pairs[:, counts.argmax()].tolist()
-        warning = (
-            f"teacher {e.teacher.name} agrees with {top1:.1f} % of the labels of '{trial.method.selection.name}', near "
-            f"chance ({100 / trial.classes:.1f} %): its class order is probably not that of the class folders; it "
-            f"takes {int(counts.max())} of {int((given.labels == label).sum())} images of '{names[label]}' for "
-            f"'{names[other]}'"
+        told.append(
+            f"{trial.method.selection.name}: its class order is probably wrong; teacher {e.teacher.name} agrees with "
+            f"{top1:.1f} % of its labels, near chance ({100 / trial.classes:.1f} %), and takes {int(counts.max())} of "
+            f"{int((given.labels == label).sum())} images of '{names[label]}' for '{names[other]}'"
         )
-        note(f"  [bold red]{warning}[/bold red]")
-    return {"top1": round(top1, 2), "images": len(taken), "warning": warning}
+    return {"top1": round(top1, 2), "images": len(taken), "told": told}

@@ -67,9 +67,9 @@ def _of_compositions(trained: Sequence[Trial]) -> list[Caveat]:
     found: dict[str, Caveat] = {}
     for trial in trained:
         done, name = trial.stages["composition"], f"{trial.method.selection.name}, seed {trial.seed}"
-        checked = trial.stages["given_check"].facts if "given_check" in trial.stages else {}
-        if odd := [text for text in (checked.get("warning"), *done.facts.get("warnings", [])) if text]:
-            found[done.fingerprint] = Caveat("composition", f"{trial.method.selection.name}, as it was given", odd)
+        if not trial.method.selection.ranks:
+            made = [trial.stages[stage] for stage in ("given_check", "composition") if stage in trial.stages]
+            found |= {text: Caveat("composition", text) for one in made for text in one.facts.get("told", [])}
         short, moved, again = (done.facts.get(key, 0) for key in ("short_classes", "moved_boxes", "repeated_boxes"))
         if short:
             classes = "1 class has" if short == 1 else f"{short} classes have"

@@ -37,7 +37,7 @@ class GivenSet:
     sources: list[str]  # what each image is called
     labels: np.ndarray  # (N,) int64 classes, rising
     read: Callable[[int], Image.Image]  # an image, upright and RGB
-    warnings: list[str]  # what to know of it, a sentence each
+    odd: list[str]  # what to know of it, in a few words each
 
 
 @dataclass

@@ -38,13 +38,13 @@ def open_tensors(path: Path, statistics: Statistics | None, classes: int, who: s
     sets = list(_sets(content))
     if not sets:
         raise UserError(f"{who} has no images (N, 3, S, S) with as many labels (N,) or (N, {classes}) beside them")
-    (images, told), warnings = sets[0], list[str]()
+    (images, told), odd = sets[0], list[str]()
     if len(sets) > 1:
-        warnings.append(f"{path.name} has {len(sets)} sets, of which the first is taken")
+        odd.append(f"{path.name} has {len(sets)} sets, of which the first is taken")
     labels, soft = _labels(told, classes, who)
     if soft:
-        warnings.append("its soft labels are not used: the largest is the class, and the protocol says who labels")
-    warnings += _check_values(images, statistics, who)
+        odd.append("its soft labels are not used: the largest is the class, and the protocol says who labels")
+    odd += _check_values(images, statistics, who)
     order = np.argsort(labels, kind="stable")
     mean, std = (torch.tensor(values)[:, None, None] for values in statistics or ([0.0], [1.0]))
 
@@ -54,7 +54,7 @@ def open_tensors(path: Path, statistics: Statistics | None, classes: int, who: s
             image = ((image.float() * std + mean).clamp(0, 1) * 255).round()
         return Image.fromarray(image.byte().permute(1, 2, 0).numpy())
 
-    return GivenSet([f"{path.name}[{row}]" for row in order], labels[order], read, warnings)
+    return GivenSet([f"{path.name}[{row}]" for row in order], labels[order], read, odd)
 
 
 def _sets(content: Any) -> Iterator[tuple[Tensor, Tensor]]:
