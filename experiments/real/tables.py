@@ -2,7 +2,7 @@
 
 Every file of the study becomes a table: mean and standard deviation of the last top-1 over the seeds, and what the
 first selection is ahead by, with the standard error of the paired differences. `--write` puts
-them into README.md beside this file, between its markers.
+them into README.md beside this file, between its markers, and the main one into that of the project.
 """
 
 import argparse
@@ -14,7 +14,6 @@ from statistics import mean, stdev
 from typing import Any
 
 HERE = Path(__file__).parent
-MARKS = "<!-- tables -->", "<!-- end of tables -->"
 
 
 def spread(values: list[float]) -> str:
@@ -59,6 +58,37 @@ def tables(folder: Path) -> str:
     return "\n\n".join(table(title, json.loads(file.read_text())) for title, file in zip(titles, files, strict=True))
 
 
+def ways(lines: list[dict[str, Any]]) -> str:
+    """The table of the ways to choose, by IPC, the highest first."""
+    accuracies: dict[tuple[int, str, float, str], list[float]] = defaultdict(list)
+    for line in lines:
+        accuracies[line["ipc"], line["rank"], line["share"], line["order"]].append(line["top1"])
+    rows = ["| IPC | ranked by | share kept | order | top-1, %, validation | seeds |", "|---|---|---|---|---|---|"]
+    for (ipc, rank, share, order), found in sorted(accuracies.items(), key=lambda item: (item[0][0], -mean(item[1]))):
+        ranked = "" if share == 1 and order in ("random", "herding", "k_center") else rank
+        rows.append(f"| {ipc} | {ranked} | {share:.0%} | {order} | {spread(found)} | {len(found)} |")
+    return "\n".join(rows)
+
+
+def between(page: str, name: str, text: str) -> str:
+    """A page with a text between the markers of a name."""
+    marks = f"<!-- {name} -->", f"<!-- end of {name} -->"
+    return re.sub(f"{marks[0]}.*{marks[1]}", lambda _: f"{marks[0]}\n{text}\n{marks[1]}", page, flags=re.DOTALL)
+
+
+def front(folder: Path) -> str:
+    """The table of the front page: top-1 of the main study by selection and IPC."""
+    found: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for file in folder.glob("main_ipc*.json"):
+        for entry in json.loads(file.read_text())["results"]:
+            found[entry["selection"]][entry["ipc"]].append(entry["top1_last"])
+    budgets = sorted({ipc for by_ipc in found.values() for ipc in by_ipc})
+    rows = [f"| selection | {' | '.join(f'IPC {ipc}' for ipc in budgets)} |", "|---" * (1 + len(budgets)) + "|"]
+    for name, by_ipc in sorted(found.items(), key=lambda item: -mean(item[1][max(budgets)])):
+        rows.append(f"| {name} | {' | '.join(spread(by_ipc[ipc]) if ipc in by_ipc else '' for ipc in budgets)} |")
+    return "\n".join(rows)
+
+
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -68,9 +98,10 @@ def main() -> None:
     text = tables(arguments.folder)
     print(text)
     if arguments.write:
-        page = HERE / "README.md"
-        between = re.compile(f"{MARKS[0]}.*{MARKS[1]}", re.DOTALL)
-        page.write_text(between.sub(lambda _: f"{MARKS[0]}\n{text}\n{MARKS[1]}", page.read_text()))
+        page, readme = HERE / "README.md", HERE.parents[1] / "README.md"
+        readme.write_text(between(readme.read_text(), "cifar10", front(arguments.folder)))
+        tried = [json.loads(line) for line in (HERE / "choose.jsonl").read_text().splitlines()]
+        page.write_text(between(between(page.read_text(), "tables", text), "ways", ways(tried)))
 
 
 if __name__ == "__main__":

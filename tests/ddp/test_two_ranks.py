@@ -24,8 +24,21 @@ if "LOCAL_RANK" in os.environ:
     open(os.environ["WITNESS"], "a").write(os.environ["LOCAL_RANK"] + "\\n")
 """
 
+VANISHING = """
+from pathlib import Path
+from ddselect.scoring.latents import Views
+read = Views.__getitem__
+
+def vanishing(self, row):
+    if self.index.ids[row] == {image!r}:
+        Path("{victim}").unlink(missing_ok=True)
+    return read(self, row)
+
+Views.__getitem__ = vanishing
+"""
+
 NARROW = """
-import os, time
+import os, sys, time
 from pathlib import Path
 import torch
 from ddselect.backbone.denoiser import Denoiser
@@ -33,6 +46,8 @@ error, second = Denoiser.error, "LOCAL_RANK" in os.environ
 torch.set_num_threads(1)
 
 def narrow(self, latents, *others):
+    if sys._getframe(1).f_code.co_name == "loss":  # of the check before scoring
+        return error(self, latents, *others)
     while second and not Path("sizes0").exists():  # the first rank is at work when this one runs out of memory
         time.sleep(0.05)
     if not second:
@@ -177,11 +192,15 @@ class TestSweep:
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_a_rank_that_fails_ends_the_others(rank: int, one_rank: Path, tmp_path: Path) -> None:
-    """The first image of a rank's first shard vanishes after indexing: one line, and no process is left."""
+def test_a_rank_that_fails_ends_the_others(
+    rank: int, one_rank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first image of a rank's first shard vanishes before it is read: one line, and no process is left."""
     assert run_here(tmp_path, *SCORES, "selection=random_crop").code == 0
-    victim = only(tmp_path / "store" / "index") / "images" / read_image_scores(one_rank)["id"][20 * rank].as_py()
-    victim.unlink()
+    image = read_image_scores(one_rank)["id"][20 * rank].as_py()
+    victim = only(tmp_path / "store" / "index") / "images" / image
+    (tmp_path / "sitecustomize.py").write_text(VANISHING.format(image=image, victim=victim))
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
     command = [sys.executable, "-m", "ddselect", *SCORES, "trainer=ddp_cpu"]
     done = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True)
     _, err = done.communicate(timeout=120)  # returns when no process holds the pipe any more

@@ -59,13 +59,13 @@ def test_two_at_a_time_give_what_one_by_one_does(tmp_path: Path) -> None:
 def test_another_student_trains_on_the_sets_that_are_there(tmp_path: Path) -> None:
     one = (*TWO, "compare=[]", "trainer.students=2", "seeds=[0]")
     assert run_here(tmp_path, *one).code == 0
-    ended = run_here(tmp_path, *one, "students=[convnet3]", "relabel=logits")
+    ended = run_here(tmp_path, *one, "students=[convnet3]", "relabel=logits", "hydra.run.dir=more")
     assert ended.code == 0, ended.err
     counts = {name: len(list((tmp_path / "store" / name).iterdir())) for name in ("composition", "relabel", "student")}
     assert counts == {"composition": 1, "relabel": 1, "student": 3}  # one of them with live labels
-    found = [(entry["seed"], entry["student"]) for entry in entries(tmp_path)]
-    assert found == [(0, "small_resnet16"), (0, "convnet3")]
-    logs = {path.name for path in (tmp_path / "run" / "logs").iterdir()}
+    results = json.loads((tmp_path / "more" / "results.json").read_text())["results"]
+    assert [(entry["seed"], entry["student"]) for entry in results] == [(0, "small_resnet16"), (0, "convnet3")]
+    logs = {path.name for path in (tmp_path / "more" / "logs").iterdir()}
     assert {"random_crop-seed0", "random_crop-seed0-convnet3"} <= logs
 
 

@@ -185,6 +185,7 @@ class Run:
             "dd_ranking": None,
             "deviations": {"quick": ["protocol.epochs=<i>1</i> (quick: 3)", "protocol.loss=[kl] (quick: mse)"]},
             "teacher": {"name": "wise", "top1": 95.04, "top5": 99.0},
+            "prior": {"name": "tiny", "top1": 61.5, "chance": 20.0, "images": 200, "classes": 5},
             "localisation": localisation,
             "environment": {**environment, "threads": 1, "gpus": []},
             "config": {

@@ -126,7 +126,7 @@ def test_full_teaches_a_class_unet(unet: BackboneConfig, animals: Index, tmp_pat
     assert error(found, animals) < 0.9 * error(unet, animals)
     assert files(Path(unet.path)) == before
     assert found == replace(unet, path=str(tmp_path / MODEL))  # nothing else about it is new
-    assert {path.name for path in tmp_path.iterdir()} == {MODEL, LOSSES}
+    assert {path.name for path in tmp_path.glob("[!.]*")} == {MODEL, LOSSES}
 
 
 def test_full_leaves_all_but_the_network_as_it_was(sd: BackboneConfig, animals: Index, tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ class TestLora:
         return folder
 
     def test_only_the_adapter_is_kept(self, folder: Path) -> None:
-        assert {path.name for path in folder.iterdir()} == {LORA, LOSSES}
+        assert {path.name for path in folder.glob("[!.]*")} == {LORA, LOSSES}
         rows = load_file(folder / LORA / "adapter_model.safetensors")
         assert {name.split(".lora_")[0].rpartition(".")[2] for name in rows} == {"to_q", "to_k", "to_v", "0"}
         assert all(min(matrix.shape) == 2 for matrix in rows.values())
@@ -262,7 +262,7 @@ def test_scratch_teaches_the_datasets_classes_to_a_new_unet(animals: Index, tmp_
     found = adapt(nowhere, replace(LONG, **SMALL_NETWORK), animals, tmp_path)
     steps = losses(tmp_path)
     assert steps[-1] < 0.8 * steps[0]
-    assert {path.name for path in tmp_path.iterdir()} == {MODEL, LOSSES}
+    assert {path.name for path in tmp_path.glob("[!.]*")} == {MODEL, LOSSES}
     assert conditions_of(found, animals).words == ["class 0", "class 1", "class 2", "null class 3"]
     assert json.loads((tmp_path / MODEL / "model_index.json").read_text())["id2label"] == {
         "0": "ant",

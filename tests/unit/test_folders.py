@@ -64,14 +64,14 @@ def test_a_class_too_small_for_the_holdout_is_named_with_it(tmp_path: Path, shar
     with pytest.raises(
         UserError, match=rf"^dataset.holdout={share}: none of the 2 images of class 'ant' .* {split} split"
     ):
-        folder_dataset(root, holdout=share).files(root)
+        folder_dataset(root, holdout=share).files(root, Counter())
 
 
 def test_what_macos_leaves_is_named_for_what_it_is(tmp_path: Path) -> None:
     root = write_folder(tmp_path)
     (root / "train" / "__MACOSX" / "ant").mkdir(parents=True)
     with pytest.raises(UserError, match=r"train/__MACOSX: macOS adds it to zip archives, .*; remove it"):
-        folder_dataset(root).files(root)
+        folder_dataset(root).files(root, Counter())
 
 
 def test_missing_root_and_subfolders_say_what_to_do(tmp_path: Path) -> None:

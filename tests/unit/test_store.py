@@ -59,7 +59,7 @@ def test_finished_stage_is_skipped(tmp_path: Path) -> None:
     assert first.folder == second.folder == tmp_path / "index" / first.fingerprint
     assert second.facts == {"images": 3}
     assert second.manifest == first.manifest
-    assert second.manifest["config"] == {"kind": "Settings", "draws": 8}
+    assert second.manifest["config"] == {"kind": f"{__name__}.Settings", "draws": 8}
 
 
 def test_bytes_are_those_of_the_result(tmp_path: Path) -> None:

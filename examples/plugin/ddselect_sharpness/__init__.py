@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 import pyarrow as pa
 
-from ddselect.dataset.index import read_index
+from ddselect.dataset.index import images_of
 from ddselect.runtime.stage import Stage
 from ddselect.runtime.trial import Facts, Trial
 from ddselect.selection.base import SelectionConfig, SelectionInputs, rows_by_class, unclustered
@@ -16,7 +16,7 @@ from ddselect.selection.table import Candidates, ranked
 
 def measure(trial: Trial, folder: Path) -> Facts:
     """The stage: writes the mean squared step in brightness from pixel to pixel, (N,) float32 in index order."""
-    grey = read_index(trial.images.folder).split("train").read_all(trial.view).float().mean(1)
+    grey = images_of(trial).read_all(trial.view).float().mean(1)
     sharpness = grey.diff(dim=1).square().mean((1, 2)) + grey.diff(dim=2).square().mean((1, 2))
     np.save(folder / "sharpness.npy", sharpness.numpy())
     return {"images": len(sharpness), "mean": float(sharpness.mean())}
