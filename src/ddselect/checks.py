@@ -1,11 +1,14 @@
-"""What a run refuses before any work: networks and priors that there are not, or that cannot take its images."""
+"""What a run refuses before any work: networks and priors that cannot take its images, and sets that are too large."""
 
 from collections.abc import Sequence
 
-from ddselect.embed.stage import fields_of_run
+from ddselect.embed.fields import fields_of_run
 from ddselect.experiment import Experiment
+from ddselect.runtime.errors import UserError
 from ddselect.runtime.trial import Trial
 from ddselect.selection.rded import TeacherScoredConfig
+
+_SMALL = 10_000  # images: a distilled set that costs no night, whatever it is distilled from
 
 
 def check_networks(trial: Trial, stages: Sequence[str]) -> None:
@@ -31,6 +34,26 @@ def check_networks(trial: Trial, stages: Sequence[str]) -> None:
         folders, side = e.dataset.class_folders(), e.backbone.image_size
         e.backbone.check_files({side, e.embed.shown(side)} if e.embed.asks_prior else {side})
         e.backbone.check(e.prompt, e.dataset.class_names(folders), folders)
+
+
+def check_ipc(trial: Trial) -> None:
+    """Refuses a distilled set that would be more than twice as large as what it is distilled from.
+
+    Where the images are not counted yet, in a dry run, nothing is refused.
+
+    Raises:
+        UserError: It would be.
+    """
+    facts, pool = trial.stages["index"].facts, trial.experiment.pool
+    if not trial.ipc or "images" not in facts:
+        return
+    images = facts["images"]["train"] + pool.generates * pool.per_class * trial.classes
+    most = max(_SMALL, 2 * images) // trial.classes
+    if trial.ipc > most:
+        raise UserError(
+            f"ipc={trial.ipc}: {trial.ipc * trial.classes:,} distilled images of {images:,} in {trial.classes} "
+            f"classes; up to ipc={most} is taken here"
+        )
 
 
 def _crops(e: Experiment) -> list[int]:

@@ -1,7 +1,6 @@
 """From a composed config to a checked experiment: an unknown key or a bad value is one line."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,51 +8,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from ddselect.composing import Options
 from ddselect.evaluation.dd_ranking import NEEDED
-from ddselect.evaluation.objective import OBJECTIVES
-from ddselect.experiment import Experiment, MethodConfig
+from ddselect.experiment import Experiment, MethodConfig, TopLevel
 from ddselect.options import searching
 from ddselect.plugins import folders
 from ddselect.runtime.errors import UserError
 from ddselect.schema import GROUPS, build, checked
 from ddselect.teacher.ensemble import EnsembleConfig, stored_member
-
-
-@dataclass
-class TopLevel:
-    """The keys of ``conf/config.yaml`` outside the groups."""
-
-    ipc: int = 10
-    seeds: list[int] = field(default_factory=lambda: [0])
-    compare: list[Any] = field(default_factory=list)
-    students: list[str] = field(default_factory=list)
-    protocols: list[str] = field(default_factory=list)
-    objective: str = OBJECTIVES[0]
-    store: str = "store"
-    stages: list[str] = field(default_factory=lambda: ["report"])
-    plugins: list[str] = field(default_factory=list)
-    dry_run: bool = False
-
-    def __post_init__(self) -> None:
-        if self.ipc < 1:
-            raise UserError(f"ipc={self.ipc}: at least 1 image per class is needed")
-        if self.objective not in OBJECTIVES:
-            raise UserError(f"objective={self.objective}: choose one of {', '.join(OBJECTIVES)}")
-        if not self.stages:
-            raise UserError("stages=[]: name at least one stage; stages=[report] is the whole way")
-        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
-            raise UserError(f"seeds={self.seeds}: different numbers are needed, e.g. seeds=[0,1,2]")
-
-    def rivals(self) -> list[tuple[str, dict[str, Any]]]:
-        """The selections of ``compare``, each with the settings that it has there."""
-        found = []
-        for named in self.compare:
-            [(name, own)] = named.items() if isinstance(named, dict) and len(named) == 1 else [(named, {})]
-            if not (isinstance(name, str) and isinstance(own, dict)):
-                raise UserError(
-                    f"compare: {named} is neither a selection nor one with settings, {{rded: {{whole: 0.5}}}}"
-                )
-            found.append((name, own))
-        return found
 
 
 def build_experiment(cfg: DictConfig) -> Experiment:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from ddselect.backbone.stage import BACKBONE
 from ddselect.boxes.stage import BOXES
-from ddselect.checks import check_networks
-from ddselect.composition.stage import COMPOSITION, check_ipc
+from ddselect.checks import check_ipc, check_networks
+from ddselect.composition.stage import COMPOSITION
 from ddselect.dataset.index import index_summary
 from ddselect.dataset.stage import INDEX
 from ddselect.embed.stage import EMBED

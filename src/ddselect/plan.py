@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from ddselect.composition.stage import check_ipc
+from ddselect.checks import check_ipc
 from ddselect.experiment import Experiment
 from ddselect.pipeline import graph_of
 from ddselect.report.units import duration, size

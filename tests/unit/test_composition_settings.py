@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from ddselect.checks import check_ipc
 from ddselect.composition.compose import Composition
 from ddselect.composition.settings import AutoCompositionConfig, CompositionConfig
-from ddselect.composition.stage import check_ipc
 from ddselect.runtime.errors import UserError
 
 

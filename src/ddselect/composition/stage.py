@@ -1,32 +1,8 @@
 """The distilled images, with the provenance of every patch."""
 
 from ddselect.composition.compose import VERSION
-from ddselect.dataset.stage import image_count
-from ddselect.runtime.errors import UserError
 from ddselect.runtime.stage import Stage
 from ddselect.runtime.trial import Facts, Trial
-
-_SMALL = 10_000  # images: a distilled set that costs no night, whatever it is distilled from
-
-
-def check_ipc(trial: Trial) -> None:
-    """Refuses a distilled set that would be more than twice as large as what it is distilled from.
-
-    Where the images are not counted yet, in a dry run, nothing is refused.
-
-    Raises:
-        UserError: It would be.
-    """
-    facts, pool = trial.stages["index"].facts, trial.experiment.pool
-    if not trial.ipc or "images" not in facts:
-        return
-    images = facts["images"]["train"] + pool.generates * pool.per_class * trial.classes
-    most = max(_SMALL, 2 * images) // trial.classes
-    if trial.ipc > most:
-        raise UserError(
-            f"ipc={trial.ipc}: {trial.ipc * trial.classes:,} distilled images of {images:,} in {trial.classes} "
-            f"classes; up to ipc={most} is taken here"
-        )
 
 
 def _key(trial: Trial) -> Facts:
@@ -49,7 +25,7 @@ def _title(trial: Trial) -> str:
 def _expects(trial: Trial) -> Facts:
     dataset, method = trial.experiment.dataset, trial.method.selection
     if method.ranks:
-        return {"images": trial.ipc * trial.classes if trial.ipc else image_count(trial), "classes": trial.classes}
+        return {"images": trial.ipc * trial.classes if trial.ipc else trial.image_count, "classes": trial.classes}
     folders = dataset.class_folders()
     return {"images": len(method.open(folders, dataset.class_names(folders)).labels), "classes": len(folders)}
 

@@ -31,8 +31,3 @@ INDEX = Stage(
     unit="images",
     on_processor=True,
 )
-
-
-def image_count(trial: Trial) -> int:
-    """Training images that are selected from."""
-    return int(trial.images.facts["images"]["train"])

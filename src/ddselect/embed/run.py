@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ddselect.backbone.stage import prior_of
+from ddselect.backbone.prior import prior_of
 from ddselect.dataset.index import Index, images_of, index_of
 from ddselect.embed.cuts import Boxes, CutBatch, Cuts, as_batch
+from ddselect.embed.fields import fields_of_run, real_apart
 from ddselect.embed.moments import channel_stats
 from ddselect.embed.settings import EmbedConfig, Embedder, Prior
-from ddselect.embed.stage import fields_of_run, real_apart
 from ddselect.embed.table import KINDS, EmbedTable, embed_shards, write_rows
 from ddselect.prompt.conditions import read_conditions
 from ddselect.runtime.errors import NumericalError

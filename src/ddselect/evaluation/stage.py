@@ -1,6 +1,6 @@
 """The teacher's accuracy on real images and given sets, and how the distilled images lie among the real ones."""
 
-from ddselect.embed.stage import prior_for_features
+from ddselect.embed.fields import prior_for_features
 from ddselect.evaluation.check import VERSION as CHECK_VERSION
 from ddselect.evaluation.quality import VERSION as QUALITY_VERSION
 from ddselect.runtime.stage import Stage

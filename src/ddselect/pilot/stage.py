@@ -1,6 +1,6 @@
 """How many draws, in which band, the prior needs on the dataset: tried on a few images."""
 
-from ddselect.backbone.stage import prior_key, prior_kind
+from ddselect.backbone.prior import prior_key, prior_kind
 from ddselect.pilot.settings import VERSION
 from ddselect.runtime.stage import Stage
 from ddselect.runtime.trial import Facts, Trial

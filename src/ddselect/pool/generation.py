@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ddselect.backbone.denoiser import Denoiser
+from ddselect.backbone.prior import prior_of
 from ddselect.backbone.sampling import sample
-from ddselect.backbone.stage import prior_of
 from ddselect.dataset.index import Index, index_of
 from ddselect.pool.index import index_pool
 from ddselect.pool.settings import PoolConfig

@@ -1,6 +1,6 @@
 """Images that the prior makes, and if the pool is mixed the training images with them: an index."""
 
-from ddselect.backbone.stage import prior_key, prior_kind
+from ddselect.backbone.prior import prior_key, prior_kind
 from ddselect.pool.settings import VERSION
 from ddselect.runtime.stage import Cost, Stage
 from ddselect.runtime.trial import Facts, Trial

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ddselect.backbone.stage import prior_of
+from ddselect.backbone.prior import prior_of
 from ddselect.dataset.index import index_of
 from ddselect.prompt.conditions import write_conditions
 from ddselect.runtime.trial import Facts, Trial

@@ -1,6 +1,6 @@
 """The conditions of every class; text is embedded here, once, and its encoder is gone before scoring starts."""
 
-from ddselect.backbone.stage import prior_key, prior_kind
+from ddselect.backbone.prior import prior_key, prior_kind
 from ddselect.prompt.conditions import VERSION
 from ddselect.runtime.stage import Stage
 from ddselect.runtime.trial import Facts, Trial

@@ -43,6 +43,11 @@ class Trial:
         return self.stages.get("pool", self.stages["index"])
 
     @property
+    def image_count(self) -> int:
+        """Training images that are selected from."""
+        return int(self.images.facts["images"]["train"])
+
+    @property
     def classes(self) -> int:
         """Number of classes."""
         return int(self.stages["index"].facts["classes"])

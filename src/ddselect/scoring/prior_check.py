@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ddselect.backbone.denoiser import Denoiser
-from ddselect.backbone.stage import prior_of
+from ddselect.backbone.prior import prior_of
 from ddselect.dataset.index import index_of
 from ddselect.prompt.conditions import read_conditions
 from ddselect.runtime.errors import UserError

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from ddselect.backbone.stage import prior_of
+from ddselect.backbone.prior import prior_of
 from ddselect.dataset.index import Index, images_of
 from ddselect.prompt.conditions import read_conditions
 from ddselect.runtime.progress import note

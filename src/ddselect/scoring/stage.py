@@ -1,6 +1,6 @@
 """Latents, if they are kept, and the difference maps of every image that is selected from."""
 
-from ddselect.backbone.stage import prior_key, prior_kind
+from ddselect.backbone.prior import prior_key, prior_kind
 from ddselect.runtime.stage import Stage
 from ddselect.runtime.trial import Facts, Trial
 from ddselect.scoring.candidates import candidate_count

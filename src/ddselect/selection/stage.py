@@ -1,7 +1,6 @@
 """The teacher's random crops, for RDED and the coresets, and the order of every class's candidates for all IPC."""
 
-from ddselect.dataset.stage import image_count
-from ddselect.embed.stage import SCORED
+from ddselect.embed.fields import SCORED
 from ddselect.runtime.stage import Stage
 from ddselect.runtime.trial import Facts, Trial
 from ddselect.selection.base import VERSION
@@ -21,7 +20,7 @@ def _key(trial: Trial) -> Facts:
 
 def _expects(trial: Trial) -> Facts:
     method, stages = trial.method.selection, trial.stages
-    images = next((stages[n].facts["images"] for n in ("boxes", "teacher_crops") if n in stages), image_count(trial))
+    images = next((stages[n].facts["images"] for n in ("boxes", "teacher_crops") if n in stages), trial.image_count)
     crops = trial.experiment.boxes.per_image if method.scored_by == "prior" else 1
     return {"image": images, "crop": images * crops}
 
@@ -36,7 +35,7 @@ TEACHER_CROPS = Stage(
     advice="choose a selection like rded, which asks the teacher",
     scope="seed",
     title=lambda t: f"teacher losses of random crops, seed {t.seed}",
-    expects=lambda t: {"images": image_count(t)},
+    expects=lambda t: {"images": t.image_count},
     cost=lambda c, f: ([c["padded"], c["view"]], f["images"] * (c["crops"] + 1), f["images"]),
     unit="images",
 )
