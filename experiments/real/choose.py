@@ -40,11 +40,12 @@ CPU = torch.device("cpu")
 class Way:
     """One way to choose, for an IPC and a seed."""
 
-    rank: str  # score, loss, both, or loss with a random score
+    rank: str  # what the places by count: score, difference, plain, busy, loss, chance, or several, joined by +
     share: float  # of each class, the highest ranked
     order: str  # within the share: first, random, herding, k_center, clusters
     ipc: int
     seed: int
+    part: float = 1.0  # of the training images, drawn by the seed: how much the accuracy owes to the very images
 
 
 class Bench:
@@ -86,12 +87,12 @@ class Bench:
         return F.cross_entropy(logits, self.labels, reduction="none").numpy()
 
     @cached_property
-    def scores(self) -> np.ndarray:
-        """(N,) the prior's loss under no class minus that under the own, as a share of the first."""
-        return self.kept("scores", self._scores)
+    def denoising(self) -> np.ndarray:
+        """(N, 2) the prior's losses under the own class and under none."""
+        return self.kept("denoising", self._denoising)
 
     @torch.inference_mode()
-    def _scores(self) -> Tensor:
+    def _denoising(self) -> Tensor:
         from ddselect.backbone.choice import ClassUNetConfig
 
         denoiser, found = ClassUNetConfig("cifar10", "cifar10", 32).load(CPU), []
@@ -108,22 +109,27 @@ class Bench:
                 steps, signed = (share * len(denoiser.schedule)).long().repeat(2), noise * (1 - 2 * (draw % 2))
                 classes = torch.cat([own, torch.full_like(own, 10)])
                 total += denoiser.loss(clean.repeat(2, 1, 1, 1), signed.repeat(2, 1, 1, 1), steps, classes).mean((1, 2))
-            label, none = total.chunk(2)
-            found.append((none - label) / none)
+            found.append(total.view(2, -1).T / DRAWS)
         return torch.cat(found)
+
+    @cached_property
+    def worths(self) -> dict[str, np.ndarray]:
+        """(N,) what images are ranked by, larger is better."""
+        own, none = self.denoising.T
+        chance = numpy_generator(0, "chance").permutation(len(own)).astype(float)
+        score = (none - own) / none  # how much of the loss the class explains
+        found = {"score": score, "difference": none - own, "plain": -none, "busy": none}
+        return {**found, "loss": -self.losses, "chance": chance}
 
     def rows(self, way: Way) -> np.ndarray:
         """The chosen images."""
         return np.concatenate([self._of_class(way, label) for label in range(10)])
 
     def _of_class(self, way: Way, label: int) -> np.ndarray:
-        mine = np.flatnonzero(self.labels.numpy() == label)
-        places = {"score": _places(self.scores[mine]), "loss": _places(-self.losses[mine])}
-        places["chance"] = numpy_generator(0, "chance", label).permutation(len(mine)).astype(float)
-        worth = sum(
-            places[name]
-            for name in {"both": ["score", "loss"], "loss+chance": ["loss", "chance"]}.get(way.rank, [way.rank])
-        )
+        everything = np.flatnonzero(self.labels.numpy() == label)
+        drawn = numpy_generator(way.seed, "part", label).permutation(len(everything))
+        mine = everything[np.sort(drawn[: round(way.part * len(everything))])]
+        worth = sum(_places(self.worths[name][mine]) for name in way.rank.split("+"))
         kept = best_share(worth, max(way.share, way.ipc / len(mine)))[0]
         features = self.features[mine][kept]
         order = {
@@ -190,6 +196,7 @@ def main() -> None:
     parser.add_argument("--ways", nargs="+", default=["both:.2:herding"], help="rank:share:order")
     parser.add_argument("--ipc", type=int, nargs="+", default=[10])
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--part", type=float, default=1.0, help="share of the training images that a seed sees")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     bench = Bench(arguments.root, arguments.work)
@@ -197,9 +204,11 @@ def main() -> None:
     for text in arguments.ways:
         rank, share, order = text.split(":")
         for way in (
-            Way(rank, float(share), order, ipc, seed) for ipc in arguments.ipc for seed in range(arguments.seeds)
+            Way(rank, float(share), order, ipc, seed, arguments.part)
+            for ipc in arguments.ipc
+            for seed in range(arguments.seeds)
         ):
-            if any(asdict(way).items() <= line.items() for line in known):
+            if any(asdict(way).items() <= ({"part": 1.0} | line).items() for line in known):
                 continue
             line = {**asdict(way), "top1": round(bench.accuracy(way), 2)}
             with FOUND.open("a") as file:

@@ -59,14 +59,20 @@ def tables(folder: Path) -> str:
 
 
 def ways(lines: list[dict[str, Any]]) -> str:
-    """The table of the ways to choose, by IPC, the highest first."""
-    accuracies: dict[tuple[int, str, float, str], list[float]] = defaultdict(list)
+    """The table of the ways to choose, by IPC and images seen, the highest first."""
+    accuracies: dict[tuple[int, float, str, float, str], list[float]] = defaultdict(list)
     for line in lines:
-        accuracies[line["ipc"], line["rank"], line["share"], line["order"]].append(line["top1"])
-    rows = ["| IPC | ranked by | share kept | order | top-1, %, validation | seeds |", "|---|---|---|---|---|---|"]
-    for (ipc, rank, share, order), found in sorted(accuracies.items(), key=lambda item: (item[0][0], -mean(item[1]))):
-        ranked = "" if share == 1 and order in ("random", "herding", "k_center") else rank
-        rows.append(f"| {ipc} | {ranked} | {share:.0%} | {order} | {spread(found)} | {len(found)} |")
+        ranked = "" if line["share"] == 1 and line["order"] in ("random", "herding", "k_center") else line["rank"]
+        accuracies[line["ipc"], line.get("part", 1.0), ranked, line["share"], line["order"]].append(line["top1"])
+    rows = [
+        "| IPC | of all images | ranked by | share kept | order | top-1, %, validation | seeds |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for (ipc, part, ranked, share, order), found in sorted(
+        accuracies.items(), key=lambda item: (item[0][0], -item[0][1], -mean(item[1]))
+    ):
+        cells = (ipc, f"{part:.0%}", ranked, f"{share:.0%}", order, spread(found), len(found))
+        rows.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(rows)
 
 

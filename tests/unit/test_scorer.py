@@ -57,12 +57,12 @@ def mean_square(values: np.ndarray) -> np.ndarray:
 
 def plain_maps(
     folder: Path, images: Tensor, hashes: list[str], positive: list[int], reference: int | None, draws: Draws
-) -> tuple[np.ndarray, np.ndarray]:
-    """D(x | y) and the prediction shift."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """D(x | y), the prediction shift, and the score of each image."""
     unet = UNet2DModel.from_pretrained(folder / "unet").float().eval()
     patch = json.loads((folder / "model_index.json").read_text())["patch"]
     shape = (3 * patch**2, images.shape[-1] // patch, images.shape[-1] // patch)
-    differences, shifts = [], []
+    differences, shifts, scores = [], [], []
     for i, image in enumerate(images):
         own, other, shift = [], [], []
         for k in range(draws.count):
@@ -77,18 +77,20 @@ def plain_maps(
         loss = np.mean(own, axis=0)
         differences.append(loss - loss.mean() if reference is None else np.mean(other, axis=0) - loss)
         shifts.append(differences[-1] if reference is None else np.mean(shift, axis=0))
-    return np.stack(differences), np.stack(shifts)
+        scores.append(0 if reference is None else differences[-1].mean() / np.mean(other))
+    return np.stack(differences), np.stack(shifts), np.array(scores)
 
 
 @pytest.mark.parametrize(("positive", "reference"), [([0, 1, 2], NULL), ([NULL] * 3, None)], ids=["label", "none"])
 def test_maps_are_the_formula(unet: Denoiser, unet_folder: Path, positive: list[int], reference: int | None) -> None:
     images = random_images(3)
     maps = difference_maps(unet, unet.encode(images), HASHES[:3], torch.tensor(positive), reference, DRAWS)
-    difference, shift = plain_maps(unet_folder, images, HASHES[:3], positive, reference, DRAWS)
+    difference, shift, scores = plain_maps(unet_folder, images, HASHES[:3], positive, reference, DRAWS)
     assert maps.difference.shape == (3, 8, 8)
     assert np.abs(difference).max() > 1e-3  # a model that ignores its condition would prove nothing
     np.testing.assert_allclose(maps.difference.numpy(), difference, atol=1e-5)
     np.testing.assert_allclose(maps.prediction_shift.numpy(), shift, atol=1e-5)
+    np.testing.assert_allclose(maps.image_score.numpy(), scores, atol=1e-5)
     np.testing.assert_allclose(maps.placement(0.25).numpy(), 0.75 * difference + 0.25 * shift, atol=1e-5)
 
 

@@ -21,7 +21,7 @@ SCHEMA = pa.schema(
     [
         ("id", pa.string()),
         ("label", pa.int64()),
-        ("image_score", pa.float32()),  # mean difference; null without a reference condition, where it is always zero
+        ("image_score", pa.float32()),  # as in Maps; null without a reference condition, where it is always zero
         *((name, pa.binary()) for name in MAPS),  # (s, s) fp16, row by row, averaged down to SIDE
     ]
 )
@@ -39,10 +39,13 @@ class Maps:
             its prediction under the label, and so varies far less from draw to draw; but it does not say whether the
             change was for the better, so that it tells places apart and not images. Without a reference condition, the
             difference.
+        image_score: (N,) float32 mean difference of an image, as a share of its loss under the reference condition: as
+            absolute numbers, those of images that are hard to denoise in any case would differ most.
     """
 
     difference: Tensor
     prediction_shift: Tensor
+    image_score: Tensor
 
     def placement(self, prediction_shift_weight: float) -> Tensor:
         """(N, h, w) what boxes are placed by: the difference, and the prediction shift at a share from 0 to 1."""
@@ -74,9 +77,10 @@ def read_shards(folder: Path, ids: list[str] | None = None) -> Iterator[tuple[li
     """Ids and kept maps of a finished scoring, shard by shard in index order, of all images or of some."""
     wanted = None if ids is None else [("id", "in", ids)]
     for path in _shards(folder):
-        table = pq.read_table(path, columns=["id", *MAPS], filters=wanted)
+        table = pq.read_table(path, columns=["id", "image_score", *MAPS], filters=wanted)
         if len(table):
-            yield table["id"].to_pylist(), Maps(*(_unpacked(table[name]) for name in MAPS))
+            scores = torch.from_numpy(table["image_score"].to_numpy().astype(np.float32))
+            yield table["id"].to_pylist(), Maps(*(_unpacked(table[name]) for name in MAPS), scores)
 
 
 def read_maps(folder: Path, ids: list[str] | None, prediction_shift_weight: float) -> dict[str, np.ndarray]:

@@ -1,6 +1,7 @@
 """Scoring as Lightning prediction: images or their latents in, finished shards out."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -54,7 +55,7 @@ class ScoringModule(pl.LightningModule):
             raise NumericalError(f"image {self.ids[rows[error.position]]}: {error}") from None
         scores: list[float | None] = [None] * len(rows)
         if self.conditions.reference is not None:
-            scores = maps.difference.mean((1, 2)).tolist()
+            scores = maps.image_score.tolist()
         difference, shift = packed(maps.difference), packed(maps.prediction_shift)
         return [
             {
@@ -107,7 +108,7 @@ class ScoringModule(pl.LightningModule):
         hashes = [*hashes, *hashes[-1:] * more]
         reference, weight = self.conditions.reference, self.settings.cross_draw_weight
         maps = difference_maps(self.denoiser, latents, hashes, positive, reference, self.draws, weight)
-        return Maps(maps.difference[:count], maps.prediction_shift[:count])
+        return Maps(maps.difference[:count], maps.prediction_shift[:count], maps.image_score[:count])
 
     def _halve(self, images: int) -> None:
         if images == 1:
@@ -121,7 +122,7 @@ class ScoringModule(pl.LightningModule):
 
 def joined(parts: list[Maps]) -> Maps:
     """The maps of several batches as those of one."""
-    return Maps(*(torch.cat([getattr(maps, name) for maps in parts]) for name in ("difference", "prediction_shift")))
+    return Maps(*(torch.cat([getattr(maps, field.name) for maps in parts]) for field in fields(Maps)))
 
 
 def score_images(

@@ -95,6 +95,8 @@ def difference_maps(
     own = losses[:count]
     if reference is None:
         difference = own - own.mean((1, 2), keepdim=True)
-        return Maps(difference, difference)
+        return Maps(difference, difference, difference.mean((1, 2)))
     difference = losses[count:] - own
-    return Maps(difference if terms is None else torch.lerp(difference, terms.mean(), cross_draw_weight), shift)
+    if terms is not None:
+        difference = torch.lerp(difference, terms.mean(), cross_draw_weight)
+    return Maps(difference, shift, difference.mean((1, 2)) / losses[count:].mean((1, 2)))

@@ -6,7 +6,7 @@ from ddselect.runtime.errors import UserError, at_least, at_most, shares
 from ddselect.runtime.store import execution
 from ddselect.scoring.draws import Draws
 
-VERSION = 6  # of what the stage writes
+VERSION = 7  # of what the stage writes
 LATENTS_VERSION = 2
 CHECK_VERSION = 1
 
