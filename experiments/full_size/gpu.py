@@ -51,19 +51,24 @@ def of_matmul(root: Path) -> list[dict[str, Any]]:
     with torch.inference_mode(), GPU:
         unet: Any = UNet2DConditionModel(**SD15).eval()
         unet = unet.to(memory_format=convolution_layout(unet))
-        for name, dtype in {"bf16": torch.bfloat16, "fp32": torch.float32}.items():
+        for name, dtype, compiled in (
+            ("bf16", torch.bfloat16, False),
+            ("bf16", torch.bfloat16, True),
+            ("fp32", torch.float32, False),
+        ):
             a, b = torch.randn(2, 8192, 8192).to(dtype)
             product = 2 * 8192**3 / seconds(partial(torch.matmul, a, b))
             for side, batch in ((32, 64), (64, 32)):
                 noisy, step = torch.randn(batch, 4, side, side, dtype=dtype), torch.full((batch,), 500)
-                call = partial(unet.to(dtype), noisy, step, torch.randn(batch, 77, 768, dtype=dtype))
+                inputs = noisy, step, torch.randn(batch, 77, 768, dtype=dtype)
                 with FlopCounterMode(display=False) as counter:
-                    call()
-                took = seconds(call, 5)
+                    unet.to(dtype)(*inputs)
+                took = seconds(partial(torch.compile(unet) if compiled else unet, *inputs), 5)
                 rate = counter.get_total_flops() / took
                 rows.append(
                     {
                         "precision": name,
+                        "compiled": compiled,
                         "image_side": 8 * side,
                         "batch": batch,
                         "evaluations_per_second": round(batch / took, 1),

@@ -10,9 +10,9 @@ import argparse
 import math
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +34,6 @@ NULL = len(CLASSES)
 GAIN = 50.0  # nats of class information for a loss that is lower by its own size
 CLIP = 4.0  # nats that are asked for at most
 KEEP_EVERY = 500
-AUTOCAST = torch.bfloat16 if computes_in_bf16() else None
 
 
 @dataclass(frozen=True)
@@ -63,17 +62,19 @@ class _MiddleReachedError(Exception):
 class Learner(nn.Module):
     """The UNet, and a linear head on its middle that recognises the class."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, channels: Sequence[int], device: torch.device) -> None:
         super().__init__()
-        blueprint.write_class_unet(folder, CLASSES, SHAPE)
+        blueprint.write_class_unet(folder, CLASSES, replace(SHAPE, channels=(*channels,)))
         self.unet = UNet2DModel.from_pretrained(folder / "unet")
-        self.head = nn.Linear(SHAPE.channels[-1], len(CLASSES))
+        self.head = nn.Linear(channels[-1], len(CLASSES))
         steps = torch.arange(TIMESTEPS + 1) / TIMESTEPS
         kept = torch.cos((steps + 0.008) / 1.008 * math.pi / 2) ** 2  # the scheduler's cosine
         self.register_buffer("signal", (1 - (1 - kept[1:] / kept[:-1]).clamp(max=0.999)).cumprod(0).sqrt())
         self._middle: list[Tensor] = []
         self._ends_there = False
         self.unet.mid_block.register_forward_hook(self._keep)
+        self.device, self._half = device, device.type == "cuda" or computes_in_bf16()
+        self.to(device)
 
     def _keep(self, _module: nn.Module, _inputs: object, output: Tensor) -> None:
         self._middle = [output]
@@ -84,7 +85,7 @@ class Learner(nn.Module):
         """(N,) mean squared errors of the predicted noise."""
         signal = self.signal[timesteps].view(-1, 1, 1, 1)
         noisy = signal * clean + (1 - signal**2).sqrt() * noise
-        with torch.autocast("cpu", AUTOCAST, enabled=AUTOCAST is not None):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._half):
             predicted = self.unet(noisy, timesteps, class_labels=conditions).sample
         return (predicted.float() - noise).pow(2).mean((1, 2, 3))
 
@@ -139,9 +140,8 @@ def joint_loss(learner: Learner, batch: tuple[Tensor, ...], step: int) -> Tensor
     null = learner.losses(clean, noise, timesteps, torch.full_like(labels, NULL))
     logits = learner.recognised()
     known = logits.detach()
-    gumbel = -torch.log(
-        -torch.log(torch.rand(known.shape, generator=torch_generator("other", step)).clamp(1e-9, 1 - 1e-7))
-    )
+    uniform = torch.rand(known.shape, generator=torch_generator("other", step)).to(known.device)
+    gumbel = -torch.log(-torch.log(uniform.clamp(1e-9, 1 - 1e-7)))
     other = (0.5 * known + gumbel).scatter(1, labels[:, None], -1e9).argmax(1)  # likely mistakes more often
     own, wrong = learner.losses(*(part.repeat(2, *[1] * (part.dim() - 1)) for part in (clean, noise, timesteps)),
                                 torch.cat([labels, other])).chunk(2)  # fmt: skip
@@ -168,7 +168,7 @@ def train(learner: Learner, data: Images, phase: str, steps: int, kept: Path) ->
     optimizer = torch.optim.AdamW(learner.parameters(), rate, weight_decay=decay)
     average, first = [p.detach().clone() for p in learner.parameters()], 0
     if kept.exists():
-        state = torch.load(kept, weights_only=True)
+        state = torch.load(kept, weights_only=True, map_location=learner.device)
         if [*PHASES].index(state["phase"]) > [*PHASES].index(phase):
             return
         if state["phase"] == phase:
@@ -181,7 +181,7 @@ def train(learner: Learner, data: Images, phase: str, steps: int, kept: Path) ->
         factor = 0.5 - 0.5 * math.cos(math.pi * left) if phase == "recognition" else min(1.0, left / 0.6)
         for group in optimizer.param_groups:
             group["lr"] = rate * min(1.0, (step + 1) / 100) * factor
-        loss = loss_of(learner, batch, step)
+        loss = loss_of(learner, tuple(part.to(learner.device) for part in batch), step)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
@@ -206,7 +206,7 @@ def train(learner: Learner, data: Images, phase: str, steps: int, kept: Path) ->
 @torch.inference_mode()
 def as_classifier(learner: Learner, data: Images, count: int = 2000, draws: int = 4) -> float:
     """Share in percent of held-out images whose loss is lowest under their own class, of ten, in shares .1 to .5."""
-    rows, correct = torch.arange(len(data.held_images))[:: len(data.held_images) // count][:count], 0
+    rows, correct = torch.arange(len(data.held_images))[:: max(1, len(data.held_images) // count)][:count], 0
     for chunk in rows.split(50):
         clean = folded(data.held_images[chunk]).repeat_interleave(NULL, 0)
         total = torch.zeros(len(clean))
@@ -215,9 +215,8 @@ def as_classifier(learner: Learner, data: Images, count: int = 2000, draws: int 
             noise = (1 - 2 * (draw % 2)) * torch.randn(len(chunk), *clean.shape[1:], generator=generator)
             shares = 0.1 + 0.4 * (draw // 2 + torch.rand(len(chunk), generator=generator)) / (draws // 2)
             timesteps = (shares * TIMESTEPS).long().repeat_interleave(NULL)
-            total += learner.losses(
-                clean, noise.repeat_interleave(NULL, 0), timesteps, torch.arange(NULL).repeat(len(chunk))
-            )
+            parts = (clean, noise.repeat_interleave(NULL, 0), timesteps, torch.arange(NULL).repeat(len(chunk)))
+            total += learner.losses(*(part.to(learner.device) for part in parts)).cpu()
         correct += int((total.view(-1, NULL).argmin(1) == data.held_labels[chunk]).sum())
     return 100 * correct / len(rows)
 
@@ -228,15 +227,17 @@ def main() -> None:
     parser.add_argument("root", type=Path, help="folder with train/<class>/*")
     parser.add_argument("folder", type=Path, help="where the prior is written, in the layout of diffusers")
     parser.add_argument("--steps", type=int, nargs=2, default=[steps for _, steps, *_ in PHASES.values()])
+    parser.add_argument("--channels", type=int, nargs=3, default=SHAPE.channels, help="of the UNet's levels")
+    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    data, learner = read(arguments.root), Learner(arguments.folder)
+    data, learner = read(arguments.root), Learner(arguments.folder, arguments.channels, arguments.device)
     for (phase, _), steps in zip(PHASES.items(), arguments.steps, strict=True):
         train(learner, data, phase, steps, arguments.folder / "training.pt")
     shutil.rmtree(arguments.folder / "unet")
     learner.unet.eval()
-    print(f"lowest loss under the own class: {as_classifier(learner, data):.1f} % of 2000 held-out images")
-    learner.unet.half().save_pretrained(arguments.folder / "unet")
+    print(f"lowest loss under the own class: {as_classifier(learner, data):.1f} % of at most 2000 held-out images")
+    learner.unet.half().cpu().save_pretrained(arguments.folder / "unet")
     config = read_json(arguments.folder / "unet" / "config.json")
     config.pop("_name_or_path")  # where it was trained
     write_json(arguments.folder / "unet" / "config.json", config)

@@ -14,6 +14,7 @@ from PIL import Image
 
 from ddselect.config import build_experiment
 from ddselect.dataset.classes import class_list
+from ddselect.runtime.files import read_json
 from tests.helpers.configs import composed
 
 REAL = Path(__file__).parents[2] / "experiments" / "real"
@@ -89,6 +90,18 @@ def test_every_part_of_the_study_is_a_run(photos: Path) -> None:
         assert f"selection={experiment.methods[0].selection.name}" == (chosen or ["selection=ddselect"])[0]
         assert experiment.seeds == [0, 1, 2, 3, 4]
         assert experiment.ipc == 10
+
+
+def test_the_parts_of_a_gpu_at_a_small_scale(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (photos / "test").symlink_to(photos / "train")
+    monkeypatch.setattr(sys, "argv", ["gpu.py", str(photos), str(tmp_path), "--small"])
+    gpu = _script("gpu")
+    gpu.main()
+    [student] = json.loads((tmp_path / "resnet18_ipc1.json").read_text())["results"]
+    assert (student["student"], student["test_images"]) == ("resnet18", 120)
+    assert read_json(tmp_path / "prior" / "unet" / "config.json")["block_out_channels"] == [8, 8, 8]
+    monkeypatch.setattr(gpu.subprocess, "run", lambda *_, **__: pytest.fail("made again"))
+    gpu.main()
 
 
 def _frozen(**accuracies: list[float]) -> dict[str, Any]:
