@@ -11,7 +11,7 @@ from ddselect.composition.stage import COMPOSITION
 from ddselect.dataset.index import index_summary
 from ddselect.dataset.stage import INDEX
 from ddselect.embed.stage import EMBED
-from ddselect.evaluation.stage import GIVEN_CHECK, QUALITY, TEACHER_CHECK
+from ddselect.evaluation.stage import GIVEN_CHECK, QUALITY, TEACHER_CHECK, TEST_VIEWS
 from ddselect.evaluation.twins import protocols_for
 from ddselect.experiment import Experiment
 from ddselect.pilot.stage import PILOT
@@ -36,6 +36,7 @@ from ddselect.workers import Named, train_in_processes
 STAGES = (
     INDEX,  # every readable image of the dataset
     TEACHER,  # the network that labels
+    TEST_VIEWS,  # the test images, decoded once for all that is tested
     TEACHER_CHECK,  # its accuracy on real images, before anything expensive
     BACKBONE,  # the prior adapted to the dataset
     PROMPT,  # what the prior is told about each class
@@ -56,7 +57,7 @@ STAGES = (
     REPORT,  # results.json and report.html in the run folder
 )
 
-_FIRST = ("teacher", "teacher_check", "composition", "given_check")  # before anything expensive
+_FIRST = ("teacher", "test_views", "teacher_check", "composition", "given_check")  # before anything expensive
 
 
 def run(experiment: Experiment, folder: Path) -> list[tuple[str, Path]]:

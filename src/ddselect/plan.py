@@ -47,7 +47,7 @@ def print_plan(experiment: Experiment) -> None:
         cells = [name, str(len(mine) - len(todo) or ""), str(len(todo) or "")]
         if todo:
             time, written[name] = (_sum(part) for part in zip(*map(costs.forecast, todo), strict=True))
-            seconds[name] = time and time / (at_once if graph.stages[name].scope != "run" else 1)
+            seconds[name] = time and time / (1 if graph.stages[name].scope in ("run", "protocol") else at_once)
             if written[name] is None:
                 written[name] = _sum(done.facts.get("label_bytes") for done in todo)
             cells += [_work(graph, name, todo), *_words(time, written[name])]

@@ -8,17 +8,17 @@ import numpy as np
 import torch
 
 from ddselect.dataset.index import read_index
-from ddselect.evaluation.settings import EvaluationConfig
 from ddselect.exits import one_line_errors
 from ddselect.protocol.recipe import ProtocolConfig
 from ddselect.relabel.live import LiveTeacher
 from ddselect.relabel.stored import StoredLabels, store_labels
 from ddselect.runtime.trainer import TrainerConfig
-from ddselect.student.accuracy import TestSet, measure
 from ddselect.student.settings import StudentConfig
 from ddselect.student.train import student_views, train_student
+from ddselect.student.validation import TestSet
 from ddselect.student.views import TrainingSet
-from tests.helpers.models import CPU, tiny_teacher
+from tests.helpers.data import images_to_test
+from tests.helpers.models import tiny_teacher
 
 STUDENT = StudentConfig("convnet3", "convnet3", 0.02, "fp32")
 CLASSES, SIDE = 3, 8
@@ -46,7 +46,8 @@ DIVERGES = Case(replace(SOFT, learning_rate=1e30))
 
 def some_tests(folder: Path, count: int) -> TestSet:
     """Some test images of the index in a folder."""
-    return TestSet(read_index(folder, folder.parent / "images").split("test").take(np.arange(count)), SIDE, 1.0)
+    index = read_index(folder, folder.parent / "images").split("test")
+    return images_to_test(index.take(np.arange(count)), SIDE, batch_size=2)
 
 
 def train(case: Case, trainer: TrainerConfig, folder: Path, index: Path) -> None:
@@ -61,13 +62,12 @@ def train(case: Case, trainer: TrainerConfig, folder: Path, index: Path) -> None
     if case.keep != "nothing":
         store_labels(teacher, views, case.keep, trainer.student, folder / "labels", "views")
         labeller = StoredLabels(folder / "labels", views)
-    tests = some_tests(index, case.tests)
     train_student(
         model=STUDENT.build(CLASSES, [0.5] * 3, [0.5] * 3, 0, SIDE),
         views=views,
         precision="fp32",
         labeller=labeller,
-        test=lambda model: measure(model, tests, EvaluationConfig(batch_size=2), CPU, trainer.together),
+        tests=some_tests(index, case.tests),
         make_trainer=trainer.student,
         folder=folder,
         name="views",

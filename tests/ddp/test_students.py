@@ -13,13 +13,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ddselect.evaluation.settings import EvaluationConfig
 from ddselect.runtime.trainer import TrainerConfig
-from ddselect.student.accuracy import measure
+from ddselect.student.validation import validate
 from tests.ddp.students import CASES, CLASSES, SIDE, STUDENT, some_tests, train
 from tests.fault.runs import SMALL, only, run_here
 from tests.helpers.data import folder_index, write_folder
-from tests.helpers.models import CPU
 
 pytestmark = pytest.mark.slow
 
@@ -70,9 +68,10 @@ def test_the_accuracy_is_that_of_the_weights(trained: Path, name: str, ranks: st
     folder, count = trained / ranks / name, CASES[name].tests
     model = STUDENT.build(CLASSES, [0.5] * 3, [0.5] * 3, 1, SIDE)
     model.load_state_dict(load_file(folder / "student.safetensors"))
-    found = measure(model, some_tests(trained / "index", count), EvaluationConfig(), CPU)
+    found = validate(model, some_tests(trained / "index", count), TrainerConfig().single)
     last = history(folder)[-1]
     assert (last["top1"], last["top5"], last["images"]) == (found.top1, found.top5, count)
+    assert last["calibration_error"] == pytest.approx(found.calibration_error, abs=1e-3)
 
 
 def test_two_ranks_store_the_labels_of_one(trained: Path) -> None:

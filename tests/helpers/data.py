@@ -5,12 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import torch
 from PIL import Image
 
 from ddselect.dataset.folders import ClutteredDigitsConfig, ImageFolderConfig
 from ddselect.dataset.index import Index, build_index, read_index
 from ddselect.runtime.files import write_table
 from ddselect.scoring import maps, table
+from ddselect.student.validation import TestSet
 
 CLASSES = ("ant", "bee", "cow")
 
@@ -66,6 +68,16 @@ def scene_index(work: Path, train: int = 60, val: int = 10, test: int = 20) -> I
     """The whole index of a small embedded dataset."""
     build_index(ClutteredDigitsConfig("digits", 32, sizes={"train": train, "val": val, "test": test}), work)
     return read_index(work, Path())
+
+
+def images_to_test(index: Index, size: int, batch_size: int = 500) -> TestSet:
+    """The square views of all images of an index, to test on."""
+    return TestSet(index.read_all(size), torch.from_numpy(index.labels), len(index.class_names), batch_size)
+
+
+def nothing_to_test(classes: int = 2) -> TestSet:
+    """No images, for a training that is not tested."""
+    return TestSet(torch.zeros(0, 3, 1, 1, dtype=torch.uint8), torch.zeros(0, dtype=torch.int64), classes)
 
 
 def write_scored(folder: Path, rows: list[dict[str, object]]) -> tuple[Path, Path]:

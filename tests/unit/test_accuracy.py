@@ -1,124 +1,104 @@
-"""Accuracy counts every test image once."""
+"""Accuracy counts every test image once, and keeps nothing of the size of classes x classes."""
 
-import warnings
-from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from ddselect.dataset.index import Index
 from ddselect.evaluation.settings import EvaluationConfig
 from ddselect.runtime.errors import UserError
-from ddselect.student import accuracy
-from ddselect.student.accuracy import central_box, count_hits, measure
+from ddselect.runtime.trainer import TrainerConfig
+from ddselect.student.accuracy import Accuracy, accuracy_of, metrics_for
 from ddselect.student.confusion import class_accuracies
-from tests.helpers.data import folder_index
-from tests.helpers.models import CPU
+from ddselect.student.validation import TestSet as Images
+from ddselect.student.validation import validate
+from tests.ddp.validation import Lookup, logits_of, numbered
 
 
-class Lookup(nn.Module):
-    """Reads the number that a one-coloured image shows and gives that row of a table of logits."""
-
-    def __init__(self, logits: Tensor) -> None:
-        super().__init__()
-        self.logits = logits
-
-    def forward(self, images: Tensor) -> Tensor:
-        assert not self.training
-        return self.logits[(images[:, 0, 0, 0] * 255).round().long()]
+def measured(logits: Tensor, tests: Images) -> Accuracy:
+    return validate(Lookup(logits), tests, TrainerConfig().single)  # type: ignore[arg-type]
 
 
-def numbered_images(tmp_path: Path, labels: list[int]) -> Index:
-    """Test image i of class labels[i] shows the number i."""
-    for split in ("train", "val"):
-        for number, label in enumerate(labels):
-            folder = tmp_path / "data" / split / f"c{label}"
-            folder.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(np.full((8, 8, 3), number, np.uint8)).save(folder / f"{number:02d}.png")
-    return folder_index(tmp_path / "data", tmp_path / "work").split("test")
-
-
-@pytest.mark.parametrize("batch_size", [1, 3, 7, 500])
+@pytest.mark.parametrize("batch_size", [1, 7, 500])
 @pytest.mark.parametrize("classes", [3, 7])
-def test_exact_whatever_the_batch(tmp_path: Path, batch_size: int, classes: int) -> None:
+def test_exact_whatever_the_batch(batch_size: int, classes: int) -> None:
     count = 22  # no multiple of 3 or 7
-    labels = [i % classes for i in range(count)]
-    logits = torch.randn(count, classes, generator=torch.Generator().manual_seed(classes))
-    index = numbered_images(tmp_path, labels)
-    place = (logits > logits[torch.arange(count), labels][:, None]).sum(1)  # how many classes were thought likelier
-    result = measure(Lookup(logits), accuracy.TestSet(index, 8, 1.0), EvaluationConfig(batch_size=batch_size), CPU)
+    logits, tests = logits_of(count, classes), numbered(count, classes, batch_size)
+    place = (logits > logits[torch.arange(count), tests.labels][:, None]).sum(1)  # how many classes were thought likelier
+    result = measured(logits, tests)
     assert result.images == count
-    assert result.top1 == pytest.approx(100 * (place == 0).sum().item() / count)
-    assert result.top5 == pytest.approx(100 * (place < 5).sum().item() / count)
+    assert result.top1 == pytest.approx(100 * (place == 0).sum().item() / count, abs=1e-5)
+    assert result.top5 == pytest.approx(100 * (place < 5).sum().item() / count, abs=1e-5)
     assert 0 < result.top1 < 100
     assert (result.top5 == 100) == (classes == 3)
 
 
-def test_images_count_alike_however_many_a_class_has(tmp_path: Path) -> None:
-    labels = [0] * 8 + [1, 2, 2]  # a mean over classes would be 33 %
-    index = numbered_images(tmp_path, labels)
-    said = torch.eye(3)[torch.zeros(11, dtype=torch.int64)]
-    result = measure(Lookup(said), accuracy.TestSet(index, 8, 1.0), EvaluationConfig(batch_size=4), CPU)
-    assert result.top1 == pytest.approx(800 / 11)
+def test_images_count_alike_however_many_a_class_has() -> None:
+    tests = Images(numbered(11).images, torch.tensor([0] * 8 + [1, 2, 2]), 3, 4)  # a mean over classes would be 33 %
+    result = measured(torch.eye(3)[torch.zeros(11, dtype=torch.int64)], tests)
+    assert result.top1 == pytest.approx(800 / 11, abs=1e-5)
     assert class_accuracies(result.confusion.numpy(), 3) == [100, 0, 0]
 
 
-def test_accuracy_of_each_class(tmp_path: Path) -> None:
-    index = numbered_images(tmp_path, [0, 1, 2, 1, 1])  # in the index's order 0, 1, 1, 1, 2
-    said = torch.eye(3)[[0, 0, 1, 1, 1]]  # by the number that an image shows
-    tests = accuracy.TestSet(index.take(np.arange(4)), 8, 1.0)
-    found = measure(Lookup(said), tests, EvaluationConfig(), CPU).confusion.numpy()
+def test_accuracy_of_each_class() -> None:
+    tests = Images(numbered(4).images, torch.tensor([0, 1, 1, 1]), 3)
+    found = measured(torch.eye(3)[[0, 0, 1, 1]], tests).confusion.numpy()
     assert class_accuracies(found, 3) == [100, pytest.approx(200 / 3), None]
 
 
+def test_top_five_is_no_top_one_where_both_are_right_at_first() -> None:
+    """As metrics are that torchmetrics finds alike on the first batch and counts together from then on."""
+    logits = torch.eye(7)[[0, 1, 2, 3, 0, 0]] + torch.linspace(0.7, 0, 7)
+    result = measured(logits, numbered(6, batch_size=4))
+    assert (result.top1, result.top5) == (pytest.approx(400 / 6, abs=1e-5), pytest.approx(500 / 6, abs=1e-5))
+
+
+def test_logits_between_0_and_1_are_no_probabilities() -> None:
+    result = measured(torch.tensor([[1.0, 0.0], [1.0, 0.0]]), Images(numbered(2).images, torch.tensor([0, 1]), 2))
+    confidence = torch.tensor([1.0, 0.0]).softmax(0)[0].item()
+    assert result.calibration_error == pytest.approx(100 * (confidence - 0.5), abs=1e-4)
+
+
 @pytest.mark.parametrize("ranks", [1, 2, 3, 5, 8])
-@pytest.mark.parametrize("count", [1, 4, 7])
-def test_the_hits_of_all_ranks_are_those_of_one(tmp_path: Path, ranks: int, count: int) -> None:
-    labels = [i % 7 for i in range(7)]
-    index = numbered_images(tmp_path, labels).take(np.arange(count))
-    tests = accuracy.TestSet(index, 8, 1.0)
-    logits = torch.randn(7, 7, generator=torch.Generator().manual_seed(3))
-    logits[0, 0] = 9.0  # one is right in any case
-
-    def hits(rank: int, ranks: int) -> Tensor:
-        rows = range(rank, count, ranks)
-        found, predicted = count_hits(Lookup(logits), tests, rows, EvaluationConfig(batch_size=2), CPU)
-        assert predicted.equal(logits.argmax(1)[list(rows)])
-        return found
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        found = [hits(rank, ranks) for rank in range(ranks)]
-    place = (logits > logits[torch.arange(7), labels][:, None]).sum(1)[:count]
-    whole = torch.stack([place == 0, place < 5], 1).long()  # of classes with one image each
-    assert torch.stack(found).sum(0)[:count].equal(whole)
-    assert not any(found[rank].any() for rank in range(count, ranks))
+@pytest.mark.parametrize("count", [1, 4, 7, 22])
+def test_ranks_share_the_images_in_equally_many_batches(count: int, ranks: int) -> None:
+    batches = [numbered(count).batches(rank, ranks) for rank in range(ranks)]
+    assert len({len(mine) for mine in batches}) == 1
+    assert sorted(row for mine in batches for rows in mine for row in rows.tolist()) == list(range(count))
+    assert max(len(rows) for mine in batches for rows in mine) <= 3
 
 
-@pytest.mark.parametrize(
-    ("width", "height", "margin", "box"),
-    [(256, 256, 256 / 224, (16, 16, 240, 240)), (512, 256, 8 / 7, (144, 16, 368, 240)), (32, 32, 1.0, (0, 0, 32, 32))],
-)
-def test_central_box(width: int, height: int, margin: float, box: tuple[int, ...]) -> None:
-    """Resize to 256 and centre-crop 224 leaves the middle seven eighths."""
-    assert central_box(width, height, margin) == box
+class Largest(TorchDispatchMode):
+    """Notes the largest number of values in any tensor that an operation makes."""
+
+    values = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for one in out if isinstance(out, tuple | list) else [out]:
+            if isinstance(one, Tensor):
+                self.values = max(self.values, one.numel())
+        return out
 
 
-def test_test_views_are_cut_with_the_margin_and_kept(tmp_path: Path) -> None:
-    index = numbered_images(tmp_path, [0, 1])
-    pixels = np.zeros((16, 16, 3), np.uint8)
-    pixels[1:15, 1:15] = 200
-    Image.fromarray(pixels).save(index.root / index.ids[0])
-    index = folder_index(tmp_path / "data", tmp_path / "again").split("test")
-    tests = accuracy.TestSet(index, 14, 8 / 7)
-    image, label = tests[0]
-    assert image.shape == (3, 14, 14)
-    assert (image == 200).all()
-    assert label == 0
-    assert tests[0][0] is image
+def test_nothing_of_classes_by_classes_is_made() -> None:
+    classes, batch = 21_000, 8
+    metrics, largest = metrics_for(classes, lambda: False), Largest()
+    labels = torch.randint(classes, (3 * batch,), generator=torch.Generator().manual_seed(0))
+    with largest:
+        for own in labels.split(batch):
+            metrics.update(torch.randn(batch, classes), own)
+        found = accuracy_of(metrics)
+    assert found.confusion.shape == (3 * batch, 3)
+    assert batch * classes <= largest.values <= 2 * batch * classes
+    assert len(class_accuracies(found.confusion.numpy(), classes)) == classes
+
+
+def test_a_diverged_student_is_counted_too() -> None:
+    result = measured(torch.full((5, 7), torch.nan), numbered(5))
+    assert result.images == 5
 
 
 def test_values_out_of_range() -> None:

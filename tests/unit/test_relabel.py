@@ -17,12 +17,12 @@ from ddselect.relabel.settings import VERSION, RelabelConfig
 from ddselect.relabel.stored import StoredLabels, label_shards, store_labels
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.trainer import TrainerConfig
-from ddselect.student.accuracy import Accuracy
 from ddselect.student.losses import soft_label_loss
 from ddselect.student.models import Classifier, build_network
 from ddselect.student.module import StudentModule
 from ddselect.student.settings import StudentConfig
 from ddselect.student.views import TrainingSet, Views
+from tests.helpers.data import nothing_to_test
 from tests.helpers.models import tiny_teacher
 
 STUDENT = [[1.0, -2.0, 0.5], [3.0, 0.0, -1.0]]
@@ -74,7 +74,7 @@ def student_module(teacher: Classifier) -> StudentModule:
         2,
     )
     views = Views(data, ProtocolConfig("p", steps=4, learning_rate=1e-3), 0)
-    return StudentModule(model, views, LiveTeacher(teacher), lambda m: Accuracy(0, 0, 1))
+    return StudentModule(model, views, LiveTeacher(teacher), nothing_to_test())
 
 
 def test_teacher_is_no_part_of_the_student() -> None:
@@ -200,7 +200,7 @@ def test_a_student_learns_from_stored_labels_what_it_learns_live(keep: str, tmp_
 
     def trained(labeller: LiveTeacher | StoredLabels) -> list[float]:
         model = StudentConfig("small_resnet16", "small_resnet16").build(3, [0.5] * 3, [0.5] * 3, 0, 16)
-        module = StudentModule(model, seen(protocol), labeller, lambda m: Accuracy(0, 0, 1))
+        module = StudentModule(model, seen(protocol), labeller, nothing_to_test())
         optimizer, losses = torch.optim.SGD(model.parameters(), 0.1), []
         for step in range(4):
             loss = module.training_step(module.views.batch(step), 0)

@@ -20,7 +20,10 @@ from ddselect.runtime.trial import Trial
 
 SCHEMA_VERSION = 2
 _TABLE = Path(__file__).with_name("published.yaml")  # what others have published, shown beside a run's own numbers
-_FACTS = ("top1_last", "top1_best", "top5_last", "top5_best", "test_images", "training_images", "steps", "batch_size")
+_FACTS = (
+    *("top1_last", "top1_best", "top5_last", "top5_best", "calibration_error"),
+    *("test_images", "training_images", "steps", "batch_size"),
+)
 _COSTS = ("seconds", "bytes", "peak_bytes", "gpu_peak_bytes", "reused")  # of stages, when they were computed
 
 

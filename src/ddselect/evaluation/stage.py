@@ -1,26 +1,44 @@
-"""The teacher's accuracy on real images and given sets, and how the distilled images lie among the real ones."""
+"""The test images, the teacher on them and on given sets, and how the distilled images lie among the real ones."""
 
 from ddselect.embed.fields import prior_for_features
 from ddselect.evaluation.check import VERSION as CHECK_VERSION
 from ddselect.evaluation.quality import VERSION as QUALITY_VERSION
+from ddselect.evaluation.test_views import VERSION as VIEWS_VERSION
 from ddselect.runtime.stage import Stage
 from ddselect.runtime.trial import Facts, Trial
 
 
-def _check_key(trial: Trial) -> Facts:
-    e = trial.experiment
-    return {"split": e.evaluation.split, "margin": e.protocols[0].margin(trial.view), "refuses": e.teacher.check}
+def _views_key(trial: Trial) -> Facts:
+    size = trial.view
+    return {"split": trial.experiment.evaluation.split, "size": size, "margin": trial.protocol.margin(size)}
 
 
+def _test_images(trial: Trial) -> Facts:
+    return {"test_images": trial.stages["index"].facts["images"][trial.experiment.evaluation.split]}
+
+
+TEST_VIEWS = Stage(
+    name="test_views",
+    version=VIEWS_VERSION,
+    reads=("index",),
+    key=_views_key,
+    run="ddselect.evaluation.test_views:run",
+    scope="protocol",
+    expects=_test_images,
+    cost=lambda c, f: ([c["size"]], f["test_images"], f["test_images"]),
+    unit="test_images",
+    on_processor=True,
+)
 TEACHER_CHECK = Stage(
     name="teacher_check",
     version=CHECK_VERSION,
-    reads=("index", "teacher"),
-    key=_check_key,
+    reads=("index", "teacher", "test_views"),
+    key=lambda t: {"refuses": t.experiment.teacher.check},
     run="ddselect.evaluation.check:check_teacher",
     checks="teacher",
+    scope="protocol",
     title=lambda t: f"teacher {t.experiment.teacher.name} on real images",
-    expects=lambda t: {"test_images": t.stages["index"].facts["images"][t.experiment.evaluation.split]},
+    expects=_test_images,
     cost=lambda _, facts: ([], facts["test_images"], 1),
 )
 GIVEN_CHECK = Stage(

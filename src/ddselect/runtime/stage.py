@@ -28,8 +28,8 @@ class Stage:
         exists: Whether a trial can have it.
         advice: What to do to have it.
         checks: A stage that this one checks: it is made wherever that one is.
-        scope: Whom one result serves: the whole ``run``, a ``seed``, a ``method`` (with its seed) or a ``student``. All
-            but the first can be made for several trials at the same time.
+        scope: Whom one result serves: the whole ``run``, a ``protocol``, a ``seed``, a ``method`` (with its seed) or a
+            ``student``. All but the first two can be made for several trials at the same time.
         together: Whether all ranks make it together.
         title: What it is called while it runs.
         expects: Facts that are known before it runs, by the names that it gives them itself.

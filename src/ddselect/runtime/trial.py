@@ -87,4 +87,6 @@ class Trial:
     def label(self, scope: str) -> str:
         """The same for folders and metrics: what tells results of a scope from others of their stage in a run."""
         parts = [f"{self.method.selection.name}-seed{self.seed}", *self.not_chosen]
-        return {"run": "", "seed": f"seed{self.seed}", "method": parts[0], "student": "-".join(parts)}[scope]
+        protocol = self.protocol.name if self.protocol.name in self.not_chosen else ""
+        names = {"run": "", "protocol": protocol, "seed": f"seed{self.seed}", "method": parts[0]}
+        return {**names, "student": "-".join(parts)}[scope]

@@ -5,17 +5,17 @@ from itertools import pairwise
 from math import isfinite
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
+from timm.optim import param_groups_weight_decay
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ddselect.protocol.recipe import TEACHER, ProtocolConfig
 from ddselect.runtime.errors import NumericalError
-from ddselect.student.accuracy import Accuracy
 from ddselect.student.losses import class_label_loss, soft_label_loss
 from ddselect.student.models import Classifier
 from ddselect.student.ranks import part_of
+from ddselect.student.validation import TestSet, Validated
 from ddselect.student.views import Batch, Views
 
 BETAS = (0.9, 0.999)  # of every published protocol
@@ -33,28 +33,21 @@ def checkpoint_steps(tests: list[int]) -> list[int]:
     return found
 
 
-class StudentModule(pl.LightningModule):
+class StudentModule(Validated):
     """Trains a classifier by a resolved protocol.
 
     A Lightning epoch is the stretch between two checkpoints, so that one is all that an interrupted training needs to
     go on exactly. Several ranks make the same whole batch, and each computes its part.
     """
 
-    def __init__(
-        self,
-        model: Classifier,
-        views: Views,
-        labeller: Labeller | None,
-        test: Callable[[Classifier], Accuracy] | None,
-    ) -> None:
+    def __init__(self, model: Classifier, views: Views, labeller: Labeller | None, tests: TestSet) -> None:
         """A training.
 
         The labeller gives logits (N, K) for the mixed images (N, 3, S, S) of a step's rows; None for class labels.
-        ``test`` measures the accuracy on the test images; None for a training that is not tested.
+        Without test images the training is not tested.
         """
-        super().__init__()
-        self.model, self.views, self.protocol = model, views, views.protocol
-        self.labeller, self.test_on = labeller, test
+        super().__init__(model, tests)
+        self.views, self.protocol, self.labeller = views, views.protocol, labeller
         for layer in model.modules():
             if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.momentum is not None:
                 layer.momentum = 1 - (1 - layer.momentum) ** self.protocol.batch_norm_updates
@@ -75,6 +68,10 @@ class StudentModule(pl.LightningModule):
 
     def on_fit_start(self) -> None:
         self._rank, self._ranks = self.global_rank, self.trainer.world_size
+
+    def on_train_epoch_start(self) -> None:
+        is_tested = self.ends_after(self.global_step)[0] in self.tests and len(self.test_set) > 0
+        self.trainer.limit_val_batches = float(is_tested)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images, labels, stitched, step = batch
@@ -104,15 +101,14 @@ class StudentModule(pl.LightningModule):
                 f"lower {recipe}.learning_rate{f' or set {student}.precision=fp32' * is_bf16}"
             )
         if self.global_step in self.tests:
-            self._test(loss)
+            self._write_down(loss)
 
-    def _test(self, loss: float) -> None:
+    def _write_down(self, loss: float) -> None:
         row = {"step": float(self.global_step), "loss": loss}
-        if self.test_on:
-            accuracy = self.test_on(self.model)
-            self.model.train()
-            row |= {"top1": accuracy.top1, "top5": accuracy.top5, "images": float(accuracy.images)}
-            self.confusion = accuracy.confusion
+        if len(self.test_set):
+            found = self.accuracy
+            row |= {name: getattr(found, name) for name in ("top1", "top5", "calibration_error")}
+            row["images"], self.confusion = float(found.images), found.confusion
         self._since_test = torch.empty(0)
         self.history.append(row)
         self.log_dict({name: value for name, value in row.items() if name not in ("step", "images")}, sync_dist=True)
@@ -137,15 +133,10 @@ class StudentModule(pl.LightningModule):
 
 
 def build_optimizer(model: nn.Module, protocol: ProtocolConfig) -> torch.optim.Optimizer:
-    """The resolved protocol's optimiser; parameters of one dimension form a group of their own, which may not decay."""
-    vectors = [p for p in model.parameters() if p.ndim <= 1]
-    matrices = [p for p in model.parameters() if p.ndim > 1]
-    groups = [
-        {"params": matrices, "weight_decay": protocol.weight_decay},
-        {"params": vectors, "weight_decay": protocol.weight_decay if protocol.decay_vectors else 0.0},
-    ]
-    learning_rate = protocol.learning_rate
+    """The resolved protocol's optimiser; parameters of one dimension may be kept from decaying."""
+    decay, rate = protocol.weight_decay, protocol.learning_rate
+    groups: Any = model.parameters() if protocol.decay_vectors else param_groups_weight_decay(model, decay)
     if protocol.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=learning_rate, momentum=protocol.momentum, fused=True)
+        return torch.optim.SGD(groups, lr=rate, momentum=protocol.momentum, weight_decay=decay, fused=True)
     kind = torch.optim.AdamW if protocol.optimizer == "adamw" else torch.optim.Adam
-    return kind(groups, lr=learning_rate, betas=BETAS, fused=True)
+    return kind(groups, lr=rate, betas=BETAS, weight_decay=decay, fused=True)

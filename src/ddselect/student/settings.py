@@ -11,7 +11,7 @@ from ddselect.runtime.seeds import key64
 from ddselect.student.models import Classifier, build_network, check_network
 from ddselect.student.ranks import has_batch_norm
 
-VERSION = 6  # of what the stage writes
+VERSION = 7  # of what the stage writes
 _HALF = [0.5] * 3
 
 

@@ -132,13 +132,15 @@ class TrainedTeacherConfig(TeacherConfig):
 
     def provide(self, bench: Bench, folder: Path) -> dict[str, object]:
         from ddselect.student.train import student_views, train_student
+        from ddselect.student.validation import TestSet
         from ddselect.student.views import TrainingSet
 
         model = self.student.build(len(bench.index.class_names), HALF, HALF, self.seed, bench.view)
         images, labels = bench.index.read_all(bench.view, folder), torch.from_numpy(bench.index.labels)
         data = TrainingSet(images, labels, torch.zeros(len(labels), dtype=torch.bool), 1, None)
         views = student_views(data, self.recipe, self.student, self.seed)
-        train_student(model, views, self.student.precision, None, None, bench.make_trainer, folder, "all data")
+        nothing = TestSet(images[:0], labels[:0], data.classes)
+        train_student(model, views, self.student.precision, None, nothing, bench.make_trainer, folder, "all data")
         for name in ("student.safetensors", "metrics.jsonl"):
             (folder / name).unlink()
         classes = bench.index.class_names

@@ -3,10 +3,10 @@
 from functools import partial
 from pathlib import Path
 
+from ddselect.evaluation.test_views import read_test_set
 from ddselect.relabel.live import LiveTeacher
 from ddselect.relabel.stored import StoredLabels, views_of
 from ddselect.runtime.trial import Facts, Trial
-from ddselect.student.accuracy import tester
 from ddselect.student.module import Labeller
 from ddselect.student.train import train_student
 from ddselect.teacher.card import load_teacher
@@ -30,7 +30,7 @@ def train(trial: Trial, folder: Path) -> Facts:
         views=views,
         precision=student.precision,
         labeller=labeller,
-        test=tester(trial, trial.protocol, e.trainer.together),
+        tests=read_test_set(trial),
         make_trainer=partial(e.trainer.student, logger=logger),
         folder=folder,
         name=trial.name,

@@ -8,12 +8,11 @@ from ddselect.student.settings import VERSION
 
 def _reads(trial: Trial) -> list[str]:
     asks_teacher = trial.protocol.labels == "soft" or trial.protocol.normalisation == "teacher"
-    return ["index", *["teacher"] * asks_teacher, "composition", "relabel?"]
+    return ["index", *["teacher"] * asks_teacher, "composition", "relabel?", "test_views"]
 
 
 def _key(trial: Trial) -> Facts:
-    split = trial.experiment.evaluation.split
-    return {"student": trial.student, "protocol": trial.protocol, "seed": trial.seed, "split": split}
+    return {"student": trial.student, "protocol": trial.protocol, "seed": trial.seed}
 
 
 def _expects(trial: Trial) -> Facts:
