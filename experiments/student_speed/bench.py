@@ -26,7 +26,6 @@ from torch.profiler import ProfilerActivity, profile
 from ddselect.composition.distilled import read_distilled
 from ddselect.config import build_experiment
 from ddselect.dataset.index import index_of
-from ddselect.evaluation.settings import EvaluationConfig
 from ddselect.options import conf_dir
 from ddselect.pipeline import graph_of
 from ddselect.protocol.recipe import ProtocolConfig
@@ -36,18 +35,18 @@ from ddselect.runtime.hardware import computes_in_bf16
 from ddselect.runtime.seeds import key64
 from ddselect.runtime.store import Store
 from ddselect.runtime.trainer import TrainerConfig
-from ddselect.student.accuracy import Accuracy, TestSet, measure
 from ddselect.student.models import Classifier, build_network
 from ddselect.student.settings import StudentConfig
 from ddselect.student.train import student_views, train_student
+from ddselect.student.validation import TestSet, validate
 from ddselect.student.views import TrainingSet
 from ddselect.teacher.card import load_teacher
 
-HERE, HALF, CPU = Path(__file__).parent, [0.5] * 3, torch.device("cpu")
+HERE, HALF = Path(__file__).parent, [0.5] * 3
 PLAIN = [(workers, layout) for layout in ("plain", "channels last") for workers in (0, 2)]
 PARTS = ["speed", "accuracy"]
 BF16 = computes_in_bf16()
-UNTESTED = Accuracy(0.0, 0.0, 1)
+UNTESTED = TestSet(torch.zeros(1, 3, 1, 1, dtype=torch.uint8)[:0], torch.zeros(0, dtype=torch.int64), 10)
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ def network(name: str, size: int, seed: int) -> nn.Module:
 
 
 def ours(
-    case: Case, epochs: int, seed: int, folder: Path, test: Callable[[Classifier], Accuracy], precision: str = "auto"
+    case: Case, epochs: int, seed: int, folder: Path, tests: TestSet, precision: str = "auto"
 ) -> dict[str, object]:
     """The product's student stage: the training from the decoded set to files of weights and curves."""
     settings = StudentConfig(case.student, case.student, precision=precision)
@@ -98,7 +97,7 @@ def ours(
     labeller = LiveTeacher(Classifier(case.teacher(), HALF, HALF))
     views = student_views(case.data, case.protocol(epochs), settings, seed)
     make_trainer = TrainerConfig().single
-    return train_student(model, views, settings.precision, labeller, test, make_trainer, folder, case.name)
+    return train_student(model, views, settings.precision, labeller, tests, make_trainer, folder, case.name)
 
 
 def theirs(case: Case, epochs: int, seed: int, workers: int, layout: str, bf16: bool = False) -> plain.Plain:
@@ -123,7 +122,7 @@ def in_turn(case: Case) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as name:
 
         def our_block(precision: str) -> float:
-            return seconds(lambda: ours(case, case.block, 0, Path(name), lambda _: UNTESTED, precision))
+            return seconds(lambda: ours(case, case.block, 0, Path(name), UNTESTED, precision))
 
         def plain_block(workers: int, layout: str, bf16: bool, epochs: int = case.block) -> float:
             return seconds(lambda: theirs(case, epochs, 0, workers, layout, bf16))
@@ -168,7 +167,7 @@ def where_time_goes(case: Case) -> dict[str, dict[str, float]]:
     found = {}
     with tempfile.TemporaryDirectory() as name:
         for kind, work in {
-            "ours": lambda: ours(case, 1, 0, Path(name), lambda _: UNTESTED),
+            "ours": lambda: ours(case, 1, 0, Path(name), UNTESTED),
             "plain": lambda: theirs(case, 1, 0, 0, "plain"),
         }.items():
             with profile(activities=[ProfilerActivity.CPU], acc_events=True) as profiled:
@@ -183,9 +182,9 @@ def to_the_end(case: Case, test_set: TestSet, seed: int) -> dict[str, object]:
     """Top-1 on the test images after whole trainings of both in the same precision."""
     case = replace(case, teacher=case.trained)
     with tempfile.TemporaryDirectory() as name:
-        found = ours(case, case.whole, seed, Path(name), lambda m: measure(m, test_set, EvaluationConfig(), CPU))
+        found = ours(case, case.whole, seed, Path(name), test_set)
     student = theirs(case, case.whole, seed, 0, "plain" if case.student == "convnet3" else "channels last", BF16)
-    other = measure(Tested(student), test_set, EvaluationConfig(), CPU)  # type: ignore[arg-type]
+    other = validate(Tested(student), test_set, TrainerConfig().single)  # type: ignore[arg-type]
     row = {
         "student": case.name,
         "epochs": case.whole,
@@ -285,7 +284,8 @@ def main(asked: list[str]) -> None:
                 row = {"student": case.name, **in_turn(case), "where_time_goes": where_time_goes(case)}
                 keep(place, "rows", case.name, [row])
             if "accuracy" in parts:
-                test_set, ended = TestSet(tests, case.size, 1.0), []
+                labels, ended = torch.from_numpy(tests.labels), []
+                test_set = TestSet(tests.read_all(case.size), labels, 10)
                 for seed in range(3):
                     ended.append(to_the_end(case, test_set, seed))
                     keep(place, "to_the_end", case.name, ended)

@@ -19,7 +19,7 @@ from ddselect.stages.dry_run import DryRunStore
 from ddselect.stages.graph import Graph
 from tests.helpers.configs import composed
 
-CHECKED = {"index", "teacher", "teacher_check"}
+CHECKED = {"index", "teacher", "test_views", "teacher_check"}
 SCORES = {"index", "prompt", "prior_check", "scoring"}
 EMBEDDED = {*SCORES, *CHECKED, "boxes", "embed"}
 SELECTED = {*EMBEDDED, "selection"}
@@ -71,7 +71,7 @@ def graph_of(e: Experiment) -> tuple[Graph, list[Trial]]:
         (["stages=[selection]", "selection=diffusion"], SELECTED),
         (
             ["stages=[selection]", "selection.teacher_weight=0", "evaluation.quality=false"],
-            SELECTED - {"teacher", "teacher_check"},
+            SELECTED - {"teacher", "test_views", "teacher_check"},
         ),
         (["stages=[selection]", "selection=top_score"], {*SCORES, "boxes", "selection"}),
         (["stages=[selection]", "selection=random_crop"], {"index", "selection"}),
@@ -85,11 +85,11 @@ def graph_of(e: Experiment) -> tuple[Graph, list[Trial]]:
         (["selection=given"], {*CHECKED, "embed", "composition", "given_check", "quality", "student", "report"}),
         (
             ["selection=given", "protocol=digits_hard", "evaluation.quality=false"],
-            {"index", "composition", "student", "report"},
+            {"index", "test_views", "composition", "student", "report"},
         ),
         (
             ["selection=random_image", "protocol=digits_hard", "evaluation.quality=false"],
-            {"index", "selection", "composition", "student", "report"},
+            {"index", "test_views", "selection", "composition", "student", "report"},
         ),
     ],
 )

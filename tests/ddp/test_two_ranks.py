@@ -180,6 +180,7 @@ class TestSweep:
         shared = {
             "index": 1,
             "teacher": 1,
+            "test_views": 1,
             "teacher_check": 1,
             "prompt": 1,
             "prior_check": 1,

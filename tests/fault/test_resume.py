@@ -15,7 +15,7 @@ from tests.fault.runs import Ended, Started, only, run_here
 
 pytestmark = pytest.mark.slow
 
-SHARED = {"index", "teacher", "teacher_check", "prompt", "prior_check", "scoring", "boxes", "embed"}
+SHARED = {"index", "teacher", "test_views", "teacher_check", "prompt", "prior_check", "scoring", "boxes", "embed"}
 STAGES = {*SHARED, "selection", "composition", "quality", "student"}
 
 

@@ -17,6 +17,9 @@ from ddselect.student.models import Classifier
 from ddselect.teacher.choice import Bench, TeacherConfig
 
 
+REST = {"top5": 99.0, "calibration_error": 3.0, "test_images": 50}  # what :func:`check_at` finds beside the top-1
+
+
 def provide(teacher: TeacherConfig, index: Index, folder: Path, view: int = 16) -> dict[str, object]:
     """Has a teacher written to a folder for some training images."""
     return teacher.provide(Bench(index, view, lambda **_: None), folder)
@@ -49,7 +52,7 @@ def check_at(top1: dict[type, float], teacher: TeacherConfig, folder: Path, monk
     """The check of a teacher of three classes, as if those of a type (others: 90) had a top-1 in %, on 50 images."""
 
     def measured(model: Classifier, *_: object) -> Accuracy:
-        return Accuracy(top1.get(type(model), 90.0), 99.0, 50)
+        return Accuracy(top1.get(type(model), 90.0), 99.0, 50, 3.0)
 
     monkeypatch.setattr(check, "validate", measured)
     monkeypatch.setattr(check, "read_test_set", lambda _: None)

@@ -84,7 +84,7 @@ def test_coresets_need_no_scores_and_share_what_the_teacher_judged(digits: Path,
     chosen = ["dataset=imagefolder", f"dataset.root={digits}", "ipc=9", "composition.whole=0.5"]  # of 8 images a class
     found = results_of(tmp_path, [*chosen, "selection=herding", "compare=[rded,kcenter]", "trainer.students=1"])
     counts = {folder.name: len(list(folder.iterdir())) for folder in (tmp_path / "store").iterdir()}
-    once = {"index": 1, "teacher": 1, "teacher_check": 1, "teacher_crops": 1}
+    once = {"index": 1, "teacher": 1, "test_views": 1, "teacher_check": 1, "teacher_crops": 1}
     # what coresets read is one embedding; rded reads none, and its set is compared with all images alone
     assert counts == {**once, "embed": 2, "selection": 3, "composition": 3, "quality": 3, "student": 3}
     for entry in found["results"]:
@@ -138,6 +138,7 @@ def test_dit_on_imagenet_folders(tmp_path: Path) -> None:
     stages = {
         "index",
         "teacher",
+        "test_views",
         "teacher_check",
         "prompt",
         "prior_check",

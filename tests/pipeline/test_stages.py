@@ -26,7 +26,7 @@ def composed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert names == ["teacher", "composition", "composition"]
     assert all((folder / line.partition(": ")[2] / "manifest.json").exists() for line in ended.out.splitlines())
     assert {path.name for path in (folder / "store").iterdir()} == {
-        "index", "teacher", "teacher_check", "selection", "composition"
+        "index", "teacher", "test_views", "teacher_check", "selection", "composition"
     }  # fmt: skip
     return folder
 
@@ -90,4 +90,6 @@ def test_what_only_rivals_read_can_be_made_alone(stage: str, made: list[str], tm
     ended = run_here(tmp_path, *arguments)
     assert ended.code == 0, ended.err
     assert ended.out.startswith(f"{stage}: store/{stage}/")
-    assert {path.name for path in (tmp_path / "store").iterdir()} == {"index", "teacher", "teacher_check", *made}
+    assert {path.name for path in (tmp_path / "store").iterdir()} == {
+        "index", "teacher", "test_views", "teacher_check", *made
+    }  # fmt: skip

@@ -23,7 +23,7 @@ TINY = [
     *("compare=[all]", "protocol.steps=4", "protocol.evaluations=2", "relabel=logits", "trainer.students=1"),
     *("report.images_per_class=1", "report.maps_per_class=0"),
 ]
-SHARED = ("index", "teacher", "teacher_check", "prompt", "prior_check", "scoring", "boxes", "embed")
+SHARED = ("index", "teacher", "test_views", "teacher_check", "prompt", "prior_check", "scoring", "boxes", "embed")
 OF_A_SET = ("selection", "composition", "quality", "relabel", "student")
 
 

@@ -26,7 +26,8 @@ def measured(logits: Tensor, tests: Images) -> Accuracy:
 def test_exact_whatever_the_batch(batch_size: int, classes: int) -> None:
     count = 22  # no multiple of 3 or 7
     logits, tests = logits_of(count, classes), numbered(count, classes, batch_size)
-    place = (logits > logits[torch.arange(count), tests.labels][:, None]).sum(1)  # how many classes were thought likelier
+    # how many classes were thought likelier
+    place = (logits > logits[torch.arange(count), tests.labels][:, None]).sum(1)
     result = measured(logits, tests)
     assert result.images == count
     assert result.top1 == pytest.approx(100 * (place == 0).sum().item() / count, abs=1e-5)

@@ -16,7 +16,7 @@ from ddselect.student.models import Classifier, build_network, last_layer
 from ddselect.teacher.card import Card, JointTeacher, load_teacher, write_teacher
 from ddselect.teacher.choice import StoredTeacherConfig
 from ddselect.teacher.ensemble import Ensemble, EnsembleConfig
-from tests.helpers.teachers import check_at, provide
+from tests.helpers.teachers import REST, check_at, provide
 
 ANIMALS = ["ant", "bee", "cow"]
 
@@ -69,7 +69,7 @@ def test_an_ensemble_is_a_teacher_in_a_folder_too(
     images = torch.rand(2, 3, 16, 16)
     assert torch.equal(load_teacher(tmp_path / "again")(images), load_teacher(tmp_path / "both")(images))
     found = check_at({JointTeacher: 80.0}, again, tmp_path / "again", monkeypatch)
-    assert found == {"top1": 80.0, "top5": 99.0, "test_images": 50}
+    assert found == {"top1": 80.0, **REST}
 
 
 @pytest.mark.parametrize(
@@ -83,8 +83,8 @@ def test_each_member_and_all_together_are_checked(
         check_at({weak: 35.0}, ensemble(folders), tmp_path / "both", monkeypatch)
     let_through = check_at({weak: 35.0}, ensemble(folders, check=False), tmp_path / "both", monkeypatch)
     top1 = {Classifier: 90.0, JointTeacher: 90.0, weak: 35.0}
-    members = [{"name": name, "top1": top1[Classifier], "top5": 99.0, "test_images": 50} for name in ("a", "b")]
-    assert let_through == {"top1": top1[JointTeacher], "top5": 99.0, "test_images": 50, "members": members}
+    members = [{"name": name, "top1": top1[Classifier], **REST} for name in ("a", "b")]
+    assert let_through == {"top1": top1[JointTeacher], **REST, "members": members}
 
 
 def test_members_of_one_name_are_checked_each(animals: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
