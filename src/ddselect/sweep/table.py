@@ -1,14 +1,14 @@
 """A sweep's settings as a table on the terminal and as CSV."""
 
-import csv
-from io import StringIO
+from io import BytesIO
+from typing import Any
 
+import pyarrow as pa
+from pyarrow import csv
 from rich.console import Console
 from rich.table import Table
 
 from ddselect.sweep.pooling import Pooled, Setting
-
-_NUMBERS = ("images", "seeds", "top1_mean", "top1_std", "top1_min", "top1_max", "top1_best_mean", "top5_mean", "jobs")
 
 
 def accuracy(setting: Setting) -> str:
@@ -38,19 +38,25 @@ def print_summary(pooled: Pooled) -> None:
 
 def csv_text(pooled: Pooled) -> str:
     """One line per setting: the keys that vary, then accuracies in percent; empty where there is no value."""
-    out = StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*pooled.columns, *_NUMBERS])
-    for setting in pooled.settings:
-        numbers = [setting.mean, setting.std, min(setting.top1), max(setting.top1)]
-        numbers += [setting.mean_of("top1_best"), setting.mean_of("top5_last")]
-        writer.writerow(
-            [
-                *(setting.labels.get(column, "") for column in pooled.columns),
-                images(setting),
-                " ".join(map(str, sorted(setting.entries))),
-                *("" if number is None else f"{number:.4f}" for number in numbers),
-                " ".join(setting.jobs),
-            ]
-        )
-    return out.getvalue()
+    keys = [{column: setting.labels.get(column) for column in pooled.columns} for setting in pooled.settings]
+    rows = [own | _numbers(setting) for own, setting in zip(keys, pooled.settings, strict=True)]
+    out = BytesIO()
+    csv.write_csv(pa.Table.from_pylist(rows), out)
+    return out.getvalue().decode()
+
+
+def _numbers(setting: Setting) -> dict[str, Any]:
+    numbers = {
+        "top1_mean": setting.mean,
+        "top1_std": setting.std,
+        "top1_min": min(setting.top1),
+        "top1_max": max(setting.top1),
+        "top1_best_mean": setting.mean_of("top1_best"),
+        "top5_mean": setting.mean_of("top5_last"),
+    }
+    return {
+        "images": images(setting),
+        "seeds": " ".join(map(str, sorted(setting.entries))),
+        **{name: number if number is None else round(number, 4) for name, number in numbers.items()},
+        "jobs": " ".join(setting.jobs),
+    }
