@@ -10,6 +10,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 
 from ddselect.backbone.adapt import WEIGHT_DECAY, AdaptConfig
@@ -100,7 +101,8 @@ class AdaptModule(pl.LightningModule):
         if encoder is not None:
             tokens = clip_tokens(encoder.tokenizers[0], data.lessons.texts)
             self.register_buffer("tokens", tokens, persistent=False)
-        self.average = [p.detach().clone() for p in self.trained().values()]
+        self.average = AveragedModel(self._trained(), multi_avg_fn=self._moving).requires_grad_(False)
+        self.average.update_parameters(self._trained())  # the weights before the first step count too
         self.history: list[dict[str, float]] = []
         self._losses: list[Tensor] = []
         bf16 = settings.precision == "bf16" or (settings.precision == "auto" and computes_in_bf16())
@@ -109,6 +111,14 @@ class AdaptModule(pl.LightningModule):
     def trained(self) -> dict[str, nn.Parameter]:
         """The parameters that are trained, by name."""
         return {name: p for name, p in self.named_parameters() if p.requires_grad}
+
+    def _trained(self) -> nn.ParameterList:
+        return nn.ParameterList(self.trained().values())
+
+    def _moving(self, averages: list[Tensor], parameters: list[Tensor], done: Tensor) -> None:
+        """Less of the average is kept in the first steps, where it holds little but the beginning."""
+        most = self.settings.average
+        get_ema_multi_avg_fn(min(most, (1 + int(done)) / (20 + int(done))) if most else 0.0)(averages, parameters, done)
 
     @property
     def done(self) -> int:
@@ -146,9 +156,7 @@ class AdaptModule(pl.LightningModule):
         return loss
 
     def on_train_batch_end(self, *_: object) -> None:
-        done = self.global_step
-        decay = min(self.settings.average, (1 + done) / (20 + done)) if self.settings.average else 0.0
-        torch._foreach_lerp_(self.average, [p.detach() for p in self.trained().values()], 1 - decay)
+        self.average.update_parameters(self._trained())
 
     def on_train_epoch_end(self) -> None:
         loss = float(self.trainer.strategy.reduce(torch.stack(self._losses).mean(), reduce_op="mean"))
@@ -160,21 +168,22 @@ class AdaptModule(pl.LightningModule):
         self.history.append({"step": float(self.global_step), "loss": loss})
         self._losses = []
 
-    def on_fit_start(self) -> None:
-        self.average = [average.to(self.device) for average in self.average]
-
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         trained = self.trained()
         checkpoint["state_dict"] = {name: trained[name].detach() for name in trained}
-        checkpoint["average"], checkpoint["history"] = self.average, self.history
+        checkpoint["average"] = [average.detach() for average in self.average.parameters()]
+        checkpoint["history"] = self.history
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.average, self.history = list(checkpoint["average"]), list(checkpoint["history"])
+        for average, kept in zip(self.average.parameters(), checkpoint["average"], strict=True):
+            average.copy_(kept)
+        self.average.n_averaged.fill_(checkpoint["global_step"] + 1)
+        self.history = list(checkpoint["history"])
         self.trainer.fit_loop.max_epochs = self.epochs
 
     def take_average(self) -> None:
         """Puts the averaged weights in place of the last ones."""
-        for parameter, average in zip(self.trained().values(), self.average, strict=True):
+        for parameter, average in zip(self.trained().values(), self.average.parameters(), strict=True):
             parameter.data.copy_(average)
 
     def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
