@@ -16,7 +16,6 @@ from ddselect.student.accuracy import Accuracy
 from ddselect.student.models import Classifier
 from ddselect.teacher.choice import Bench, TeacherConfig
 
-
 REST = {"top5": 99.0, "calibration_error": 3.0, "test_images": 50}  # what :func:`check_at` finds beside the top-1
 
 

@@ -47,8 +47,8 @@ def test_other_boxes_are_never_scored_again(tmp_path: Path, evaluated: list[int]
     found = results(tmp_path, *arguments, "hydra.run.dir=first")
     entries = {entry["selection"]: entry for entry in found["results"]}
     assert list(entries["ddselect"]["seconds"]) == [
-        "index", "teacher", "test_views", "teacher_check", "prompt", "prior_check", "scoring", "boxes", "embed", "selection",
-        "composition", "student",
+        "index", "teacher", "test_views", "teacher_check", "prompt", "prior_check", "scoring", "boxes", "embed",
+        "selection", "composition", "student",
     ]  # fmt: skip
     assert list(entries["herding"]["seconds"])[4:7] == ["prompt", "teacher_crops", "embed"]
     assert entries["ddselect"]["composition"] == {"factor": 2, "whole": 0.0, "mix_classes": True}  # at IPC 2

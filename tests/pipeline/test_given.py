@@ -30,7 +30,7 @@ def test_given_sets_chosen_and_beside(tmp_path: Path) -> None:
     ended = run_here(tmp_path, *run, "selection.root=set", "hydra.run.dir=run")
     assert ended.code == 0, ended.err
     made = {folder.name: len(list(folder.iterdir())) for folder in (tmp_path / "store").iterdir()}
-    once = dict.fromkeys(("index", "teacher", "teacher_check", "embed"), 1)
+    once = dict.fromkeys(("index", "teacher", "test_views", "teacher_check", "embed"), 1)
     assert made == {**once, "composition": 2, "given_check": 2, "quality": 2, "student": 4}
     assert "3 images per class, not ipc=2" in ended.err
 
@@ -69,7 +69,8 @@ def test_a_set_is_looked_at_before_anything_expensive(tmp_path: Path, monkeypatc
     ended = run_here(tmp_path, *SMALL, "selection=top_score", "compare=[{given: {root: set}}]")
     assert "so far" in ended.assert_one_line(2)
     made = {path.parent.parent.name for path in tmp_path.glob("store/*/*/manifest.json")}
-    assert made == {"index", "teacher", "teacher_check", "composition", "given_check", "prompt", "prior_check"}
+    first = {"index", "teacher", "test_views", "teacher_check", "composition", "given_check"}
+    assert made == {*first, "prompt", "prior_check"}
 
 
 @pytest.mark.parametrize("more", [(), ("dry_run=true",)])

@@ -18,10 +18,10 @@ from ddselect.dataset.index import Index
 from ddselect.evaluation.check import check_given
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.store import StageResult
+from ddselect.runtime.trainer import TrainerConfig
 from ddselect.runtime.trial import Trial
 from ddselect.selection.given import STATISTICS, GivenConfig, GivenSet, classes_of
 from tests.helpers.configs import composed
-from tests.helpers.models import CPU
 
 FOLDERS, NAMES = ["n03", "n01", "n02"], ["ant", "bee", "cow"]  # the dataset's classes have an order of their own
 LABELS = torch.tensor([2, 0, 1, 0, 1, 2])
@@ -256,7 +256,7 @@ def test_a_teacher_that_takes_classes_for_others_is_told(
             return torch.eye(3)[(images[:, 0, 0, 0] * 255 / 40).round().long()]
 
     monkeypatch.setattr("ddselect.evaluation.check.load_teacher", lambda _: Teacher())
-    e = SimpleNamespace(trainer=SimpleNamespace(device=CPU), teacher=SimpleNamespace(name="T"))
+    e = SimpleNamespace(trainer=TrainerConfig(), teacher=SimpleNamespace(name="T"))
     method = SimpleNamespace(selection=GivenConfig("theirs"))
     facts: dict[str, Any] = {"facts": {"classes": 3}}
     stages = {n: StageResult(n, "", tmp_path, facts, False) for n in ("index", "teacher", "composition")}

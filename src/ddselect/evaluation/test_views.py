@@ -8,9 +8,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ddselect.dataset.images import Box, square_box
-from ddselect.dataset.index import Index, read_index
+from ddselect.dataset.index import Index, index_of
 from ddselect.runtime.progress import counting
-from ddselect.runtime.stage import Facts, Trial
+from ddselect.runtime.trial import Facts, Trial
 from ddselect.student.validation import TestSet
 
 VERSION = 1
@@ -50,14 +50,15 @@ def write_views(index: Index, size: int, margin: float, workers: int, path: Path
 
 def run(trial: Trial, folder: Path) -> Facts:
     """The stage of the test views."""
-    e = trial.experiment
-    index = read_index(trial.stages["index"].folder).split(e.evaluation.split)
-    write_views(index, trial.view, trial.protocol.margin(trial.view), e.evaluation.workers, folder / FILE)
+    settings = trial.experiment.evaluation
+    index = index_of(trial).split(settings.split)
+    write_views(index, trial.view, trial.protocol.margin(trial.view), settings.workers, folder / FILE)
     return {"test_images": len(index)}
 
 
 def read_test_set(trial: Trial) -> TestSet:
     """The test images of a trial, with their labels."""
-    e, index = trial.experiment, read_index(trial.stages["index"].folder).split(trial.experiment.evaluation.split)
+    settings = trial.experiment.evaluation
+    labels = torch.from_numpy(index_of(trial).split(settings.split).labels)
     images = np.load(trial.stages["test_views"].folder / FILE, mmap_mode="c")  # torch wants what may be written to
-    return TestSet(torch.from_numpy(images), torch.from_numpy(index.labels), trial.classes, e.evaluation.batch_size)
+    return TestSet(torch.from_numpy(images), labels, trial.classes, settings.batch_size)

@@ -29,7 +29,7 @@ class Accuracy:
     confusion: Tensor = field(default_factory=lambda: torch.zeros(0, 3, dtype=torch.int64), compare=False, repr=False)
 
 
-class _Calibration(MulticlassCalibrationError):
+class _CalibrationError(MulticlassCalibrationError):
     """Of logits, also where all of a batch lie in [0, 1]: torchmetrics would take those for probabilities."""
 
     def update(self, preds: Tensor, target: Tensor) -> None:
@@ -65,7 +65,7 @@ def metrics_for(classes: int, is_shared: Callable[[], bool]) -> MetricCollection
         {
             "top1": MulticlassAccuracy(classes, **usual),
             "top5": MulticlassAccuracy(classes, top_k=min(5, classes), **usual),
-            "calibration_error": _Calibration(classes, _BINS, validate_args=False, **options),
+            "calibration_error": _CalibrationError(classes, _BINS, validate_args=False, **options),
             "confusion": _Confusion(**options),
         },
         compute_groups=False,

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ddselect.runtime.hardware import threads
+from ddselect.runtime.rows import Rows
 from ddselect.student.accuracy import Accuracy, accuracy_of, metrics_for
 from ddselect.student.models import Classifier
 
@@ -17,9 +18,9 @@ Batch = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class TestSet(Dataset[Batch]):
-    """Test images in memory, or in a file that is mapped into it."""
+    """Test images in memory, or in a file."""
 
-    images: Tensor  # (N, 3, S, S) uint8
+    images: Rows  # (N, 3, S, S) uint8
     labels: Tensor  # (N,) int64
     classes: int
     batch_size: int = 500  # images per call
@@ -84,6 +85,7 @@ class Validated(pl.LightningModule):
 
 def validate(model: Classifier, tests: TestSet, make_trainer: Callable[..., pl.Trainer]) -> Accuracy:
     """The accuracy of a finished classifier."""
-    module = Validated(model, tests)
+    module, before = Validated(model, tests), torch.get_num_threads()
     make_trainer(enable_checkpointing=False).validate(module, verbose=False)
+    torch.set_num_threads(before)
     return module.accuracy
