@@ -12,8 +12,6 @@ from ddselect.student.validation import TestSet, validate
 from ddselect.teacher.card import JointTeacher, load_teacher
 from ddselect.teacher.ensemble import Ensemble
 
-VERSION = 2
-
 
 def check_teacher(trial: Trial, folder: Path) -> Facts:
     """Accuracy and calibration error in percent on the real test images; of an ensemble also those of each member.

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from ddselect.runtime.errors import UserError, at_least
 from ddselect.runtime.store import execution
 
+VIEWS_VERSION, CHECK_VERSION = 1, 2
 
 @dataclass
 class EvaluationConfig:
@@ -12,7 +13,7 @@ class EvaluationConfig:
 
     split: str = "test"
     batch_size: int = execution(500)
-    workers: int = execution(0)
+    images_per_class: int = 0
     dd_ranking: bool = False
     quality: bool = True
 
@@ -20,4 +21,4 @@ class EvaluationConfig:
         if self.split not in ("test", "val"):
             raise UserError(f"evaluation.split={self.split}: choose test or val")
         at_least(1, "evaluation", self, "batch_size")
-        at_least(0, "evaluation", self, "workers")
+        at_least(0, "evaluation", self, "images_per_class")

@@ -1,20 +1,22 @@
 """The test images, the teacher on them and on given sets, and how the distilled images lie among the real ones."""
 
 from ddselect.embed.fields import prior_for_features
-from ddselect.evaluation.check import VERSION as CHECK_VERSION
 from ddselect.evaluation.quality import VERSION as QUALITY_VERSION
-from ddselect.evaluation.test_views import VERSION as VIEWS_VERSION
+from ddselect.evaluation.settings import CHECK_VERSION, VIEWS_VERSION
 from ddselect.runtime.stage import Stage
 from ddselect.runtime.trial import Facts, Trial
 
 
 def _views_key(trial: Trial) -> Facts:
-    size = trial.view
-    return {"split": trial.experiment.evaluation.split, "size": size, "margin": trial.protocol.margin(size)}
+    tested, size = trial.experiment.evaluation, trial.view
+    images = {"split": tested.split, "images_per_class": tested.images_per_class}
+    return {**images, "size": size, "margin": trial.protocol.margin(size)}
 
 
 def _test_images(trial: Trial) -> Facts:
-    return {"test_images": trial.stages["index"].facts["images"][trial.experiment.evaluation.split]}
+    tested = trial.experiment.evaluation
+    count = trial.stages["index"].facts["images"][tested.split]
+    return {"test_images": min(count, (tested.images_per_class or count) * trial.classes)}
 
 
 TEST_VIEWS = Stage(

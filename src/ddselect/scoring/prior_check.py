@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torchmetrics import MeanMetric
 
 from ddselect.backbone.denoiser import Denoiser
 from ddselect.backbone.prior import prior_of
@@ -41,16 +42,16 @@ def check_prior(trial: Trial, folder: Path) -> Facts:
     numbers = torch.tensor(conditions.positive)[torch.from_numpy(asked)]
     low, high = e.scoring.band
     draws, hashes = Draws(DRAWS, True, (low, high), e.scoring.seed), images.table["hash"].to_pylist()
-    step, correct = max(1, e.scoring.batch_size // classes), 0
+    step, correct = max(1, e.scoring.batch_size // classes), MeanMetric(sync_on_compute=False)
     with counting("prior check", count, "images") as counter:
         for start in range(0, count, step):
             rows = range(start, min(start + step, count))
             views = torch.stack([images.read(row, backbone.image_size) for row in rows]).to(denoiser.device)
             of_rows = slice(start, rows.stop)
             losses = losses_under(denoiser, denoiser.encode(views), hashes[of_rows], numbers[of_rows], draws)
-            correct += int((losses[:, :1] < losses[:, 1:]).all(1).sum())
+            correct.update((losses[:, :1] < losses[:, 1:]).all(1))  # where all are equal, none is found
             counter.advance(len(rows))
-    share, chance = correct / count, 1 / classes
+    share, chance = float(correct.compute()), 1 / classes
     if e.scoring.check_prior and share < chance + 0.1 * (1 - chance):
         raise UserError(
             f"backbone {backbone.name} finds the class of {100 * share:.1f} % of {count} images among {classes} by its "
@@ -58,7 +59,7 @@ def check_prior(trial: Trial, folder: Path) -> Facts:
             "that knows them, adapt it longer (backbone.adapt.steps), look at its prompts (stages=[prompt]), or set "
             "scoring.check_prior=false"
         )
-    return {"images": count, "classes": classes, "top1": 100 * share, "chance": 100 * chance}
+    return {"images": count, "classes": classes, "top1": round(100 * share, 4), "chance": 100 * chance}
 
 
 @torch.inference_mode()

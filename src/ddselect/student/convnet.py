@@ -37,7 +37,7 @@ class _Body(nn.Sequential):
 
     def forward(self, input: Tensor) -> Tensor:
         few = max(1, _CACHED // (self.width * input[0, 0].numel()))
-        if self.together or input.device.type != "cpu" or len(input) <= few:
+        if (self.together and self.training) or input.device.type != "cpu" or len(input) <= few:
             return self._through(input)
         return torch.cat([self._through(images) for images in torch.split(input, few)])
 

@@ -42,7 +42,7 @@ class TestSet(Dataset[Batch]):
 
 
 class Validated(pl.LightningModule):
-    """A classifier that is validated on test images, in float32 whatever its training computes in.
+    """A classifier that is validated on test images, in the precision of its training.
 
     Attributes:
         accuracy: What the last validation found, over all ranks.
@@ -75,8 +75,7 @@ class Validated(pl.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         images, labels = batch
         if len(labels):  # a rank with fewer images than another may have none left
-            with torch.autocast(self.device.type, enabled=False):
-                self.metrics.update(self.model(images.float() / 255).float(), labels)
+            self.metrics.update(self.model(images.float() / 255).float(), labels)
 
     def on_validation_epoch_end(self) -> None:
         self.accuracy = accuracy_of(self.metrics)
