@@ -93,3 +93,15 @@ def test_a_network_for_one_size_sees_others_resized(architecture: str) -> None:
     with torch.no_grad():
         torch.testing.assert_close(model(images), model(larger))
     assert Classifier(build_network("resnet18", 3, 32), MEAN, STD).side is None
+
+
+def test_batch_norm_binds_a_batch_together_in_training_alone() -> None:
+    """Else a few images at a time go through, whose maps fit a processor's cache."""
+    network, images, sizes = build_network("convnet3_bn", 2, 32), torch.rand(40, 3, 32, 32), list[int]()
+    network.body[0].register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))  # type: ignore[union-attr,index,operator]
+    with torch.no_grad():
+        network.train()(images)
+        assert sizes == [40]
+        found = network.eval()(images)
+        assert sizes[1:] == [16, 16, 8]
+        torch.testing.assert_close(found, torch.cat([network(one) for one in images.split(1)]), rtol=1e-4, atol=1e-5)

@@ -135,10 +135,9 @@ def quiet_lightning() -> None:
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
-        ".*does not have many workers.*",  # small sets are decoded in the process
+        ".*does not have many workers.*",  # images to train and test on lie there decoded
         ".*(Checkpoint|logs) directory .* exists and is not empty.*",  # that is how a run goes on
-        ".*`isinstance.treespec, LeafSpec.` is deprecated.*",
-        ".*`IterableDataset` has `__len__` defined.*",
+        ".*`isinstance.treespec, LeafSpec.` is deprecated.*",  # Lightning's own call
         ".*custom batch sampler.*",  # whole shards, nothing dropped
         ".*module.* in eval mode at the start of training.*",  # a prior has neither dropout nor batch statistics
     ):
