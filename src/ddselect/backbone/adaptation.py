@@ -115,10 +115,11 @@ class AdaptModule(pl.LightningModule):
     def _trained(self) -> nn.ParameterList:
         return nn.ParameterList(self.trained().values())
 
-    def _moving(self, averages: list[Tensor], parameters: list[Tensor], done: Tensor) -> None:
+    def _moving(self, averages: Any, parameters: Any, done: Tensor | int) -> None:
         """Less of the average is kept in the first steps, where it holds little but the beginning."""
         most = self.settings.average
-        get_ema_multi_avg_fn(min(most, (1 + int(done)) / (20 + int(done))) if most else 0.0)(averages, parameters, done)
+        decay = min(most, (1 + int(done)) / (20 + int(done))) if most else 0.0
+        get_ema_multi_avg_fn(decay)(averages, parameters, done)  # type: ignore[no-untyped-call]
 
     @property
     def done(self) -> int:

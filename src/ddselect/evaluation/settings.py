@@ -7,6 +7,7 @@ from ddselect.runtime.store import execution
 
 VIEWS_VERSION, CHECK_VERSION = 1, 2
 
+
 @dataclass
 class EvaluationConfig:
     """What students are tested on, and what is measured beside; see ``conf/evaluation/``."""

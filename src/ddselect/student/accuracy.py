@@ -49,7 +49,7 @@ class _Confusion(Metric):
         self.pairs.append(torch.stack([target, preds.argmax(1)], 1))
 
     def compute(self) -> Tensor:
-        found, counts = dim_zero_cat(self.pairs).unique(dim=0, return_counts=True)
+        found, counts = torch.unique(dim_zero_cat(self.pairs), dim=0, return_counts=True)
         return torch.cat([found, counts[:, None]], 1)
 
 

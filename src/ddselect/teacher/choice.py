@@ -139,7 +139,7 @@ class TrainedTeacherConfig(TeacherConfig):
         images, labels = bench.index.read_all(bench.view, folder), torch.from_numpy(bench.index.labels)
         data = TrainingSet(images, labels, torch.zeros(len(labels), dtype=torch.bool), 1, None)
         views = student_views(data, self.recipe, self.student, self.seed)
-        nothing = TestSet(images[:0], labels[:0], data.classes)
+        nothing = TestSet(torch.empty(0), labels[:0], data.classes)
         train_student(model, views, self.student.precision, None, nothing, bench.make_trainer, folder, "all data")
         for name in ("student.safetensors", "metrics.jsonl"):
             (folder / name).unlink()
