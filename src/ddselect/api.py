@@ -1,5 +1,6 @@
 """What the command line does, from Python: the same settings, results as objects, errors as exceptions."""
 
+import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -25,7 +26,7 @@ from ddselect.options import searching
 from ddselect.pipeline import make
 from ddselect.plan import print_plan
 from ddselect.plugins import folders, named_by, packages
-from ddselect.runtime.errors import UserError
+from ddselect.runtime.errors import UserError, full_disk_named
 from ddselect.runtime.files import read_json
 from ddselect.runtime.own_folder import RESULTS, belongs, letting_go, take_named
 from ddselect.runtime.trial import Trial
@@ -136,12 +137,14 @@ def run(*settings: str) -> Run:
             experiment = replace(experiment, store=experiment.store.absolute())  # wherever its files are read from
             if experiment.trainer.devices * experiment.trainer.nodes > 1:
                 raise UserError("trainer.devices: several devices are for the command line; from Python a run has one")
+            experiment.trainer.prepare(experiment.dry_run)
             if experiment.dry_run:
                 print_plan(experiment)
                 return Run(Path(hydra.run.dir).absolute(), experiment, [], {})
             folder = take_named(hydra, "run").absolute()
             belongs(folder, experiment.settings, "report" in experiment.stages)
-            trials = make(experiment, folder)
+            with full_disk_named(experiment.store, folder):
+                trials = make(experiment, folder)
     return Run(folder, experiment, trials, read_json(folder / RESULTS) if "report" in experiment.stages else {})
 
 
@@ -179,7 +182,7 @@ def _composed(settings: Sequence[str]) -> tuple[DictConfig, DictConfig, list[str
 @contextmanager
 def _one_run(settings: Sequence[str]) -> Iterator[None]:
     """Leaves the process as it was, and makes a ``UserError`` of all that the command line says in one line."""
-    arguments, threads = sys.argv, torch.get_num_threads()
+    arguments, threads, variables = sys.argv, torch.get_num_threads(), dict(os.environ)
     sys.argv = ["ddselect", *settings]  # what results and messages say of the command
     try:
         with warnings.catch_warnings(), torch.enable_grad(), interruptions():
@@ -192,4 +195,6 @@ def _one_run(settings: Sequence[str]) -> Iterator[None]:
         raise
     finally:
         sys.argv = arguments
+        os.environ.clear()
+        os.environ.update(variables)
         torch.set_num_threads(threads)

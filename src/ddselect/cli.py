@@ -11,10 +11,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, cast
 
-from ddselect.exits import COMMAND, command, leave, nothing_begun, one_line_errors
+from ddselect.exits import COMMAND, command, leave, nothing_begun, one_line_errors, print_anything, stopped
 from ddselect.options import conf_dir, searching
 from ddselect.runtime import interruption
-from ddselect.runtime.errors import full_disk_named
+from ddselect.runtime.errors import UserError, check_unicode, full_disk_named
+from ddselect.runtime.overrides import as_meant, search_path, setting
 from ddselect.runtime.processes import end_with_parent
 from ddselect.runtime.ranks import STARTED, rank
 
@@ -35,9 +36,12 @@ def _job(cfg: "DictConfig") -> float | None:
     folder = Path(hydra_config.runtime.output_dir)
     with one_line_errors(), searching(places_of(hydra_config)):
         if hydra_config.mode == RunMode.MULTIRUN:
+            from ddselect.sweep.callback import find_rank
             from ddselect.sweep.process import jobs_at_once, run_job
 
-            return run_job(settings, folder, Path(hydra_config.sweep.dir).absolute(), jobs_at_once(hydra_config))
+            find_rank(cfg)  # of ranks that each run the sweep the first writes
+            options, sweep = search_path(hydra_config, conf_dir()), Path(hydra_config.sweep.dir).absolute()
+            return run_job(settings, folder, sweep, jobs_at_once(hydra_config), options)
         with nothing_begun():
             from ddselect.config import build_experiment
             from ddselect.pipeline import run
@@ -46,6 +50,7 @@ def _job(cfg: "DictConfig") -> float | None:
 
         check_options(settings)
         experiment = build_experiment(cfg)
+        experiment.trainer.prepare(experiment.dry_run)
         if experiment.dry_run:
             from ddselect.plan import print_plan
 
@@ -67,7 +72,7 @@ def _folders() -> Iterator[None]:
         return
     with TemporaryDirectory(prefix="ddselect-") as folder:
         arguments = list(sys.argv)
-        sys.argv += [f"hydra.run.dir={folder}", f"hydra.sweep.dir={folder}"]
+        sys.argv += [setting("hydra.run.dir", folder), setting("hydra.sweep.dir", folder)]
         try:
             yield
         finally:
@@ -96,10 +101,18 @@ def _own_targets() -> Iterator[None]:
         Hydra.compose_config = compose  # type: ignore[method-assign]
 
 
+def _check_current_folder() -> None:
+    try:
+        check_unicode(str(Path.cwd()), "the current folder")
+    except FileNotFoundError:
+        raise UserError("the current folder is gone; go to another") from None
+
+
 def main() -> None:
     """Entry point. Exit codes: 0 done, 1 jobs of a sweep failed, 2 a user's mistake, 130 interrupted."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors while composing reach this function instead of being printed by Hydra
-    interruption.listen()
+    interruption.listen(stopped)
+    print_anything()
     if STARTED in os.environ:
         end_with_parent()
     os.environ.setdefault(COMMAND, command())
@@ -110,6 +123,7 @@ def main() -> None:
             print(f"exported: {export(sys.argv[2:])}", flush=True)
         return
     with one_line_errors():
+        _check_current_folder()  # libraries that are imported next break without one
         with nothing_begun():
             import hydra
 
@@ -120,6 +134,7 @@ def main() -> None:
         if sys.argv[1:2] == ["sweep-report"]:
             report_again(sys.argv[2:])
             return
+        sys.argv[1:] = as_meant(sys.argv[1:])
         register()
         where = folders(packages(named_by(sys.argv[1:])))
         with letting_go(), _folders(), _own_targets(), reported() as failed, searching(where):

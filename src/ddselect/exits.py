@@ -1,7 +1,9 @@
 """How a process ends: what a user can mend is one line and an exit code, an interruption says how to go on."""
 
 import gc
+import io
 import os
+import select
 import shlex
 import signal
 import sys
@@ -10,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from ddselect.messages import mistake
 from ddselect.runtime import interruption
@@ -40,26 +42,45 @@ def one_line_errors() -> Iterator[None]:
         gc.freeze()  # Python would look through all that was imported once more, for a second, before it ends
         if rank() > 0:
             sys.exit(interruption.CODE)  # the first rank says it
-        leave(_stopped(), interruption.CODE)
-    except BrokenPipeError:
-        _leave_quietly()
-        raise
+        leave(stopped(), interruption.CODE)
     except Exception as error:
+        _leave_if_unread(error)
         if rank() > 0:
             time.sleep(_LEAD)  # where the first rank failed too, or first, it says why and ends this one meanwhile
         message = mistake(error)
         if message is None:
             raise
         leave(message, 2)
+    finally:
+        _leave_if_unread()
 
 
-def _leave_quietly() -> None:
-    """Ends the process if it is standard output that nobody reads any more, as with ``--help | head``."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
-        sys.exit(_UNREAD)
+def _leave_if_unread(error: Exception | None = None) -> None:
+    """Ends the process if what it prints is lost: nobody reads it, as with ``--help | head``, or a disk is full."""
+    for stream in filter(None, (sys.stderr, sys.stdout)):
+        lost: OSError | None = None
+        try:
+            stream.flush()
+        except OSError as failure:
+            lost = failure
+        if lost or (isinstance(error, BrokenPipeError) and _has_no_reader(stream)):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # Python flushes once more at its end
+            if lost and not isinstance(lost, BrokenPipeError):
+                leave(f"{stream.name}: {lost.strerror}", 2)
+            sys.exit(_UNREAD)
+
+
+def _has_no_reader(stream: TextIO) -> bool:
+    pipe = select.poll()
+    pipe.register(stream, 0)
+    return any(event & select.POLLERR for _, event in pipe.poll(0))
+
+
+def print_anything() -> None:
+    """Lets standard output and error take every text: what their encoding lacks is printed as its code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 @contextmanager
@@ -85,7 +106,7 @@ def nothing_begun() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _stopped() -> str:
+def stopped() -> str:
     """What to say about an interruption: what is kept, and the command that goes on from it."""
     return f"interrupted; finished stages and shards are kept, go on with: {os.environ.get(COMMAND) or command()}"
 
@@ -99,7 +120,7 @@ def command() -> str:
 
 def _leave_at_once(_number: int, _frame: FrameType | None) -> None:
     if rank() == 0:
-        os.write(2, f"ddselect: {_stopped()}\n".encode())
+        os.write(2, f"ddselect: {stopped()}\n".encode())
     os._exit(interruption.CODE)
 
 

@@ -1,10 +1,13 @@
 """What to tell a user about a mistake of theirs, in one line, whichever library found it."""
 
 import errno
+import shlex
 import sys
+from traceback import walk_tb
 
 from ddselect.options import options
 from ddselect.runtime.errors import UserError, choose, disk_full, one_line
+from ddselect.runtime.overrides import setting
 
 _PLUGINS = ("hydra/launcher", "hydra/sweeper")  # groups that packages add options to
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)  # a place that a user chose badly
@@ -17,15 +20,29 @@ def mistake(error: Exception) -> str | None:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
+    if type(error).__module__.startswith("yaml."):
+        return f"a file of settings cannot be read: {one_line(error)}"
+    if isinstance(error, UnicodeDecodeError):
+        return _undecoded(error)
     if isinstance(error, HydraException | OmegaConfBaseException):  # some of them are ValueErrors or OSErrors too
         return _hydra_message(error)
     if isinstance(error, ValueError | TypeError):
         return _argument_message(str(error))
-    place = getattr(error, "filename", None) or "the store or the run folder"
+    place = getattr(error, "filename", None) or "the store, the run folder or what is printed"
     if disk_full(error):
         return f"no space left on the disk for {place}; make room and run the same command again"
     if isinstance(error, OSError) and error.errno in _REFUSED:
         return f"{place}: {error.strerror}; check dataset.root, store, hydra.run.dir and --to"
+    if isinstance(error, OSError) and "temporary directory" in str(error):  # Python's word for finding none
+        return f"{error.strerror}; set TMPDIR to a folder that can be written"
+    return None
+
+
+def _undecoded(error: UnicodeDecodeError) -> str | None:
+    """What to say about a file of settings in another encoding, of which Hydra tells no name."""
+    for frame, _ in walk_tb(error.__traceback__):
+        if frame.f_globals.get("__name__", "").startswith("hydra.") and "full_path" in frame.f_locals:
+            return f"{frame.f_locals['full_path']}: it is not UTF-8; save the file as UTF-8"
     return None
 
 
@@ -62,7 +79,9 @@ def _hydra_message(error: Exception) -> str:
         if found := _argument_message(text):
             return found
     if isinstance(cause, OverrideParseException):
-        return f"cannot read '{cause.override}'; settings are written key=value"
+        key, equals, value = cause.override.partition("=")
+        as_text = f"settings are written key=value, one text {shlex.quote(setting(key, value))}"
+        return f"cannot read '{cause.override}'; {as_text if equals else 'settings are written key=value'}"
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
         return f"{cause.full_key}: {text}"
     return one_line(cause)

@@ -4,13 +4,13 @@ import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from ddselect.checks import check_ipc
 from ddselect.experiment import Experiment
 from ddselect.pipeline import graph_of
 from ddselect.report.units import duration, size
+from ddselect.runtime.progress import console_on
 from ddselect.runtime.ranks import rank
 from ddselect.runtime.store import StageResult
 from ddselect.runtime.trial import Trial
@@ -52,7 +52,7 @@ def print_plan(experiment: Experiment) -> None:
                 written[name] = _sum(done.facts.get("label_bytes") for done in todo)
             cells += [_work(graph, name, todo), *_words(time, written[name])]
         table.add_row(*cells)
-    console = Console(highlight=False)
+    console = console_on()
     console.print(table)
     if not seconds:
         console.print("everything is done before")

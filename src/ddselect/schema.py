@@ -1,5 +1,6 @@
 """From a node of Hydra's config to a checked dataclass: an unknown key or a bad value is one line."""
 
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
@@ -26,7 +27,7 @@ from ddselect.prompt.modes import PromptConfig
 from ddselect.protocol.recipe import ProtocolConfig
 from ddselect.relabel.settings import RelabelConfig
 from ddselect.report.settings import ReportConfig
-from ddselect.runtime.errors import UserError, choose, one_line
+from ddselect.runtime.errors import UserError, check_unicode, choose, one_line
 from ddselect.runtime.logger import LoggerConfig
 from ddselect.runtime.targets import own_class
 from ddselect.runtime.trainer import TrainerConfig
@@ -120,7 +121,9 @@ def checked(kind: type[T], node: DictConfig, prefix: str) -> T:
     """
     try:
         _check_shape(kind, node, prefix.rstrip("."))
-        return cast(T, _built(cast(DictConfig, OmegaConf.merge(OmegaConf.structured(kind), node)), prefix.rstrip(".")))
+        whole = cast(DictConfig, OmegaConf.merge(OmegaConf.structured(kind), node))
+        _find_home(whole, prefix.rstrip("."))
+        return cast(T, _built(whole, prefix.rstrip(".")))
     except ConfigKeyError as error:
         raise UserError(unknown_key(error, prefix)) from None
     except OmegaConfBaseException as error:
@@ -153,6 +156,8 @@ def _check_shape(hint: Any, value: Any, key: str) -> None:
         raise UserError(f"{key}={value}: a single value is needed")
     elif float in (hint, *get_args(hint)) and _is_endless(value):
         raise UserError(f"{key}={value}: a finite number is needed")
+    elif hint is str and isinstance(value, bool | float):  # 1.10 would be called 1.1
+        raise UserError(f"{key}={value}: a text is needed; one that reads as a number is written '{key}=\"...\"'")
     elif key.endswith(".name") and not _PLAIN.fullmatch(str(value)):
         raise UserError(
             f"{key}={one_line(value)}: it becomes the name of files and metrics; begin with a letter "
@@ -166,6 +171,19 @@ def _is_endless(value: Any) -> bool:
         return not isfinite(float(value))
     except ValueError:
         return False
+
+
+def _find_home(node: DictConfig | ListConfig, place: str) -> None:
+    """Puts the home folder for ``~`` at the beginning of a text, which nothing but a path begins with."""
+    keys: Iterable[Any] = node if isinstance(node, DictConfig) else range(len(node))
+    for key in keys:
+        value, name = node[key], f"{place}.{key}".lstrip(".")
+        if isinstance(value, DictConfig | ListConfig):
+            _find_home(value, name)
+        elif isinstance(value, str):
+            check_unicode(value, name)
+            if value.startswith("~"):
+                node[key] = os.path.expanduser(value)  # noqa: PTH111  (pathlib's fails where there is no home)
 
 
 def _built(node: DictConfig, place: str) -> Any:

@@ -10,6 +10,8 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import cast
 
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import setup_globals
 from omegaconf import DictConfig, OmegaConf
 
 from ddselect.config import build_experiment
@@ -37,15 +39,16 @@ def train_in_processes(experiment: Experiment, trials: Sequence[Named], folder: 
     Raises:
         UserError: With a worker's message, if it ended with one.
     """
-    threads = {"OMP_NUM_THREADS": str(experiment.trainer.student_threads)}
+    changed = {"OMP_NUM_THREADS": str(experiment.trainer.student_threads), "PYTHONIOENCODING": "utf-8"}
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    hydra = OmegaConf.to_yaml(HydraConfig.instance().cfg) if HydraConfig.initialized() else ""
     workers: list[processes.Child] = []
     pool, following = ThreadPoolExecutor(at_once), []
     try:
         for number in range(at_once):
             mine = {"trials": trials[number::at_once], "folder": str(folder)}
-            task = {"config": experiment.source, "places": further(), **mine}
-            workers.append(processes.start(["-m", __name__], env={**os.environ, **threads}, **pipes))
+            task = {"config": experiment.source, "hydra": hydra, "places": further(), **mine}
+            workers.append(processes.start(["-m", __name__], env={**os.environ, **changed}, **pipes))
             following.append(pool.submit(_follow, workers[-1], task))
         for future in wait(following, return_when=FIRST_EXCEPTION).done:
             future.result()
@@ -79,15 +82,20 @@ def _follow(worker: processes.Child, task: Mapping[str, object]) -> None:
 
 def main() -> None:
     """A worker: reads its task from standard input and runs its trials, one after the other."""
-    from ddselect.exits import one_line_errors
+    from ddselect.exits import one_line_errors, print_anything, stopped
     from ddselect.pipeline import run_trials
 
-    interruption.listen()
+    interruption.listen(stopped)
+    print_anything()
     task = json.loads(sys.stdin.readline())
     processes.end_with_parent()
     progress.console.quiet = True
     with one_line_errors(), searching(task["places"]):
+        if task["hydra"]:  # for ${hydra:...} in a config, and for where it found configs
+            setup_globals()
+            HydraConfig.instance().cfg = OmegaConf.create(task["hydra"])
         experiment, folder = build_experiment(cast(DictConfig, OmegaConf.create(task["config"]))), Path(task["folder"])
+        experiment.trainer.prepare()
         with full_disk_named(experiment.store, folder):
             run_trials(experiment, [tuple(names) for names in task["trials"]], folder)
 

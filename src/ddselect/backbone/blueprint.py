@@ -13,7 +13,7 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from transformers.utils.logging import disable_progress_bar
 
-from ddselect.runtime.files import write_json
+from ddselect.runtime.files import read_text, write_json, write_text
 
 disable_progress_bar()  # of every part that is written
 # Nichol and Dhariwal (2021)
@@ -53,7 +53,7 @@ def write_text_unet(folder: Path, texts: Sequence[str], shape: Shape) -> None:
     tokenizer_files(folder / "tokenizer", texts)
     with torch.random.fork_rng():
         torch.manual_seed(shape.seed)
-        vocabulary = len(json.loads((folder / "tokenizer" / "vocab.json").read_text()))
+        vocabulary = len(json.loads(read_text(folder / "tokenizer" / "vocab.json")))
         encoder = CLIPTextModel(
             CLIPTextConfig(
                 vocab_size=vocabulary,
@@ -128,8 +128,8 @@ def tokenizer_files(folder: Path, texts: Sequence[str]) -> None:
                 tokens.append(parts[0])
     tokens = list(dict.fromkeys([*tokens, "<|startoftext|>", "<|endoftext|>"]))
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(tokens)}))
-    (folder / "merges.txt").write_text("#version: 0.2\n" + "".join(f"{merge}\n" for merge in merges))
+    write_text(folder / "vocab.json", json.dumps({token: i for i, token in enumerate(tokens)}))
+    write_text(folder / "merges.txt", "#version: 0.2\n" + "".join(f"{merge}\n" for merge in merges))
     tokenizer = CLIPTokenizer(
         str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=_TEXT_TOKENS, pad_token="<|endoftext|>"
     )

@@ -262,14 +262,12 @@ class DiTConfig(ClassBackboneConfig):
 
 def _remark_on_names(prior: str, names: list[str]) -> None:
     """Says where a prior is told class names that are none of a language."""
-    from rich.markup import escape
-
     from ddselect.runtime.progress import note
 
     for pattern, what, remedy in _ODD_NAMES:
         if odd := [name for name in names if re.search(pattern, name)]:
             several = f" and {len(odd) - 1} more like it" if len(odd) > 1 else ""
-            note(f"[yellow]backbone {prior} is told '{escape(odd[0])}'{several}, {what}; set {remedy}[/yellow]")
+            note(f"backbone {prior} is told '{odd[0]}'{several}, {what}; set {remedy}", "yellow")
 
 
 @dataclass
@@ -298,7 +296,7 @@ class TextBackboneConfig(BackboneConfig):
         encoder.to(device).eval()
         shortened = encoder.truncated(texts)
         for text in shortened:
-            note(f"  [yellow]prompt too long for {self.name}, its end is cut off: {text}[/yellow]")
+            note(f"  prompt too long for {self.name}, its end is cut off: {text}", "yellow")
         parts = [encoder.encode(texts[i : i + _TEXTS_AT_ONCE]) for i in range(0, len(texts), _TEXTS_AT_ONCE)]
         return {key: torch.cat([part[key].cpu() for part in parts]) for key in parts[0]}, shortened
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ddselect import __version__
-from ddselect.runtime.files import write_text
+from ddselect.runtime.files import read_text, write_text
 
 README = "README.md"
 TAG = "ddselect"  # in the header of every card
@@ -52,7 +52,7 @@ def card_text(card: Card, shards: int = 0, labels: dict[str, Any] | None = None)
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
-    template = environment.from_string(Path(__file__).with_name("card.md.jinja").read_text())
+    template = environment.from_string(read_text(Path(__file__).with_name("card.md.jinja")))
     facts = {"card": card, "shards": shards, "labels": labels, "version": __version__, "tag": TAG}
     return f"{template.render(facts).strip()}\n"
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ddselect.runtime.errors import UserError
+from ddselect.runtime.files import read_text
 from ddselect.runtime.rows import Rows, gathered
 
 DISTILLED, METADATA = "distilled", "metadata.jsonl"
@@ -45,7 +46,7 @@ def read_metadata(folder: Path) -> list[dict[str, Any]]:
 
 
 def _lines(root: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (root / METADATA).read_text().splitlines()]
+    return [json.loads(line) for line in read_text(root / METADATA).splitlines()]
 
 
 def read_distilled(folder: Path, work: Path | None = None) -> Distilled:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ddselect.dataset.layout import one_form
 from ddselect.runtime.errors import UserError, one_line
+from ddselect.runtime.files import decode
 
 SUFFIXES = (".csv", ".json", ".txt")  # of files of names
 
@@ -57,9 +58,9 @@ def table_of_text(text: str) -> dict[str, str]:
 
 
 def _read(source: str, setting: str, column: str, json_form: str, other_form: str = "") -> dict[str, list[str]]:
-    path = Path(source).expanduser()
+    path = Path(source)
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = decode(path.read_bytes())
         if path.suffix.lower() == ".json":
             found = _from_json(text, column)
         elif path.suffix.lower() == ".txt" and column == "name":

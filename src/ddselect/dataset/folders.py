@@ -74,7 +74,7 @@ class DatasetConfig:
     @property
     def place(self) -> Path:
         """Where the images lie that its index refers to; of no account where the store holds them."""
-        return Path(getattr(self, "root", "")).expanduser().absolute()
+        return Path(getattr(self, "root", "")).absolute()
 
     def provide(self, folder: Path) -> Path:
         """Makes sure that the images are there and returns their root; ``folder`` is free for generated ones."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from ddselect.dataset.formats import is_named_as_picture
 from ddselect.dataset.layout import below, files_below, kind_of
 from ddselect.runtime.errors import UserError, one_line
+from ddselect.runtime.files import decode, read_text
 
 DEVKIT, SOLUTION = Path("ILSVRC2012_devkit_t12") / "data", "LOC_val_solution.csv"
 _TRUTH, _SYNSETS = "ILSVRC2012_validation_ground_truth.txt", "meta.mat"
@@ -42,13 +43,13 @@ def _from_devkit(truth: Path, synsets: Path) -> dict[str, str]:
 
     table = loadmat(synsets, squeeze_me=True)["synsets"]
     wnids = {int(number): str(wnid) for number, wnid in zip(table["ILSVRC2012_ID"], table["WNID"], strict=True)}
-    numbers = [int(line) for line in truth.read_text().split()]
+    numbers = [int(line) for line in decode(truth.read_bytes()).split()]
     return {f"ILSVRC2012_val_{place:08d}": wnids[number] for place, number in enumerate(numbers, start=1)}
 
 
 def _from_csv(file: Path) -> dict[str, str]:
-    with file.open(newline="", encoding="utf-8-sig") as lines:
-        return {Path(row[0]).stem: row[1].split()[0] for row in csv.reader(lines) if row}
+    lines = decode(file.read_bytes()).splitlines()
+    return {Path(row[0]).stem: row[1].split()[0] for row in csv.reader(lines) if row}
 
 
 def read_annotations(file: Path) -> dict[str, str]:
@@ -57,7 +58,7 @@ def read_annotations(file: Path) -> dict[str, str]:
     Raises:
         UserError: A line has less than two columns.
     """
-    rows = [line.split("\t") for line in file.read_text().splitlines() if line]
+    rows = [line.split("\t") for line in read_text(file).splitlines() if line]
     if any(len(row) < 2 for row in rows):
         raise UserError(f"{file}: lines of image, tab and WordNet ID are needed")
     return {Path(row[0]).stem: row[1] for row in rows}

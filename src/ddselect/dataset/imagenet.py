@@ -93,7 +93,7 @@ class ImageNetConfig(FlatTestConfig):
     def _truth_files(self, root: Path) -> list[Path]:
         if not self.devkit:
             return next((found for place in (DEVKIT, SOLUTION) if (found := ground_truth_files(root / place))), [])
-        found = ground_truth_files(Path(self.devkit).expanduser())
+        found = ground_truth_files(Path(self.devkit))
         if not found:
             raise UserError(f"dataset.devkit={self.devkit}: neither the folder of the devkit's data nor a CSV file")
         return found

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ddselect.dataset.formats import is_named_as_picture, suffix_of
-from ddselect.runtime.errors import UserError
+from ddselect.runtime.errors import UserError, check_unicode
 
 _SHOWN = 4  # entries of a folder
 _MACOS = "__MACOSX"
@@ -18,9 +18,11 @@ def subfolders(folder: Path) -> list[Path]:
     """Folders directly below one, sorted by name, without hidden ones and links that lead back to it or above it.
 
     Raises:
-        UserError: One is no folder of the user's.
+        UserError: One is no folder of the user's, or its name is not Unicode.
     """
     found = [child for child in folder.iterdir() if child.name[0] != "." and child.is_dir()]
+    for child in found:
+        check_unicode(child.name, f"{folder}: the folder name")
     if folder / _MACOS in found:
         raise UserError(f"{folder / _MACOS}: macOS adds it to zip archives, and it holds no images; remove it")
     here = folder.resolve()
@@ -159,10 +161,8 @@ def _walk(folder: Path, left_out: Counter[str]) -> Iterator[tuple[str, "os.DirEn
                     if identity not in above:
                         waiting.append((entry.path, f"{before}{name}/", above | {identity}))
                 elif entry.is_symlink() or entry.is_file():
-                    if _is_unicode(before + name, place):
+                    if is_unicode(before + name, place, left_out):
                         yield before + name, entry
-                    else:
-                        left_out["of a name that is not Unicode"] += 1
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:
@@ -176,11 +176,17 @@ def _identity(state: os.stat_result) -> tuple[int, int]:
     return state.st_dev, state.st_ino
 
 
-def _is_unicode(path: str, place: str) -> bool:
+def is_unicode(path: str, place: str, left_out: Counter[str]) -> bool:
+    """Whether a file's name can be written down; one that cannot is counted.
+
+    Raises:
+        UserError: It cannot, and the file is a picture by its name.
+    """
     try:
-        path.encode()
-    except UnicodeEncodeError:
-        if not is_named_as_picture(path):
-            return False
-        raise UserError(f"{place}: the file name {os.fsencode(path)!r} is not Unicode (UTF-8); rename it") from None
+        check_unicode(path, f"{place}: the file name")
+    except UserError:
+        if is_named_as_picture(path):
+            raise
+        left_out["of a name that is not Unicode"] += 1
+        return False
     return True

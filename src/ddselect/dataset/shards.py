@@ -15,9 +15,9 @@ from typing import ClassVar
 
 from ddselect.dataset.folders import SourceFile, StoredConfig
 from ddselect.dataset.formats import HEAD, begins_as_picture, is_named_as_picture
-from ddselect.dataset.layout import kind_of, one_form
+from ddselect.dataset.layout import is_unicode, kind_of, one_form
 from ddselect.runtime.errors import UserError
-from ddselect.runtime.files import file_signature
+from ddselect.runtime.files import NotTextError, decode, file_signature, read_text
 from ddselect.runtime.progress import counting
 from ddselect.runtime.seeds import key64
 from ddselect.runtime.store import execution
@@ -115,7 +115,7 @@ def _numbered(root: Path) -> list[str]:
         UserError: A class stands there twice.
     """
     path = root / CLASSES
-    lines = path.read_text("utf-8-sig").splitlines() if path.is_file() else []
+    lines = read_text(path).splitlines() if path.is_file() else []
     found = [one_form(line.strip()) for line in lines if line.strip()]
     if twice := [name for name, times in Counter(found).items() if times > 1]:
         raise UserError(f"{path}: class '{twice[0]}' stands there twice; each class has one line, that of its number")
@@ -147,14 +147,14 @@ def _samples(path: Path, left_out: Counter[str]) -> list[tuple[tarfile.TarInfo, 
             for member in archive:
                 before, _, name = member.name.rpartition("/")
                 key, _, kind = name.partition(".")  # as WebDataset: up to the first dot
-                if not member.isreg():
+                if not (member.isreg() and is_unicode(member.name, str(path), left_out)):
                     continue
                 key = key and f"{before}/{key}"
                 if not key:
                     left_out["hidden"] += 1
                 elif kind.lower() == "cls":
                     content = archive.extractfile(member)
-                    classes[key] = content.read().decode().strip() if content else ""
+                    classes[key] = decode(content.read()).strip() if content else ""
                 elif is_named_as_picture(name):
                     add(key, member)
                 else:
@@ -170,7 +170,9 @@ def _samples(path: Path, left_out: Counter[str]) -> list[tuple[tarfile.TarInfo, 
                         add(key, member)
                     else:
                         left_out[kind_of(member.name)] += 1
-    except (OSError, tarfile.TarError, UnicodeDecodeError) as error:
+    except NotTextError as error:
+        raise UserError(f"{path}/{member.name}: {error}") from None
+    except (OSError, tarfile.TarError) as error:
         raise UserError(f"{path}: it is no whole, uncompressed tar file ({error}); write it again") from None
     if bare := [key for key in images if key not in classes and key.startswith("/")]:
         raise UserError(f"{path}: image {images[bare[0]].name} has no class: neither a .cls file nor a folder")

@@ -145,7 +145,7 @@ def survey(root: Path, sources: Sequence[SourceFile], folder: Path, ceiling: flo
                 _refuse(files, row, listed, folder, ceiling)
     (folder / UNREADABLE).unlink(missing_ok=True)
     if listed:
-        note(f"  [yellow]{len(listed)} unreadable images skipped, listed in {folder / UNREADABLE}[/yellow]")
+        note(f"  {len(listed)} unreadable images skipped, listed in {folder / UNREADABLE}", "yellow")
         write_json(folder / UNREADABLE, {"files": listed})
     rows = np.flatnonzero(files.is_known)
     return Surveyed(files.table(rows), rows, len(todo) - left_out.total(), len(listed), left_out)

@@ -14,7 +14,7 @@ from ddselect.composition.distilled import METADATA
 from ddselect.export.finding import Found
 from ddselect.relabel.settings import DESCRIPTION
 from ddselect.runtime.errors import UserError
-from ddselect.runtime.files import atomic, read_json, write_text
+from ddselect.runtime.files import atomic, read_json, read_text, write_text
 from ddselect.runtime.integrity import MANIFEST
 from ddselect.runtime.seeds import numpy_generator
 
@@ -58,7 +58,7 @@ def _is_export(folder: Path) -> bool:
     card = folder / README
     if (folder.parent / MANIFEST).exists():
         return False
-    return card.is_file() and f"\n- {TAG}\n" in card.read_text(errors="replace").partition("\n---\n")[0] + "\n"
+    return card.is_file() and f"\n- {TAG}\n" in card.read_text("utf-8", errors="replace").partition("\n---\n")[0] + "\n"
 
 
 def write_folder(found: Found, folder: Path) -> None:
@@ -114,7 +114,7 @@ def _packed(found: Found, limit: int) -> Iterator[list[Member]]:
 
 def _samples(found: Found) -> Iterator[list[Member]]:
     """The members of each sample."""
-    lines = (found.root / METADATA).read_text().splitlines()
+    lines = read_text(found.root / METADATA).splitlines()
     for number in numpy_generator("tars").permutation(len(lines)).tolist():
         entry = json.loads(lines[number])
         name, image = f"{number:08d}", (found.root / entry["file_name"]).read_bytes()

@@ -8,6 +8,7 @@ import numpy as np
 from markupsafe import Markup
 
 from ddselect.report.svg import Look, figure_axes, stand_in, svg_of
+from ddselect.runtime.files import read_text
 from ddselect.runtime.trial import Trial
 
 
@@ -25,7 +26,7 @@ def read_curves(trained: list[Trial], looks: dict[str, Look]) -> list[Curve]:
     """Curves from the ``metrics.jsonl`` of all students."""
     histories: dict[str, list[dict[float, dict[str, float]]]] = defaultdict(list)
     for item in trained:
-        lines = (item.training.folder / "metrics.jsonl").read_text().splitlines()
+        lines = read_text(item.training.folder / "metrics.jsonl").splitlines()
         tests = [json.loads(line) for line in lines]
         histories[item.method.selection.name].append({test["step"]: test for test in tests})
     curves = []

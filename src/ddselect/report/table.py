@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from ddselect.evaluation.dd_ranking import SCORES
 from ddselect.evaluation.results import comparison
+from ddselect.runtime.progress import console_on
 
 
 def print_table(results: dict[str, Any]) -> None:
@@ -39,7 +39,7 @@ def print_table(results: dict[str, Any]) -> None:
         what = [getattr(row, name) for name in named] or [row.composition]
         accuracy = _with_spread(row.top1, row.top1_std, 1)
         table.add_row(row.selection, *what, str(row.images), str(row.seeds), accuracy, f"{row.top1_best:.1f}")
-    Console().print(table)
+    console_on().print(table)
     if results["dd_ranking"]:
         _print_dd_ranking(results["dd_ranking"]["scores"])
 
@@ -63,7 +63,7 @@ def _print_dd_ranking(scores: list[dict[str, Any]]) -> None:
         numbers = (_with_spread(row[name], row[f"{name}_std"], 3) for name in SCORES)
         student = [row["student"]] if several else []
         table.add_row(row["selection"], *student, *numbers)
-    Console().print(table)
+    console_on().print(table)
 
 
 def _with_spread(mean: float, spread: float | None, digits: int) -> str:
@@ -84,7 +84,7 @@ def print_pilot(facts: dict[str, Any]) -> None:
         shares = (f"{row[name]:.2f}" for name in facts["ceiling"])
         style = "bold green" if row == facts["advice"] else "" if row["good"] else "dim"
         table.add_row(str(row["band"]), str(row["draws"]), str(row["evaluations"]), *shares, style=style)
-    console = Console()
+    console = console_on()
     console.print(table)
     console.print(f"the references themselves agree: {facts['ceiling']}", soft_wrap=True)
     advice = facts["advice"]
@@ -95,4 +95,4 @@ def print_pilot(facts: dict[str, Any]) -> None:
         return
     band = ",".join(map(str, advice["band"]))
     settings = f"scoring.draws={advice['draws']} scoring.antithetic={str(advice['antithetic']).lower()}"
-    console.print(f"advised: {settings} 'scoring.band=[{band}]'", soft_wrap=True, highlight=False)
+    console.print(f"advised: {settings} 'scoring.band=[{band}]'", soft_wrap=True)

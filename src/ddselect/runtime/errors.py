@@ -1,6 +1,7 @@
 """What the user sees when something is wrong: one line, what, where and what to do."""
 
 import errno
+import os
 import re
 import shutil
 import textwrap
@@ -47,6 +48,19 @@ def shares(group: str, settings: object, *names: str, below_one: bool = False) -
         if value is not None and not (0 <= value < 1 if below_one else 0 <= value <= 1):
             end = "up to, not including, 1" if below_one else "to 1"
             raise UserError(f"{group}.{name}={value}: a share from 0 {end} is needed")
+
+
+def check_unicode(name: str, what: str) -> str:
+    """A name from the command line or a file system, refused if it is not UTF-8 there: nothing could be written of it.
+
+    Raises:
+        UserError: It is not.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{what} {os.fsencode(name)!r} is not Unicode (UTF-8); rename it") from None
+    return name
 
 
 def one_line(text: object) -> str:

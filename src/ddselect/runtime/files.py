@@ -1,5 +1,6 @@
 """Files that are either whole or absent: written beside their place, flushed to disk, then renamed."""
 
+import codecs
 import hashlib
 import json
 import os
@@ -13,7 +14,13 @@ import pyarrow.parquet as pq
 from safetensors.torch import save
 from torch import Tensor
 
+from ddselect.runtime.errors import UserError
+
 _HASHED = 64 * 2**20  # bytes
+_MARKS = (  # UTF-32's begins with that of UTF-16
+    *((mark, "utf-32") for mark in (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)),
+    *((mark, "utf-16") for mark in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)),
+)
 
 
 @contextmanager
@@ -44,8 +51,42 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes UTF-8 text atomically."""
-    write_bytes(path, text.encode())
+    """Writes UTF-8 text atomically; of a name that is not Unicode its codes."""
+    write_bytes(path, text.encode(errors="backslashreplace"))
+
+
+class NotTextError(UserError, ValueError):
+    """A file is no text in an encoding that can be told."""
+
+
+def decode(data: bytes) -> str:
+    """A text as editors of all systems write it: UTF-8, or UTF-16 or UTF-32 with its mark; lines end in newlines.
+
+    Raises:
+        NotTextError: It is in another encoding, such as Latin-1, or no text.
+    """
+    encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8")
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise NotTextError(f"line {line} is not {encoding.upper()}; save the file as UTF-8") from None
+    if "\0" in text:
+        raise NotTextError("it is no text, or UTF-16 without its mark; save the file as UTF-8")
+    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_text(path: Path) -> str:
+    """The text in a file, see :func:`decode`: the one way in which texts are read.
+
+    Raises:
+        NotTextError: It is no text.
+        OSError: As the file system does.
+    """
+    try:
+        return decode(path.read_bytes())
+    except NotTextError as error:
+        raise NotTextError(f"{path}: {error}") from None
 
 
 def write_json(path: Path, value: object) -> None:
@@ -55,7 +96,7 @@ def write_json(path: Path, value: object) -> None:
 
 def read_json(path: Path) -> dict[str, Any]:
     """Reads a JSON object."""
-    value = json.loads(path.read_text())
+    value = json.loads(read_text(path))
     if not isinstance(value, dict):
         raise ValueError(f"{path}: a JSON object was expected")
     return value

@@ -8,18 +8,30 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from ddselect.runtime.ranks import whole_number
+
 JOBS_AT_ONCE = "DDSELECT_JOBS_AT_ONCE"  # in the environment of a sweep's job: how many of them share the machine
 
 
 def processors() -> int:
     """Processors that this process may use: its share, where jobs of a sweep run at the same time."""
-    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, found // int(os.environ.get(JOBS_AT_ONCE, 1)))
+    return max(1, available_processors() // (whole_number(JOBS_AT_ONCE, 1) or 1))
+
+
+def available_processors() -> int:
+    """Processors that this process and what runs beside it may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def threads() -> int:
-    """Threads that this process should keep busy: ``OMP_NUM_THREADS`` where that is set, else all processors."""
-    return int(os.environ.get("OMP_NUM_THREADS", processors()))
+    """Threads that this process should keep busy: ``OMP_NUM_THREADS`` where that is set, else all processors.
+
+    OpenMP has a list there, a number for each level of nesting; the first counts.
+
+    Raises:
+        UserError: It is no whole number.
+    """
+    return whole_number("OMP_NUM_THREADS", 1, listed=True) or processors()
 
 
 @contextmanager

@@ -6,7 +6,6 @@ The lock is the operating system's (``flock``), so that it ends with its process
 import errno
 import os
 import socket
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,9 +15,9 @@ from filelock import FileLock, Timeout
 from ddselect.runtime.files import read_json, write_json
 from ddselect.runtime.progress import remark
 from ddselect.runtime.ranks import rank
+from ddselect.runtime.waiting import POLL, alive, last_sign, wait_until
 
 LOCK, BUILDER = ".lock", ".builder.json"
-POLL = 0.2  # seconds between looks at what others do
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)  # a file system without them
 
 
@@ -33,8 +32,7 @@ def sole_builder(folder: Path, run: str, title: str, is_done: Callable[[], bool]
     the stage ``is_done``.
     """
     if rank() > 0:
-        while not (is_done() or _builder(folder).get("run") == run):
-            time.sleep(POLL)
+        wait_for_first_rank(folder, title, lambda: is_done() or _builder(folder).get("run") == run)
         yield
         return
     lock = FileLock(folder / LOCK)
@@ -43,13 +41,24 @@ def sole_builder(folder: Path, run: str, title: str, is_done: Callable[[], bool]
         if not is_done():
             write_json(folder / BUILDER, {"host": socket.gethostname(), "process": os.getpid(), "run": run})
         try:
-            yield
+            with alive(folder / BUILDER):
+                yield
         finally:
             (folder / BUILDER).unlink(missing_ok=True)
             if is_done():  # from now on nobody needs the lock: who waits for it looks again first
                 (folder / LOCK).unlink(missing_ok=True)
     finally:
         lock.release()
+
+
+def wait_for_first_rank(folder: Path, title: str, is_over: Callable[[], bool]) -> None:
+    """In another rank: returns when the first one has come so far with the stage in a folder.
+
+    Raises:
+        UserError: It gives no sign of life.
+    """
+    whom = f"the first rank, which begins and ends '{title}' in {folder}"
+    wait_until(is_over, whom, lambda: last_sign(folder / BUILDER))
 
 
 def _take(lock: FileLock, folder: Path, title: str) -> None:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import pytorch_lightning as pl
 import torch
@@ -16,7 +17,9 @@ from pytorch_lightning.strategies import ParallelStrategy
 
 from ddselect.runtime import interruption, processes
 from ddselect.runtime.errors import UserError, is_interruption
+from ddselect.runtime.overrides import setting
 from ddselect.runtime.ranks import STARTED, rank
+from ddselect.runtime.waiting import Wait
 
 _others: list[processes.Child] = []  # what this rank started
 _leaving = threading.Event()  # this rank is on its way out and says why
@@ -29,6 +32,8 @@ def working_together(trainer: pl.Trainer) -> Iterator[None]:
     A rank that fails has said why: the others end quietly.
     """
     _start_others(trainer)
+    if trainer.world_size > 1 and STARTED not in os.environ:  # the one that started them says it
+        processes.watch(partial(_have_met, Wait(_all_of(trainer), says_after=15.0)))
     try:
         yield
         try:
@@ -63,11 +68,30 @@ def _start_others(trainer: pl.Trainer) -> None:
     command, folder = sys.orig_argv[1:], None
     if HydraConfig.initialized():  # the same run folder, in which only the first rank writes down the settings
         runtime = HydraConfig.get().runtime
-        command, folder = [*command, f'hydra.run.dir="{runtime.output_dir}"', "hydra.output_subdir=null"], runtime.cwd
+        same = [setting("hydra.run.dir", runtime.output_dir), "hydra.output_subdir=null"]
+        command, folder = [*command, *same], runtime.cwd
     for number in range(1, trainer.num_devices):
         variables = {"LOCAL_RANK": str(number), STARTED: "1"}
         _others.append(processes.start(command, cwd=folder, env={**os.environ, **variables}))
     processes.watch(_others_are_done)
+
+
+def _all_of(trainer: pl.Trainer) -> str:
+    """Whom a rank waits for before work that all do together."""
+    place = f"{os.environ.get('MASTER_ADDR', '127.0.0.1')}:{os.environ.get('MASTER_PORT', '')}"
+    return f"all {trainer.world_size} ranks to meet at {place}, of which this is number {rank()}"
+
+
+def _have_met(wait: Wait) -> bool:
+    """Whether the ranks have met or end; libraries wait for that outside Python. Ends the process if it is given up."""
+    if torch.distributed.is_initialized() or _leaving.is_set():
+        return True
+    if wait.given_up():
+        for other in _others:
+            other.kill()
+        os.write(2, f"ddselect: {wait.message()}\n".encode())
+        os._exit(2)
+    return False
 
 
 def keep_listening() -> Callback:

@@ -6,6 +6,7 @@ A child's standard input is its life line: the parent holds it open, and when it
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -15,6 +16,8 @@ from contextlib import suppress
 from functools import cache
 from typing import Any
 
+from ddselect.runtime.errors import UserError
+
 GRACE = 5.0  # seconds for a process to end by itself
 EVERY = 0.5  # seconds between looks at another process
 Child = subprocess.Popen[str]
@@ -22,7 +25,8 @@ Child = subprocess.Popen[str]
 
 def start(arguments: Sequence[str], **options: Any) -> Child:
     """Starts Python with options of ``subprocess.Popen``; who lets go of what it returns cuts the child's life line."""
-    return subprocess.Popen([sys.executable, *arguments], stdin=subprocess.PIPE, text=True, **options)
+    command = [sys.executable, *arguments]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, encoding="utf-8", errors="backslashreplace", **options)
 
 
 @cache  # watching twice is of no use
@@ -68,6 +72,25 @@ def end(children: Sequence[Child], unasked: float = 0.0, grace: float = GRACE) -
             for child in children:
                 child.send_signal(number)
     wait(children, grace)
+
+
+def check_loopback() -> None:
+    """Refuses a machine on which processes cannot meet: they would wait for each other for ever.
+
+    Raises:
+        UserError: It is one.
+    """
+    try:
+        with (
+            socket.create_server(("127.0.0.1", 0)) as server,
+            socket.create_connection(server.getsockname(), timeout=GRACE),
+        ):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"several processes meet at 127.0.0.1, which cannot be reached here ({error.strerror or error}); bring up "
+            "the loopback interface, or take trainer.devices=1"
+        ) from None
 
 
 def killed(code: int) -> str:

@@ -12,7 +12,17 @@ from rich.text import Text
 from ddselect.runtime.interruption import raise_if_interrupted
 from ddselect.runtime.ranks import rank
 
-console = Console(stderr=True, highlight=False)
+
+def console_on(*, stderr: bool = False) -> Console:
+    """A console that prints texts as they are: nothing in a path is a colour or an emoji, no table loses a column."""
+    made = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    if not stderr:
+        made.width = max(made.width, _TABLE)
+    return made
+
+
+console = console_on(stderr=True)
+_TABLE = 80  # characters that a table takes at least, however narrow the terminal
 _TELL_EVERY = 10.0  # seconds between lines where standard error is not a terminal, and between words to listeners
 Listener = Callable[[str, int, float], None]  # unit, number of units done, units per second
 _listeners: list[Listener] = []
@@ -93,13 +103,15 @@ def _display() -> AbstractContextManager[Progress | None]:
     if rank() > 0 or not console.is_terminal:
         return nullcontext()
     numbers = MofNCompleteColumn(), _RateColumn(), TimeRemainingColumn()
-    return Progress(TextColumn("  {task.description}"), BarColumn(), *numbers, console=console, transient=True)
+    return Progress(
+        TextColumn("  {task.description}", markup=False), BarColumn(), *numbers, console=console, transient=True
+    )
 
 
-def note(text: str) -> None:
-    """One line about what is going on, on standard error, from the first rank only."""
+def note(text: str, style: str = "") -> None:
+    """One line about what is going on, on standard error, from the first rank only; the style is one of rich."""
     if rank() == 0:
-        console.print(text, soft_wrap=True)
+        console.print(text, style=style, soft_wrap=True)
 
 
 def remark(text: str) -> None:

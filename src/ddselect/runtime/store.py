@@ -11,13 +11,11 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
-
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import read_json, write_json
 from ddselect.runtime.integrity import MANIFEST, check, damaged, marks_of, read_manifest, tidy, write_manifest
 from ddselect.runtime.interruption import raise_if_interrupted
-from ddselect.runtime.locks import POLL, sole_builder
+from ddselect.runtime.locks import sole_builder, wait_for_first_rank
 from ddselect.runtime.memory import PeakMemory
 from ddselect.runtime.progress import note, remark
 from ddselect.runtime.ranks import rank
@@ -184,7 +182,7 @@ class Store:
         self.listener.started(task)
         done = self._run(task)
         for text in done.facts.get("told", []):
-            note(f"  [yellow]{escape(text)}[/yellow]")
+            note(f"  {text}", "yellow")
         self.listener.finished(task, done)
         raise_if_interrupted()
         return done
@@ -192,7 +190,7 @@ class Store:
     def _run(self, task: Task) -> StageResult:
         folder, title = self._folder(task), task.title or task.name
         if not task.together:
-            self._wait_for_first_rank(task)
+            self._wait_for_manifest(task)
         finished = self.find(task)
         if not finished:
             folder.mkdir(parents=True, exist_ok=True)
@@ -201,7 +199,7 @@ class Store:
                 if not finished:
                     return self._build(task, folder)
         if finished.reused:
-            note(f"[dim]{title}: done before ({finished.fingerprint})[/dim]")
+            note(f"{title}: done before ({finished.fingerprint})", "dim")
         return finished
 
     def _build(self, task: Task, folder: Path) -> StageResult:
@@ -215,7 +213,7 @@ class Store:
             if rank() == 0 and folder.exists():
                 spent.save()
         if rank() > 0:
-            self._wait_for_first_rank(task)  # it may have something left to do alone
+            self._wait_for_manifest(task)  # the first may have something left to do alone
             return StageResult(task.name, task.fingerprint(), folder, self._known[folder][1], reused=False)
         tidy(folder)
         marks = marks_of(folder)
@@ -267,10 +265,10 @@ class Store:
     def _folder(self, task: Task) -> Path:
         return self.root / task.name / task.fingerprint()
 
-    def _wait_for_first_rank(self, task: Task) -> None:
+    def _wait_for_manifest(self, task: Task) -> None:
         """In another rank: returns when the first one has finished a stage."""
-        while rank() > 0 and not self.find(task):
-            time.sleep(POLL)
+        if rank() > 0:
+            wait_for_first_rank(self._folder(task), task.title or task.name, lambda: self.find(task) is not None)
 
 
 class _Spent:

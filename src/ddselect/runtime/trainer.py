@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ddselect.runtime.errors import UserError, one_line
-from ddselect.runtime.hardware import processors
+from ddselect.runtime.hardware import available_processors, processors, threads
+from ddselect.runtime.processes import check_loopback
+from ddselect.runtime.ranks import find_place
 from ddselect.runtime.store import execution
 
 if TYPE_CHECKING:  # Lightning is imported when a trainer is made
     import pytorch_lightning as pl
     from pytorch_lightning.callbacks import Callback
 
+_SHARED = 4  # most ranks for each processor: trying out more than one works on any machine
 _THREADS = torch.get_num_threads()  # torch's own choice, before anything here changes it
 
 
@@ -59,6 +62,31 @@ class TrainerConfig:
     def together(self) -> bool:
         """Whether all devices train each student together."""
         return self.student_devices > 1
+
+    @property
+    def ranks(self) -> int:
+        """Processes that work together, on all machines."""
+        return self.devices * self.nodes
+
+    def prepare(self, dry: bool = False) -> None:
+        """Checks the machine and what the environment says, before any work; from here on a rank knows that it is one.
+
+        A ``dry`` run asks for no other ranks.
+
+        Raises:
+            UserError: There are fewer devices, or the environment will not do.
+        """
+        threads()
+        there, most, what = torch.cuda.device_count(), 1, "GPUs"
+        if self.accelerator == "cpu":
+            there, most, what = available_processors(), _SHARED, "processors"
+        if there and self.devices > most * there:  # that there is none is told with the first work that needs one
+            raise UserError(f"trainer.devices={self.devices}: this machine has {there} {what}")
+        if dry:
+            return
+        find_place(self.devices, self.nodes)
+        if self.ranks > 1 and "MASTER_ADDR" not in os.environ:
+            check_loopback()
 
     def check_devices(self) -> None:
         """Refuses a GPU that is not there.

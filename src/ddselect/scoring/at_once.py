@@ -19,7 +19,7 @@ class AtOnce:
         """The number now."""
         if self._path.exists() and (fewer := int(read_json(self._path)["images"])) < self._latest:
             self._latest = fewer
-            note(f"  [yellow]out of memory: {fewer} images at once from here on, on every device[/yellow]")
+            note(f"  out of memory: {fewer} images at once from here on, on every device", "yellow")
         return self._latest
 
     def halve(self, images: int) -> None:

@@ -64,7 +64,7 @@ class GivenConfig(SelectionConfig):
     @property
     def place(self) -> Path:
         """Where it lies."""
-        return Path(self.root).expanduser()
+        return Path(self.root)
 
     def content(self) -> str:
         """A key of the content of its files, whatever they lie in; empty if there are none."""

@@ -6,12 +6,13 @@ from typing import Any
 from uuid import uuid4
 
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from ddselect.exits import one_line_errors
 from ddselect.runtime.files import write_json
+from ddselect.runtime.overrides import setting
 from ddselect.runtime.own_folder import RESULTS, take_named
-from ddselect.runtime.ranks import rank
+from ddselect.runtime.ranks import find_place, rank
 from ddselect.sweep.job import SWEEP
 
 INTERRUPTED = "interrupted"  # a file in the sweep's folder: no job may start or go on
@@ -26,6 +27,7 @@ class MarkSweep(Callback):
     """
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        find_rank(config)
         if rank() == 0:
             _take(config, "run")
         if rank() > 0 or (Path(config.hydra.run.dir) / RESULTS).exists():  # `.hydra` is there, or will be
@@ -33,6 +35,7 @@ class MarkSweep(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         global sweep_folder
+        find_rank(config)
         if rank() == 0:
             _take(config, "sweep")
             (Path(config.hydra.sweep.dir) / INTERRUPTED).unlink(missing_ok=True)
@@ -47,11 +50,18 @@ class MarkSweep(Callback):
             print(line, file=sys.stderr, flush=True)
 
 
+def find_rank(config: DictConfig) -> None:
+    """Finds out which rank this is, before it writes anything; what is wrong with the settings is told later."""
+    devices, nodes = (OmegaConf.select(config, f"trainer.{name}") for name in ("devices", "nodes"))
+    if isinstance(devices, int) and isinstance(nodes, int) and devices * nodes > 1 and not config.get("dry_run"):
+        with one_line_errors():  # Hydra would make a warning of an error, and go on
+            find_place(devices, nodes)
+
+
 def _take(config: DictConfig, kind: str) -> None:
     """Takes the folder of a run or a sweep; a name that comes from the clock may be changed for that."""
-    with one_line_errors():  # Hydra would make a warning of an error, and go on
+    with one_line_errors():
         place = str(take_named(config.hydra, kind))
     if place != config.hydra[kind].dir:
         config.hydra[kind].dir = place
-        quoted = place.replace("\\", "\\\\").replace('"', '\\"')
-        config.hydra.overrides.hydra.append(f'hydra.{kind}.dir="{quoted}"')  # from which a sweep composes its jobs
+        config.hydra.overrides.hydra.append(setting(f"hydra.{kind}.dir", place))  # from which a sweep composes its jobs

@@ -14,7 +14,6 @@ from ddselect.runtime.files import read_json, write_json
 
 RECORD, RESULTS, REPORT, ERROR = "job.json", "results.json", "report.html", "error.txt"
 SWEEP = "sweep.json"  # in a sweep's folder: which sweep its jobs are of
-FOLDER = "hydra.run.dir="  # the last argument of a job's process
 _OVERRIDES = ".hydra/overrides.yaml"
 UNFINISHED = "did not end by itself: killed with its launcher, or still running"
 
@@ -26,6 +25,7 @@ class Job:
     name: str  # its folder below the sweep's, most often its number
     folder: Path
     overrides: list[str]
+    options: list[str]  # Hydra's, with which its configs are found
     error: str  # what went wrong in one line; empty if nothing did
     seconds: float | None  # wall time; None where that is not known
     results: dict[str, Any] | None
@@ -33,7 +33,7 @@ class Job:
     @property
     def command(self) -> str:
         """The command that does the same again as a single run."""
-        return command(self.overrides)
+        return shlex.join(["python", "run.py", *self.options, *self.overrides])
 
     @property
     def objective(self) -> float | None:
@@ -47,20 +47,17 @@ class Job:
         return {key: value for key, _, value in pairs}
 
 
-def command(overrides: Sequence[str]) -> str:
-    """The command line of a single run with some settings."""
-    return shlex.join(["python", "run.py", *overrides])
-
-
 def sweep_id(sweep: Path) -> str:
     """What tells the sweep that a folder is used for from earlier ones in it; empty where nothing does."""
     return str(read_json(sweep / SWEEP)["id"]) if (sweep / SWEEP).exists() else ""
 
 
-def write_record(folder: Path, overrides: Sequence[str], error: str, seconds: float, sweep: str = "") -> None:
+def write_record(
+    folder: Path, overrides: Sequence[str], error: str, seconds: float, sweep: str = "", options: Sequence[str] = ()
+) -> None:
     """Writes down how a job of a sweep ended: ``job.json``."""
-    record = {"overrides": list(overrides), "error": error, "seconds": round(seconds, 1), "sweep": sweep}
-    write_json(folder / RECORD, record)
+    asked = {"overrides": list(overrides), "options": list(options), "sweep": sweep}
+    write_json(folder / RECORD, {**asked, "error": error, "seconds": round(seconds, 1)})
 
 
 def read_jobs(sweep: Path) -> list[Job]:
@@ -84,6 +81,7 @@ def _read(folder: Path, name: str) -> Job:
     if (folder / RECORD).exists():
         record = read_json(folder / RECORD)
         results = None if record["error"] else results  # of an earlier job in the same folder
-        return Job(name, folder, record["overrides"], record["error"], record["seconds"], results)
+        options = record.get("options", [])  # a job of an earlier version has none
+        return Job(name, folder, record["overrides"], options, record["error"], record["seconds"], results)
     overrides = [str(word) for word in OmegaConf.load(folder / _OVERRIDES)]
-    return Job(name, folder, overrides, "" if results else UNFINISHED, None, results)
+    return Job(name, folder, overrides, [], "" if results else UNFINISHED, None, results)

@@ -5,9 +5,9 @@ from typing import Any
 
 import pyarrow as pa
 from pyarrow import csv
-from rich.console import Console
 from rich.table import Table
 
+from ddselect.runtime.progress import console_on
 from ddselect.sweep.pooling import Pooled, Setting
 
 
@@ -33,7 +33,7 @@ def print_summary(pooled: Pooled) -> None:
         labels = [setting.labels.get(column, "-") for column in pooled.columns]
         best = f"{setting.mean_of('top1_best'):.1f}"
         table.add_row(*labels, str(images(setting)), str(len(setting.entries)), accuracy(setting), best)
-    Console().print(table)
+    console_on().print(table)
 
 
 def csv_text(pooled: Pooled) -> str:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ddselect.dataset.classes import imagenet_classes
 from ddselect.runtime.errors import UserError, at_least
-from ddselect.runtime.files import file_signature
+from ddselect.runtime.files import file_signature, read_text
 from ddselect.runtime.store import execution
 from ddselect.student.models import Classifier, build_network, check_network, check_published
 from ddselect.teacher.card import Card, write_teacher
@@ -166,7 +166,7 @@ def _named_columns(path: Path, rows: int, folders: list[str]) -> list[int]:
     """
     if not path.is_file():
         raise UserError(f"teacher.classes={path}: no such file")
-    names = [line.strip() for line in path.read_text().splitlines() if line.strip()]
+    names = [line.strip() for line in read_text(path).splitlines() if line.strip()]
     if len(names) != rows:
         raise UserError(f"teacher.classes={path} has {len(names)} names, the last layer {rows} outputs")
     missing, strange = [f for f in folders if f not in names], [n for n in names if n not in folders]

@@ -17,6 +17,7 @@ from ddselect.composition.distilled import read_metadata
 from ddselect.dataset.index import Index, pool_of, read_index
 from ddselect.experiment import Experiment
 from ddselect.prompt.conditions import read_prompts
+from ddselect.runtime.files import read_text
 from ddselect.runtime.store import StageResult, Task
 from ddselect.scoring.table import read_scores
 from ddselect.selection.table import read_selection
@@ -85,7 +86,7 @@ def contents(f: Finished) -> Iterator[Row]:
 
 
 def _curve(file: Path) -> Iterator[Row]:
-    for line in file.read_text().splitlines():
+    for line in read_text(file).splitlines():
         yield {name: value for name, value in json.loads(line).items() if name != "images"}  # the same at every point
 
 

@@ -26,7 +26,7 @@ def tracking(experiment: Experiment, folder: Path) -> Iterator[Tracker]:
     if "wandb" not in experiment.logger.kinds or rank() > 0:
         yield Tracker()
         return
-    from ddselect.tracking.wandb_run import wandb_run
+    from ddselect.tracking.wandb_run import files_in, wandb_run
 
-    with wandb_run(experiment, folder) as tracker:
+    with files_in(folder), wandb_run(experiment, folder) as tracker:
         yield tracker

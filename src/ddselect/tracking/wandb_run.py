@@ -1,5 +1,6 @@
 """One W&B run for one run here: from its first stage to its exit code."""
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ import wandb
 from ddselect.experiment import Experiment
 from ddselect.runtime.environment import capture_environment
 from ddselect.runtime.errors import UserError, is_interruption, one_line
-from ddselect.runtime.files import read_json
+from ddselect.runtime.files import read_json, read_text
 from ddselect.runtime.progress import listening, note
 from ddselect.runtime.store import StageResult, Task
 from ddselect.tracking.contents import Finished, Row, artifact_of, contents
@@ -19,6 +20,19 @@ from ddselect.tracking.tables import results_of, stage_table
 from ddselect.tracking.tracker import Tracker
 
 _NAME = 128  # characters that W&B takes
+
+
+@contextmanager
+def files_in(folder: Path) -> Iterator[None]:
+    """Keeps all of W&B's files in a run folder: it has some in the home folder, which may be full or read-only."""
+    own = {name: str(folder.absolute() / "wandb") for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR")}
+    own = {name: place for name, place in own.items() if name not in os.environ}
+    os.environ.update(own)
+    try:
+        yield
+    finally:
+        for name in own:
+            os.environ.pop(name, None)
 
 
 @contextmanager
@@ -105,7 +119,7 @@ class WandbTracker(Tracker):
 
     def reported(self, results: Path) -> None:
         found = read_json(results)
-        page = wandb.Html(results.with_name("report.html").read_text(), inject=False)
+        page = wandb.Html(read_text(results.with_name("report.html")), inject=False)
         self._run.log({f"results/{name}": value for name, value in {**results_of(found), "report": page}.items()})
         best = _scalars(
             {"teacher": found["teacher"], "prior": found["prior"], "localisation": found["localisation"] or {}}
