@@ -9,6 +9,8 @@ os.environ |= {"WANDB_MODE": "offline", "WANDB_ERROR_REPORTING": "false"}
 import pytest
 import torch
 
+from ddselect.runtime import ranks
+
 torch.set_num_threads(1)
 
 
@@ -18,6 +20,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(autouse=True)
 def _single_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A test is not a rank of whatever launched it."""
-    for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"):
+    """A test is not a rank of whatever launched it, nor of what another test pretended."""
+    monkeypatch.setattr(ranks, "_place", ranks._Place())
+    for name in (*ranks._LAUNCHED, "TORCHELASTIC_RUN_ID"):
         monkeypatch.delenv(name, raising=False)

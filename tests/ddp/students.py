@@ -78,6 +78,7 @@ if __name__ == "__main__":
     out, index = map(Path, sys.argv[1:])
     together = TrainerConfig("cpu", 2, strategy="ddp", threads=1, student_devices=2)
     with one_line_errors():
+        together.prepare()
         for name in CASES:
             train(CASES[name], together, out / name, index)
         train(DIVERGES, together, out / "diverges", index)

@@ -9,8 +9,9 @@ import pytest
 STAND_IN = """
 import json, os, sys
 if "ddselect.sweep.process" in sys.orig_argv:
-    given = dict(word.split("=", 1) for word in sys.orig_argv[sys.orig_argv.index("ddselect.sweep.process") + 1 :])
-    folder, ipc, whole = given["hydra.run.dir"], int(given["ipc"]), float(given.get("selection.whole", 0.5))
+    folder, *words = sys.orig_argv[sys.orig_argv.index("ddselect.sweep.process") + 1 :]
+    given = dict(word.split("=", 1) for word in words if "=" in word)
+    ipc, whole = int(given["ipc"]), float(given.get("selection.whole", 0.5))
     if ipc == 66:
         open(os.path.join(folder, "error.txt"), "w").write("student: out of luck")
         os._exit(2)

@@ -83,3 +83,19 @@ def test_jobs_that_succeed_end_in_zero(stand_in: Path) -> None:
     assert ended.code == 0, ended.err
     assert ended.messages == []
     assert (swept / "report.html").exists()
+
+
+@pytest.mark.parametrize("name", ["josé", "p (1)", "a=b", "a[1]", "日本"])
+def test_a_sweep_runs_in_a_folder_of_any_name(name: str, stand_in: Path) -> None:
+    (stand_in / name).mkdir()
+    swept, ended = sweep(stand_in / name, "ipc=1,2")
+    assert ended.code == 0, ended.err
+    assert {path.parent.name for path in swept.glob("*/results.json")} == {"0", "1"}
+
+
+def test_the_command_that_repeats_a_job_finds_the_same_configs(stand_in: Path) -> None:
+    options = stand_in / "my é" / "selection"
+    options.mkdir(parents=True)
+    (options / "mine.yaml").write_text("defaults:\n  - random_image\n  - _self_\nname: mine\n")
+    ended = run_here(stand_in, "-m", f"--config-dir={options.parent}", "selection=mine", "ipc=66", "hydra.sweep.dir=swept")
+    assert f"--config-dir '{options.parent}' selection=mine ipc=66" in ended.messages[0]

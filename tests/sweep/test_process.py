@@ -56,7 +56,7 @@ def test_a_job_leaves_word(error: BaseException, word: str, tmp_path: Path, monk
 
     monkeypatch.setattr(cli, "main", fail)
     monkeypatch.setattr(process.processes, "end_with_parent", lambda: None)
-    monkeypatch.setattr(sys, "argv", ["ddselect", "ipc=0", f"hydra.run.dir={tmp_path}"])
+    monkeypatch.setattr(sys, "argv", ["ddselect", str(tmp_path), "ipc=0"])
     with pytest.raises(type(error)):
         process.main()
     assert (tmp_path / "error.txt").read_text() == word
@@ -67,7 +67,7 @@ def test_a_job_ends_with_who_started_it(tmp_path: Path) -> None:
         "import time; from ddselect import cli; from ddselect.sweep import process; cli.main = lambda: time.sleep(60)"
     )
     program += "; process.main()"
-    command = [sys.executable, "-c", program, f"hydra.run.dir={tmp_path}"]
+    command = [sys.executable, "-c", program, str(tmp_path)]
     job = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
     assert job.stdin is not None
     job.stdin.close()

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from ddselect.runtime import ranks
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import write_json
 from ddselect.runtime.integrity import MANIFEST, sealed
@@ -246,9 +247,9 @@ def test_helping_rank_waits_for_the_first_and_never_builds(tmp_path: Path, monke
     done = stage(tmp_path, Build())
     manifest = (done.folder / MANIFEST).read_text()
     (done.folder / MANIFEST).unlink()
-    monkeypatch.setenv("RANK", "1")
-    finish = SimpleNamespace(sleep=lambda _: (done.folder / MANIFEST).write_text(manifest), time=time.time)
-    monkeypatch.setattr("ddselect.runtime.store.time", finish)
+    monkeypatch.setattr(ranks, "_place", ranks._Place(1))
+    finish = SimpleNamespace(sleep=lambda _: (done.folder / MANIFEST).write_text(manifest), monotonic=time.monotonic)
+    monkeypatch.setattr("ddselect.runtime.waiting.time", finish)
     build = Build()
     assert stage(tmp_path, build).reused
     assert build.found == []
@@ -257,7 +258,7 @@ def test_helping_rank_waits_for_the_first_and_never_builds(tmp_path: Path, monke
 def test_helping_rank_builds_together_and_waits_for_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first one may have something left to do alone, and it alone writes the manifest."""
     first = stage(tmp_path / "first", Build(), together=True)
-    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr(ranks, "_place", ranks._Place(1))
     build, place = Build(), tmp_path / "other" / first.folder.relative_to(tmp_path / "first")
     place.mkdir(parents=True)
     write_json(place / BUILDER, {"run": ""})  # the first rank has begun
