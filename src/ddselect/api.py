@@ -195,6 +195,5 @@ def _one_run(settings: Sequence[str]) -> Iterator[None]:
         raise
     finally:
         sys.argv = arguments
-        os.environ.clear()
         os.environ.update(variables)
         torch.set_num_threads(threads)

@@ -97,5 +97,5 @@ def test_the_command_that_repeats_a_job_finds_the_same_configs(stand_in: Path) -
     options = stand_in / "my é" / "selection"
     options.mkdir(parents=True)
     (options / "mine.yaml").write_text("defaults:\n  - random_image\n  - _self_\nname: mine\n")
-    ended = run_here(stand_in, "-m", f"--config-dir={options.parent}", "selection=mine", "ipc=66", "hydra.sweep.dir=swept")
+    _, ended = sweep(stand_in, f"--config-dir={options.parent}", "selection=mine", "ipc=66")
     assert f"--config-dir '{options.parent}' selection=mine ipc=66" in ended.messages[0]

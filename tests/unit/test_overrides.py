@@ -75,7 +75,8 @@ def test_alternatives_of_a_sweep_are_quoted_one_by_one() -> None:
 
 
 def test_options_of_hydra_may_stand_anywhere() -> None:
-    assert as_meant(["ipc=1", "--config-dir", "x", "store=é", "-m"]) == ["--config-dir", "x", "-m", "ipc=1", "store='é'"]
+    meant = as_meant(["ipc=1", "--config-dir", "x", "store=é", "-m"])
+    assert meant == ["--config-dir", "x", "-m", "ipc=1", "store='é'"]
 
 
 def test_home_is_the_home_folder_in_every_text(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,7 +88,7 @@ def test_home_is_the_home_folder_in_every_text(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("value", ["1.10", "1e3", "true"])
 def test_a_text_that_reads_as_a_number_is_refused_with_what_works(value: str) -> None:
-    with pytest.raises(UserError, match='a text is needed; one that reads as a number is written \'store="'):
+    with pytest.raises(UserError, match="a text is needed; one that reads as a number is written 'store=\""):
         build_experiment(composed(f"store={value}"))
 
 
@@ -104,9 +105,7 @@ def test_configs_from_elsewhere_are_handed_on() -> None:
         ("file", "/a,b", "hydra.searchpath in command-line"),
     ]
     found = [SimpleNamespace(schema=schema, path=path, provider=provider) for schema, path, provider in sources]
-    hydra = SimpleNamespace(
-        runtime=SimpleNamespace(config_sources=found), job=SimpleNamespace(config_name="other")
-    )
+    hydra = SimpleNamespace(runtime=SimpleNamespace(config_sources=found), job=SimpleNamespace(config_name="other"))
     others = ["--config-dir", "/é", "--config-name", "other", "hydra.searchpath=['file:///a,b']"]
     assert search_path(hydra, Path("/mine")) == others
     assert search_path(hydra, Path("/conf")) == ["--config-path", "/mine", *others]

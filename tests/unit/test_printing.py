@@ -15,12 +15,16 @@ from ddselect.runtime.progress import console_on, note
 ROOT = Path(__file__).parents[2]
 # A wait outside Python, of which a signal's handler would hear when it is over.
 DEAF = """
-import ctypes
+import ctypes, threading, time
 from ddselect.runtime import interruption
 interruption._DEAF = 0.2
 interruption.listen(lambda: "last words")
-print(1, flush=True)
 lock = ctypes.create_string_buffer(64)
+def tell():
+    while lock[0] != bytes([2]):  # held, and waited for
+        time.sleep(0.01)
+    print(1, flush=True)
+threading.Thread(target=tell, daemon=True).start()
 ctypes.CDLL(None).pthread_mutex_lock(lock)
 ctypes.CDLL(None).pthread_mutex_lock(lock)
 """

@@ -3,6 +3,7 @@
 import io
 import os
 import tarfile
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -75,13 +76,13 @@ def _shard(path: Path, *members: tuple[bytes, bytes]) -> Path:
 
 
 def test_a_member_whose_name_is_not_unicode_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"a\.tar: the name .*caf.xe9.*is not Unicode"):
-        _samples(_shard(tmp_path / "a.tar", (b"caf\xe9/1.jpg", b"x")))
+    with pytest.raises(UserError, match=r"a\.tar: the file name .*caf.xe9.*is not Unicode"):
+        _samples(_shard(tmp_path / "a.tar", (b"caf\xe9/1.jpg", b"x")), Counter())
 
 
 def test_a_class_of_a_sample_that_is_no_text_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"a\.tar/1\.cls: line 1 is not UTF-8"):
-        _samples(_shard(tmp_path / "a.tar", (b"1.jpg", b"x"), (b"1.cls", b"caf\xe9")))
+        _samples(_shard(tmp_path / "a.tar", (b"1.jpg", b"x"), (b"1.cls", b"caf\xe9")), Counter())
 
 
 def test_a_class_folder_whose_name_is_not_unicode_is_one_line(tmp_path: Path) -> None:

@@ -160,9 +160,8 @@ def _walk(folder: Path, left_out: Counter[str]) -> Iterator[tuple[str, "os.DirEn
                     identity = _identity(entry.stat())
                     if identity not in above:
                         waiting.append((entry.path, f"{before}{name}/", above | {identity}))
-                elif entry.is_symlink() or entry.is_file():
-                    if is_unicode(before + name, place, left_out):
-                        yield before + name, entry
+                elif (entry.is_symlink() or entry.is_file()) and is_unicode(before + name, place, left_out):
+                    yield before + name, entry
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:
