@@ -115,7 +115,7 @@ def test_the_other_ranks_of_a_run_share_its_folder(place: Path, monkeypatch: pyt
     before = contents(place / "run")
     monkeypatch.setenv("LOCAL_RANK", "1")
     with FileLock(place / "run" / ".lock"):  # which the first one has
-        assert look(place, "hydra.run.dir=run").code == 0
+        assert look(place, "hydra.run.dir=run", "trainer.devices=2").code == 0
     assert contents(place / "run") == before
 
 

@@ -231,13 +231,13 @@ def test_another_rank_waits_until_a_damaged_stage_is_mended(tmp_path: Path, monk
     done = stage(tmp_path, Shards())
     whole = (done.folder / "table.bin").read_bytes()
     flip(done.folder / "table.bin")
-    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr(ranks, "_place", ranks._Place(1))
 
     def mended(_: float) -> None:
         (done.folder / "table.bin").write_bytes(whole)
         (done.folder / MANIFEST).write_text((done.folder / MANIFEST).read_text())  # by the first one
 
-    monkeypatch.setattr("ddselect.runtime.store.time", SimpleNamespace(sleep=mended, time=time.time))
+    monkeypatch.setattr("ddselect.runtime.waiting.time", SimpleNamespace(sleep=mended, monotonic=time.monotonic))
     build = Shards()
     assert stage(tmp_path, build).reused
     assert build.made == []
