@@ -62,7 +62,7 @@ def test_what_hydra_refuses_is_one_text_and_the_rest_keeps_its_meaning(word: str
 @pytest.mark.parametrize(
     "word",
     ["ipc=10", "dataset=imagefolder", "~student", "ipc", "x={a:1}", "x='a,b'", "compare=[{rded:{whole:0.5}}]",
-     "compare=[{a:é}]", "x=null", "lr=1e-3", "x=${y}", "x=1,2", "x=interval(0,1)"],
+     "compare=[{a:é}]", "compare=[é", "x=null", "lr=1e-3", "x=${y}", "x=1,2", "x=interval(0,1)"],
 )  # fmt: skip
 def test_what_hydra_can_read_or_nobody_can_is_left_alone(word: str) -> None:
     assert as_meant([word]) == [word]

@@ -20,6 +20,7 @@ label belongs to an image as the student sees it in that step: cut, mirrored, an
 import shutil
 from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -167,7 +168,8 @@ class StoredLabels:
     def __init__(self, folder: Path, views: Views) -> None:
         """Labels in a folder for the steps of some views."""
         self.plan, self.views, self.folder = label_shards(folder, views), views, folder
-        self._pass = -1, torch.empty(0)
+        self._classifier: tuple[Tensor, ...] = ()
+        self._pass: tuple[int, Any] = -1, None  # the open file of the latest
 
     def __call__(self, images: Tensor, step: int, rows: slice = slice(None)) -> Tensor:
         """(N, K) float32 logits for the N images of a step's rows, on their device.
@@ -177,21 +179,22 @@ class StoredLabels:
         """
         number, place = divmod(step, self.views.per_pass)
         if number != self._pass[0]:
-            self._pass = number, self._read(number)
+            self._pass = number, self._opened(number)
         start = place * self.views.batch_size
-        return self._pass[1][start : start + self.views.batch_size][rows].to(images.device)
+        labels = self._pass[1].get_slice(_LABELS)[start : start + self.views.batch_size][rows].float()
+        return (F.linear(labels, *self._classifier) if self._classifier else labels).to(images.device)
 
-    def _read(self, number: int) -> Tensor:
+    def _opened(self, number: int) -> Any:
+        """The file of a pass, of which no more than a step's labels are in memory."""
         path = self.plan.path(number)
-        with safe_open(path, "pt") as file:
-            keep, _, version = (file.metadata() or {}).get(_MADE, "").partition(" ")
-            labels = file.get_tensor(_LABELS).float()
+        file = safe_open(path, "pt").__enter__()
+        keep, _, version = (file.metadata() or {}).get(_MADE, "").partition(" ")
         if version != str(VERSION):
             raise UserError(
                 f"{path}: labels of version {version or '?'}, which this version ({VERSION}) cannot use; remove the "
                 f"folder {self.folder} to make them again"
             )
-        if keep == "logits":
-            return labels
-        with safe_open(self.folder / _CLASSIFIER, "pt") as file:
-            return F.linear(labels, file.get_tensor("weight").float(), file.get_tensor("bias").float())
+        if keep == "features" and not self._classifier:
+            with safe_open(self.folder / _CLASSIFIER, "pt") as last:
+                self._classifier = tuple(last.get_tensor(name).float() for name in ("weight", "bias"))
+        return file

@@ -77,8 +77,9 @@ def _meant(word: str, sweeps: bool) -> str:
     if several:
         items = _items(text)
         return word if items is None else f"{key}={items}"
-    is_other = (value is _REFUSED and text[:1] != "{") or (isinstance(value, int | float) and "_" in text)  # 2024_01
-    return setting(key, place) if is_other else word
+    is_number = isinstance(value, int | float)
+    is_text = "_" in text if is_number else value is _REFUSED and text[:1] not in "{["  # 2024_01 is a text too
+    return setting(key, place) if is_text else word
 
 
 def _items(text: str) -> str | None:

@@ -1,5 +1,6 @@
 """Many tensors of one shape: in memory, or where that would take too much of it in a file without a name."""
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -7,7 +8,29 @@ from tempfile import TemporaryFile
 import torch
 from torch import Tensor
 
-_IN_MEMORY = 2**30  # bytes
+_IN_MEMORY = 2**28  # bytes: each of several students at a time would have so many
+
+
+class KeptRows:
+    """Rows of one shape of bytes, each kept from when it is known, in a file as that of :class:`DiskRows`."""
+
+    def __init__(self, count: int, shape: tuple[int, ...], folder: Path | None) -> None:
+        """Room for so many rows in a folder; None: where the system keeps temporary files."""
+        self._file = TemporaryFile(dir=folder)  # noqa: SIM115  (for as long as this lives)
+        self._shape, self._is_known = shape, [False] * count
+
+    def get(self, row: int) -> Tensor | None:
+        """A row; None if it is not known."""
+        if not self._is_known[row]:
+            return None
+        found = torch.empty(self._shape, dtype=torch.uint8)
+        os.preadv(self._file.fileno(), [found.view(-1).numpy()], row * found.numel())
+        return found
+
+    def put(self, row: int, content: Tensor) -> None:
+        """Keeps a row."""
+        os.pwrite(self._file.fileno(), content.contiguous().numpy().tobytes(), row * content.numel())
+        self._is_known[row] = True
 
 
 class DiskRows:
@@ -30,8 +53,7 @@ class DiskRows:
         found = torch.empty(len(rows), *self._shape, dtype=self._kind)
         lines = found.view(len(rows), -1).numpy()
         for line, row in zip(lines, rows.tolist(), strict=True):
-            self._file.seek(row * line.nbytes)
-            self._file.readinto(line)
+            os.preadv(self._file.fileno(), [line], row * line.nbytes)
         return found
 
 
