@@ -28,6 +28,7 @@ from ddselect.plan import print_plan
 from ddselect.plugins import folders, named_by, packages
 from ddselect.runtime.errors import UserError, full_disk_named
 from ddselect.runtime.files import read_json
+from ddselect.runtime.overrides import as_meant
 from ddselect.runtime.own_folder import RESULTS, belongs, letting_go, take_named
 from ddselect.runtime.trial import Trial
 from ddselect.schema import check_options
@@ -129,6 +130,7 @@ def run(*settings: str) -> Run:
     Raises:
         UserError: Something is missing or wrong that the user can mend.
     """
+    settings = tuple(as_meant(settings))
     with _one_run(settings), letting_go():
         cfg, hydra, places = _composed(settings)
         check_options(settings)

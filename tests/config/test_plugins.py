@@ -1,5 +1,6 @@
 """Packages that are named under ``plugins``: their classes, options and stages, and that nothing else is built."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from ddselect.runtime.errors import UserError
 from ddselect.runtime.store import describe
 from tests.fault.runs import run_here
 from tests.helpers.configs import composed
+from tests.helpers.data import write_folder
 
 # group: the class that its own class derives from, and the option of ours that its option builds on
 KINDS = {
@@ -172,3 +174,21 @@ def test_composing_leaves_what_the_process_had(tmp_path: Path) -> None:
         assert version.base_at_least("1.2")
         assert not version.base_at_least("1.3")
     assert not GlobalHydra.instance().is_initialized()
+
+
+@pytest.mark.slow
+def test_jobs_of_a_sweep_find_its_options_and_those_of_other_folders(
+    mine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    for place in ("near's", "far (2)"):
+        (tmp_path / place / "selection").mkdir(parents=True)
+        (tmp_path / place / "selection" / f"{place[:3]}.yaml").write_text(
+            f"defaults: [random_image, _self_]\nname: {place[:3]}\n"
+        )
+    write_folder(tmp_path / "data", per_class=2)
+    words = ("-m", "--config-dir=near's", "plugins=[mine]", "selection=own", "compare=[nea,far]", "stages=[selection]")
+    places = (f"hydra.searchpath=[file://{tmp_path}/far (2)]", "dataset=imagefolder", "dataset.root=data", "ipc=1")
+    ended = run_here(tmp_path, *words, *places)
+    assert ended.code == 0, ended.err
+    assert len(list((tmp_path / "store" / "selection").glob("*/manifest.json"))) == 3

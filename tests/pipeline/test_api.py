@@ -1,5 +1,7 @@
 """ddselect from Python: a run, a scoring and a selection as objects, in a process that is left as it was."""
 
+import errno
+import os
 import sys
 from contextlib import chdir
 from pathlib import Path
@@ -94,6 +96,7 @@ def test_scores_and_a_selection_alone(work: Path) -> None:
         (["stages=[scorng]"], "no such stage; did you mean scoring"),
         (["plugins=[nowhere]"], r"plugins=\[nowhere\]: no such package"),
         (["dataset=imagefolder", "dataset.root=nowhere"], "no images found in 'nowhere'"),
+        (["dataset=imagefolder", "dataset.root=é (1)"], r"no images found in 'é \(1\)'"),
         (["trainer=ddp_cpu", "trainer.devices=2"], "several devices are for the command line"),
     ],
 )
@@ -106,6 +109,26 @@ def test_mistakes_are_exceptions_and_the_process_is_as_before(
         ddselect.run(*settings)
     assert (sys.argv, torch.get_num_threads()) == (arguments, threads)
     assert not GlobalHydra.instance().is_initialized()
+
+
+def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("ddselect.api.make", full)
+    (tmp_path / "here").mkdir()
+    with pytest.raises(ddselect.UserError, match=r"no space left on the disk for the (store|run folder) \(.*here"):
+        ddselect.run("store=here", "hydra.run.dir=here")
+
+
+def test_what_the_environment_says_of_ranks_is_left_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SLURM_PROCID", "1")
+    ddselect.run(*CHEAP, "dry_run=true")
+    with pytest.raises(ddselect.UserError, match="no images found"):
+        ddselect.run("dataset=imagefolder", "dataset.root=nowhere")
+    assert os.environ["SLURM_PROCID"] == "1"
 
 
 def test_a_plan_is_printed_and_nothing_made(
