@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, cast
 from ddselect.exits import COMMAND, command, leave, nothing_begun, one_line_errors, print_anything, stopped
 from ddselect.options import conf_dir, searching
 from ddselect.runtime import interruption
-from ddselect.runtime.errors import UserError, check_unicode, full_disk_named
+from ddselect.runtime.errors import full_disk_named
 from ddselect.runtime.overrides import as_meant, search_path, setting
-from ddselect.runtime.processes import end_with_parent
+from ddselect.runtime.processes import check_current_folder, end_with_parent
 from ddselect.runtime.ranks import STARTED, rank
 
 if TYPE_CHECKING:
@@ -101,13 +101,6 @@ def _own_targets() -> Iterator[None]:
         Hydra.compose_config = compose  # type: ignore[method-assign]
 
 
-def _check_current_folder() -> None:
-    try:
-        check_unicode(str(Path.cwd()), "the current folder")
-    except FileNotFoundError:
-        raise UserError("the current folder is gone; go to another") from None
-
-
 def main() -> None:
     """Entry point. Exit codes: 0 done, 1 jobs of a sweep failed, 2 a user's mistake, 130 interrupted."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors while composing reach this function instead of being printed by Hydra
@@ -123,7 +116,7 @@ def main() -> None:
             print(f"exported: {export(sys.argv[2:])}", flush=True)
         return
     with one_line_errors():
-        _check_current_folder()  # libraries that are imported next break without one
+        check_current_folder()  # libraries that are imported next break without one
         with nothing_begun():
             import hydra
 

@@ -14,9 +14,10 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
+from pathlib import Path
 from typing import Any
 
-from ddselect.runtime.errors import UserError
+from ddselect.runtime.errors import UserError, check_unicode
 
 GRACE = 5.0  # seconds for a process to end by itself
 EVERY = 0.5  # seconds between looks at another process
@@ -72,6 +73,18 @@ def end(children: Sequence[Child], unasked: float = 0.0, grace: float = GRACE) -
             for child in children:
                 child.send_signal(number)
     wait(children, grace)
+
+
+def check_current_folder() -> None:
+    """Refuses a current folder that libraries could not work in.
+
+    Raises:
+        UserError: It is gone, or its path is not Unicode.
+    """
+    try:
+        check_unicode(str(Path.cwd()), "the current folder")
+    except FileNotFoundError:
+        raise UserError("the current folder is gone; go to another") from None
 
 
 def check_loopback() -> None:
