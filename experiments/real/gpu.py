@@ -23,7 +23,7 @@ SMALL = [
 def parts(folder: Path, out: Path, small: bool) -> dict[str, tuple[list[str], int]]:
     """The commands after `python`, each with its limit in seconds, by what they leave in <out>."""
     prior, store = out / "prior", f"store={out / 'store'}"
-    larger = ["--channels", "8", "8", "8"] if small else ["--channels", "64", "128", "192", "--device", "cuda"]
+    larger = ["--channels", "8", "16", "32"] if small else ["--channels", "64", "128", "192", "--device", "cuda"]
     steps = ["--steps", *(("2", "2") if small else ("6000", "2500"))]
     study = ["resnet18", "--ipc", "1" if small else "10", "--seeds", "1" if small else "5", "--to", str(out)]
     settings = [f"backbone.path={prior}", store, *(SMALL if small else ["trainer=gpu"])]

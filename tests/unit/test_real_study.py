@@ -99,7 +99,7 @@ def test_the_parts_of_a_gpu_at_a_small_scale(photos: Path, tmp_path: Path, monke
     gpu.main()
     [student] = json.loads((tmp_path / "resnet18_ipc1.json").read_text())["results"]
     assert (student["student"], student["test_images"]) == ("resnet18", 120)
-    assert read_json(tmp_path / "prior" / "unet" / "config.json")["block_out_channels"] == [8, 8, 8]
+    assert read_json(tmp_path / "prior" / "unet" / "config.json")["block_out_channels"] == [8, 16, 32]
     monkeypatch.setattr(gpu.subprocess, "run", lambda *_, **__: pytest.fail("made again"))
     gpu.main()
 

@@ -11,7 +11,7 @@ from ddselect.composition.distilled import read_distilled
 from ddselect.dataset.index import Index
 from ddselect.protocol.recipe import ProtocolConfig
 from ddselect.runtime import rows
-from ddselect.runtime.rows import DiskRows, KeptRows, gathered
+from ddselect.runtime.rows import DiskRows, gathered
 from ddselect.selection.base import SelectionInputs
 from ddselect.selection.uninformed import RandomConfig
 from ddselect.student.views import TrainingSet, Views
@@ -25,16 +25,6 @@ def test_rows_come_back_as_they_were(tmp_path: Path, dtype: torch.dtype) -> None
     for wanted in ([0], [49, 0, 7, 7], list(range(50))):
         assert torch.equal(found[torch.tensor(wanted)], many[wanted])
     assert list(tmp_path.iterdir()) == []  # nothing that a kill could leave
-
-
-def test_rows_that_become_known_in_any_order(tmp_path: Path) -> None:
-    many, kept = torch.randint(0, 256, (6, 3, 5, 5), dtype=torch.uint8), KeptRows(6, (3, 5, 5), tmp_path)
-    for row in (4, 0, 5):
-        kept.put(row, many[row])
-    assert [row for row in range(6) if kept.get(row) is None] == [1, 2, 3]
-    for row in (0, 4, 5):
-        assert torch.equal(kept.get(row), many[row])  # type: ignore[arg-type]
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_turned_rows_are_written_in_order(tmp_path: Path) -> None:

@@ -187,7 +187,8 @@ class StoredLabels:
     def _opened(self, number: int) -> Any:
         """The file of a pass, of which no more than a step's labels are in memory."""
         path = self.plan.path(number)
-        file = safe_open(path, "pt").__enter__()
+        file: Any = safe_open(path, "pt")
+        file.__enter__()  # and open for as long as its pass lasts
         keep, _, version = (file.metadata() or {}).get(_MADE, "").partition(" ")
         if version != str(VERSION):
             raise UserError(

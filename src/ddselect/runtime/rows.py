@@ -11,28 +11,6 @@ from torch import Tensor
 _IN_MEMORY = 2**28  # bytes: each of several students at a time would have so many
 
 
-class KeptRows:
-    """Rows of one shape of bytes, each kept from when it is known, in a file as that of :class:`DiskRows`."""
-
-    def __init__(self, count: int, shape: tuple[int, ...], folder: Path | None) -> None:
-        """Room for so many rows in a folder; None: where the system keeps temporary files."""
-        self._file = TemporaryFile(dir=folder)  # noqa: SIM115  (for as long as this lives)
-        self._shape, self._is_known = shape, [False] * count
-
-    def get(self, row: int) -> Tensor | None:
-        """A row; None if it is not known."""
-        if not self._is_known[row]:
-            return None
-        found = torch.empty(self._shape, dtype=torch.uint8)
-        os.preadv(self._file.fileno(), [found.view(-1).numpy()], row * found.numel())
-        return found
-
-    def put(self, row: int, content: Tensor) -> None:
-        """Keeps a row."""
-        os.pwrite(self._file.fileno(), content.contiguous().numpy().tobytes(), row * content.numel())
-        self._is_known[row] = True
-
-
 class DiskRows:
     """Rows of one shape and type in a file that is gone when nobody holds it, or the process ends however it ends."""
 

@@ -80,7 +80,8 @@ def read_shards(folder: Path, ids: list[str] | None = None) -> Iterator[tuple[li
         table = pq.read_table(path, columns=["id", "image_score", *MAPS], filters=wanted)
         if len(table):
             scores = torch.from_numpy(table["image_score"].to_numpy().astype(np.float32))
-            yield table["id"].to_pylist(), Maps(*(_unpacked(table[name]) for name in MAPS), scores)
+            difference, shift = (_unpacked(table[name]) for name in MAPS)
+            yield table["id"].to_pylist(), Maps(difference, shift, scores)
 
 
 def read_maps(folder: Path, ids: list[str] | None, prediction_shift_weight: float) -> dict[str, np.ndarray]:
