@@ -1,6 +1,7 @@
 """From a composed config to a checked experiment: an unknown key or a bad value is one line."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -54,7 +55,8 @@ def _build(cfg: DictConfig, top: TopLevel) -> Experiment:
     for config in [cfg, *(_rival(options, name, own) for name, own in rivals)]:
         composition = build(config, "composition").resolve(top.ipc, built["dataset"].image_size, soft)
         selection = build(config, "selection").resolve(composition.factor, composition.whole, soft)
-        method = MethodConfig(selection, composition)
+        whole = selection.share(composition.factor, composition.whole)
+        method = MethodConfig(selection, replace(composition, whole=whole))
         if methods.setdefault(selection.name, method) != method and not selection.ranks:
             raise UserError(f"compare: two given sets are called '{selection.name}'; give each a name of its own")
     return Experiment(

@@ -9,6 +9,7 @@ from ddselect.config import build_experiment
 from ddselect.experiment import Experiment
 from ddselect.options import options
 from ddselect.protocol.recipe import ProtocolConfig
+from ddselect.selection.rded import PublishedRDEDConfig
 from tests.helpers.configs import composed
 
 RDED = {
@@ -132,6 +133,10 @@ def test_classes_share_stitched_images_where_labels_are_soft(overrides: list[str
         (["composition=stitched", "selection.whole=0.5"], 0.5),
         (["composition=whole"], 1.0),
         (["composition.factor=1"], 1.0),
+        (["dataset=cifar10", "selection=rded"], 1.0),
+        (["dataset=cifar10", "selection=rded_published"], 0.0),  # as published: crops at factor 1 too
+        (["dataset=cifar10", "selection=rded_published", "selection.whole=1.0"], 1.0),
+        (["selection=rded_published", "composition.whole=1.0"], 1.0),
         (["dataset=imagenet1k", "ipc=50"], 0.0),
         (["dataset=imagewoof", "ipc=50"], 0.0),
         (["dataset=tinyimagenet", "ipc=50"], 0.0),
@@ -142,3 +147,12 @@ def test_classes_share_stitched_images_where_labels_are_soft(overrides: list[str
 def test_the_share_of_whole_images_follows_from_the_ipc_unless_it_is_set(overrides: list[str], whole: float) -> None:
     e = build_experiment(composed(*overrides))
     assert e.methods[0].composition.whole == whole
+
+
+@pytest.mark.parametrize(
+    ("overrides", "size"), [([], 0.5), (["dataset=cifar10"], 1.0), (["selection.size=0.25"], 0.25)]
+)
+def test_the_published_rded_judges_crops_in_the_size_they_are_stitched_in(overrides: list[str], size: float) -> None:
+    selection = build_experiment(composed("selection=rded_published", *overrides)).methods[0].selection
+    assert isinstance(selection, PublishedRDEDConfig)
+    assert (selection.size, selection.crop_settings["size"]) == (size, size)

@@ -1,5 +1,6 @@
 """Every method ranks every class with boxes inside the images; each does what its name says."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +29,7 @@ from ddselect.selection.ddselect import DDSelectConfig
 from ddselect.selection.diffusion import DiffusionConfig, TopScoreConfig
 from ddselect.selection.greedy import coverage_centric_order, herding_order, k_center_order, moderate_order
 from ddselect.selection.random_boxes import random_boxes
-from ddselect.selection.rded import RDEDConfig
+from ddselect.selection.rded import PublishedRDEDConfig, RDEDConfig
 from ddselect.selection.uninformed import AllImagesConfig, RandomConfig
 from tests.helpers.models import tiny_teacher
 from tests.helpers.selection import VIEW, Bench
@@ -42,7 +43,7 @@ METHODS = [
     DiffusionConfig("diffusion"),
     TOP,
     RDED,
-    RDEDConfig("rded_published", area=[0.08, 1.0], padded=True),
+    PublishedRDEDConfig("rded_published", area=[0.08, 1.0], padded=True),
     HerdingConfig("herding"),
     KCenterConfig("kcenter"),
     ModerateConfig("moderate"),
@@ -257,6 +258,22 @@ def test_a_method_that_lacks_what_it_reads_says_so(bench: Bench) -> None:
         method.rank(replace(bench.inputs(method), embedding=None))
     with pytest.raises(ValueError, match="needs scores"):
         method.rank(replace(bench.inputs(method), scores=None))
+
+
+def test_the_published_rded_looks_at_some_random_images_of_each_class(
+    animals: Index, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert PublishedRDEDConfig.images == 300
+    every, labels = PublishedRDEDConfig("rded_published"), dict(zip(animals.ids, animals.labels.tolist(), strict=True))
+    everything = {(r["id"], r["kind"]) for r in rows_of(every, bench)}
+    monkeypatch.setattr(PublishedRDEDConfig, "images", 9)
+    found = [rows_of(every, bench, seed) for seed in (0, 1)]
+    drawn = [{row["id"] for row in rows} for rows in found]
+    for rows, ids in zip(found, drawn, strict=True):
+        assert Counter(labels[image] for image in ids) == dict.fromkeys(range(3), 9)
+        assert {(r["id"], r["kind"]) for r in rows} == {(i, kind) for i in ids for kind in ("crop", "image")}
+    assert drawn[0] != drawn[1]
+    assert len(everything) == 2 * len(animals)  # all of a smaller class
 
 
 @pytest.mark.parametrize("padded", [False, True])

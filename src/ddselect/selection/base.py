@@ -85,6 +85,10 @@ class SelectionConfig:
         """
         return self
 
+    def share(self, factor: int, whole: float) -> float:
+        """The share of whole images that it is composed with, where the run's composition has ``whole``, in most."""
+        return whole
+
     def check(self, dataset: DatasetConfig) -> None:
         """Refuses a dataset that it does not fit, before any work; most fit all.
 

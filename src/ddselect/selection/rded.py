@@ -1,7 +1,7 @@
 """RDED, and the candidates that it shares with the coresets: random crops, judged by the teacher."""
 
-from dataclasses import dataclass, field
-from typing import ClassVar
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Self
 
 from ddselect.runtime.errors import UserError, at_least
 from ddselect.selection.base import CandidateSelectionConfig
@@ -20,13 +20,17 @@ class TeacherScoredConfig(CandidateSelectionConfig):
     padded: bool = False
 
     scored_by: ClassVar[str] = "teacher"
+    images: ClassVar[int] = 0  # of each class, drawn at random, that the teacher is shown; 0: all
 
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least(1, "selection", self, "crops")
-        if not 0 < self.size <= 1:
-            raise UserError(f"selection.size={self.size}: a share above 0, up to 1, is needed")
+        if not 0 <= self.size <= 1:
+            raise UserError(f"selection.size={self.size}: a share up to 1 is needed, or 0 for 1 / composition.factor")
         check_area(self.area)
+
+    def resolve(self, factor: int, whole: float, soft: bool) -> Self:
+        return replace(self, size=self.size or 1 / factor)
 
     @property
     def crop_settings(self) -> dict[str, object]:
@@ -37,3 +41,18 @@ class TeacherScoredConfig(CandidateSelectionConfig):
 @dataclass
 class RDEDConfig(TeacherScoredConfig):
     """RDED (Sun et al., CVPR 2024): the crops with the lowest teacher loss, which is their score; images likewise."""
+
+
+@dataclass
+class PublishedRDEDConfig(RDEDConfig):
+    """RDED as its public code has it, which looks at some random images of each class and crops at factor 1 too."""
+
+    images: ClassVar[int] = 300  # its mipc, for every dataset
+
+    @property
+    def crop_settings(self) -> dict[str, object]:
+        return {**super().crop_settings, "images": self.images}
+
+    def share(self, factor: int, whole: float) -> float:
+        """Its own at factor 1, where others have whole images."""
+        return float(self.whole or 0) if factor == 1 else whole

@@ -3,6 +3,7 @@
 from ddselect.embed.fields import SCORED
 from ddselect.runtime.stage import Stage
 from ddselect.runtime.trial import Facts, Trial
+from ddselect.scoring.candidates import candidate_count
 from ddselect.selection.base import VERSION
 from ddselect.selection.rded import CROPS_VERSION
 
@@ -35,7 +36,7 @@ TEACHER_CROPS = Stage(
     advice="choose a selection like rded, which asks the teacher",
     scope="seed",
     title=lambda t: f"teacher losses of random crops, seed {t.seed}",
-    expects=lambda t: {"images": t.image_count},
+    expects=lambda t: {"images": candidate_count(t.images, t.method.selection.images)},
     cost=lambda c, f: ([c["padded"], c["view"]], f["images"] * (c["crops"] + 1), f["images"]),
     unit="images",
 )

@@ -1,4 +1,4 @@
-"""The teacher-crops stage: random crops of every image, and the teacher's loss on the best of them and on the whole."""
+"""The teacher-crops stage: random crops of the images, and the teacher's loss on the best of them and on the whole."""
 
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from ddselect.embed.cuts import Boxes, CutBatch, Cuts, as_batch
 from ddselect.runtime.errors import NumericalError
 from ddselect.runtime.fill import Loading, MakeTrainer, fill_shards
 from ddselect.runtime.seeds import numpy_generator
+from ddselect.scoring.candidates import candidates
 from ddselect.scoring.table import merge, score_shards, write_rows
 from ddselect.selection.random_boxes import random_boxes
 from ddselect.selection.rded import TeacherScoredConfig
@@ -78,7 +79,7 @@ def judge_crops(
         UserError: An image cannot be read.
         NumericalError: A loss is not finite.
     """
-    size = max(1, round(method.size * view))
+    index, size = candidates(index, method.images, seed), max(1, round(method.size * view))
     random = [numpy_generator(seed, "rded", number) for number in range(method.crops)]
     boxes = np.stack([random_boxes(index, method.area, view, generator) for generator in random], 1)
     every, starts = np.arange(len(index) + 1), method.crops * np.arange(len(index) + 1)
