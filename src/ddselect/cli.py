@@ -5,17 +5,14 @@ What takes seconds to import is imported where it is used, so that Ctrl-C is ans
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from ddselect.exits import COMMAND, command, leave, nothing_begun, one_line_errors, print_anything, stopped
 from ddselect.options import conf_dir, searching
 from ddselect.runtime import interruption
 from ddselect.runtime.errors import full_disk_named
-from ddselect.runtime.overrides import as_meant, search_path, setting
+from ddselect.runtime.overrides import as_meant, search_path
 from ddselect.runtime.processes import check_current_folder, end_with_parent
 from ddselect.runtime.ranks import STARTED, rank
 
@@ -64,43 +61,6 @@ def _job(cfg: "DictConfig") -> float | None:
     return None
 
 
-@contextmanager
-def _folders() -> Iterator[None]:
-    """Lets Hydra make the run's folder before the run; that of a dry run is gone when it ends."""
-    if not any(word.lower() in ("dry_run=true", "++dry_run=true") for word in sys.argv[1:]):
-        yield
-        return
-    with TemporaryDirectory(prefix="ddselect-") as folder:
-        arguments = list(sys.argv)
-        sys.argv += [setting("hydra.run.dir", folder), setting("hydra.sweep.dir", folder)]
-        try:
-            yield
-        finally:
-            sys.argv = arguments
-
-
-@contextmanager
-def _own_targets() -> Iterator[None]:
-    """Checks what Hydra is to call by its own settings: it calls some of it before the run begins."""
-    from hydra._internal.hydra import Hydra
-    from omegaconf import OmegaConf
-
-    from ddselect.runtime.targets import check_hydra
-
-    compose = Hydra.compose_config
-
-    def compose_and_check(*args: Any, **options: Any) -> "DictConfig":
-        cfg = compose(*args, **options)
-        check_hydra(cast(dict[str, Any], OmegaConf.to_container(cfg.hydra)))
-        return cfg
-
-    Hydra.compose_config = compose_and_check  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        Hydra.compose_config = compose  # type: ignore[method-assign]
-
-
 def main() -> None:
     """Entry point. Exit codes: 0 done, 1 jobs of a sweep failed, 2 a user's mistake, 130 interrupted."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors while composing reach this function instead of being printed by Hydra
@@ -122,7 +82,8 @@ def main() -> None:
 
             from ddselect.composing import register
             from ddselect.plugins import folders, named_by, packages
-            from ddselect.runtime.own_folder import letting_go
+            from ddselect.runtime.own_folder import folder_of_dry_run, letting_go
+            from ddselect.runtime.targets import own_targets_alone
             from ddselect.sweep.report import report_again, reported
         if sys.argv[1:2] == ["sweep-report"]:
             report_again(sys.argv[2:])
@@ -130,7 +91,7 @@ def main() -> None:
         sys.argv[1:] = as_meant(sys.argv[1:])
         register()
         where = folders(packages(named_by(sys.argv[1:])))
-        with letting_go(), _folders(), _own_targets(), reported() as failed, searching(where):
+        with letting_go(), folder_of_dry_run(), own_targets_alone(), reported() as failed, searching(where):
             hydra.main(config_path=str(conf_dir()), config_name="config", version_base="1.3")(_job)()
     if failed:
         leave(failed[0], 1)

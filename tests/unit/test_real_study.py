@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import sys
+from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -84,12 +85,17 @@ def test_a_result_is_a_line_and_is_not_computed_again(
 
 def test_every_part_of_the_study_is_a_run(photos: Path) -> None:
     study = _script("study")
+    given = [f"theirs={photos}/seed{{seed}}/ipc{{ipc}}"]
+    arguments = Namespace(folder=photos, seeds=3, given=given)
     for part, settings in study.PARTS.items():
-        experiment = build_experiment(composed(*study.command(photos, part, 10, 5, [])))
-        chosen = [text for text in settings if text.startswith("selection=")]
-        assert f"selection={experiment.methods[0].selection.name}" == (chosen or ["selection=ddselect"])[0]
-        assert experiment.seeds == [0, 1, 2, 3, 4]
-        assert experiment.ipc == 10
+        runs = [build_experiment(composed(*words)) for words in study.commands(arguments, part, 10, [])]
+        [chosen] = [word[10:] for word in settings if word.startswith("selection=")] or ["ddselect"]
+        assert {(run.methods[0].selection.name, run.ipc) for run in runs} == {(chosen, 10)}
+        assert [seed for run in runs for seed in run.seeds] == [0, 1, 2]
+        if part == "public":
+            assert [run.methods[-1].selection.root for run in runs] == [
+                f"{photos}/seed{seed}/ipc10" for seed in range(3)
+            ]
 
 
 def test_the_parts_of_a_gpu_at_a_small_scale(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,11 @@
 """A folder of its own for each run and each sweep: never that of another, whatever the clock says."""
 
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -12,6 +14,7 @@ from omegaconf import OmegaConf
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import read_json, write_json
 from ddselect.runtime.locks import LOCK, NO_LOCKS
+from ddselect.runtime.overrides import setting
 
 SETTINGS, RESULTS = "settings.json", "results.json"
 _held: list[FileLock] = []  # of the folders that this process has taken
@@ -95,3 +98,18 @@ def belongs(folder: Path, settings: Mapping[str, Any], writes: bool) -> None:
         if others:
             return
     write_json(path, now)
+
+
+@contextmanager
+def folder_of_dry_run() -> Iterator[None]:
+    """Lets Hydra make the run's folder before the run; that of a dry run is gone when it ends."""
+    if not any(word.lower() in ("dry_run=true", "++dry_run=true") for word in sys.argv[1:]):
+        yield
+        return
+    with TemporaryDirectory(prefix="ddselect-") as folder:
+        arguments = list(sys.argv)
+        sys.argv += [setting("hydra.run.dir", folder), setting("hydra.sweep.dir", folder)]
+        try:
+            yield
+        finally:
+            sys.argv = arguments

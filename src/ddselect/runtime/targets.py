@@ -2,8 +2,9 @@
 
 import importlib
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
 
 from ddselect.runtime.errors import UserError, one_line
 
@@ -76,3 +77,23 @@ def _calls(place: str, value: Any) -> list[tuple[str, str, Any]]:
         where = f"{place}.{key}"
         found += [(key, where, below)] if key in _CALLED_BY_HYDRA else _calls(where, below)
     return found
+
+
+@contextmanager
+def own_targets_alone() -> Iterator[None]:
+    """Checks what Hydra is to call by its own settings: it calls some of it before the run begins."""
+    from hydra._internal.hydra import Hydra
+    from omegaconf import OmegaConf
+
+    compose = Hydra.compose_config
+
+    def compose_and_check(*args: Any, **options: Any) -> Any:
+        cfg = compose(*args, **options)
+        check_hydra(cast(dict[str, Any], OmegaConf.to_container(cfg.hydra)))
+        return cfg
+
+    Hydra.compose_config = compose_and_check  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Hydra.compose_config = compose  # type: ignore[method-assign]
