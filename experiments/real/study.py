@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("--ipc", type=int, nargs="+", default=[1, 10, 50])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument(
-        "--given", nargs="+", default=[], help="sets that others made, name=folder with {seed} and {ipc}"
+        "--given", action="append", default=[], help="a set that others made: name=folder with {seed} and {ipc}"
     )
     parser.add_argument("--to", type=Path, default=HERE)
     arguments, more = parser.parse_known_args()
