@@ -97,11 +97,13 @@ def test_a_network_for_one_size_sees_others_resized(architecture: str) -> None:
 
 def test_batch_norm_binds_a_batch_together_in_training_alone() -> None:
     """Else a few images at a time go through, whose maps fit a processor's cache."""
-    network, images, sizes = build_network("convnet3_bn", 2, 32), torch.rand(40, 3, 32, 32), list[int]()
-    network.body[0].register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))  # type: ignore[union-attr,index,operator]
+    model = Classifier(build_network("convnet3_bn", 2, 32), MEAN, STD)
+    images, sizes = torch.rand(40, 3, 32, 32), list[int]()
+    first = model.network.get_submodule("body.0")
+    first.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
     with torch.no_grad():
-        network.train()(images)
+        model.train()(images)
         assert sizes == [40]
-        found = network.eval()(images)
+        found = model.eval()(images)
         assert sizes[1:] == [16, 16, 8]
-        torch.testing.assert_close(found, torch.cat([network(one) for one in images.split(1)]), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(found, torch.cat([model(one) for one in images.split(1)]), rtol=1e-4, atol=1e-5)
