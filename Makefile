@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint real bench soak notebook clean
+.PHONY: demo test lint docs tables real bench soak notebook clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.installed ## the whole pipeline on the embedded default; results and report in outputs/
@@ -16,6 +16,13 @@ lint: .venv/.installed-lint ## ruff, types and the direction of imports
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: .venv/.installed-docs ## the site in outputs/site/; a broken link or a warning is an error
+	$(BIN)/mkdocs build --strict --quiet
+
+tables: .venv/.installed ## the tables of README.md and of the studies, from their frozen results
+	$(BIN)/python experiments/real/tables.py --write > /dev/null
+	$(BIN)/python experiments/tables.py --write
 
 real: .venv/.installed ## the study's column of IPC 10 with one seed, on the CIFAR-10 in ROOT=<folder>
 	$(BIN)/python experiments/real/study.py $(ROOT) --ipc 10 --seeds 1 --to outputs/real
@@ -47,6 +54,10 @@ clean: ## removes the environment and what runs left behind
 
 .venv/.installed-test: .venv/.installed
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	touch $@
+
+.venv/.installed-docs: .venv/.installed
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	touch $@
 
 .venv/.installed-lint: .venv/.installed-test

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ddselect.api import select as select
     from ddselect.runtime.errors import UserError as UserError
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 _API = ("Run", "Scores", "UserError", "run", "score", "select")  # imported when they are asked for, which takes seconds
 
 # OpenMP threads that spin for long while they wait make two of them on a busy machine many times slower than one; those

@@ -132,7 +132,7 @@ def write_results(
     localisation: dict[str, Any] | None,
     path: Path,
 ) -> dict[str, Any]:
-    """Writes ``results.json`` (see ``docs/results.md``) and returns its content."""
+    """Writes ``results.json`` (see ``docs/reference/results.md``) and returns its content."""
     e = experiment
     classes, composition = int(trained[0].stages["index"].facts["classes"]), e.methods[0].composition
     case = Case(e.ipc, classes, e.dataset.image_size, composition.factor, e.student)
