@@ -38,6 +38,11 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     return markdown.replace("<!-- stages -->", settings.stages()) if "<!-- stages -->" in markdown else markdown
 
 
+def on_page_content(html: str, **_: Any) -> str:
+    """Roles of Sphinx in docstrings are code here."""
+    return re.sub(r":(?:func|meth|class|data|mod|attr):(<code)", r"\1", html)
+
+
 def _of_a_study(text: str) -> str:
     """Links of a study's page, as they are on the site."""
     text = re.sub(r"\]\(\.\./(\w+)/README\.md", r"](\1.md", text)

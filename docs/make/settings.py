@@ -115,11 +115,11 @@ class Settings:
         """The page of a group: its options, every key, and the files as they stand."""
         options = [read(file) for file in sorted((CONF / group).glob("*.yaml"))]
         base = self._base(group, options)
-        lines = [f"# {group}", "", self.about(base) if base else "", "", "## Options", "", "| option | |", "|---|---|"]
+        lines = [f"# {group}", "", self.about(base) if base else "", "", "## Options", "", "| option | what it is |", "|---|---|"]
         for option in options:
             mark = " (default)" if self.defaults.get(group) == option.name else ""
             lines.append(f"| [`{group}={option.name}`](#{option.name}){mark} | {cell(option.text)} |")
-        lines += ["", "## Keys", "", "| key | type | value | |", "|---|---|---|---|", *self._rows(group, options), ""]
+        lines += ["", "## Keys", "", "| key | type | value | what it does |", "|---|---|---|---|", *self._rows(group, options), ""]
         for option in options:
             lines += [f"### {option.name}", "", f"`conf/{group}/{option.name}.yaml`", "", "```yaml", option.source.rstrip(), "```", ""]
         return "\n".join(lines)
@@ -161,7 +161,7 @@ def cell(text: str) -> str:
 def top_level() -> str:
     """The page of `conf/config.yaml`."""
     option = read(CONF / "config.yaml")
-    lines = ["# A run", "", "Keys outside the groups, `conf/config.yaml`.", "", "| key | value | |", "|---|---|---|"]
+    lines = ["# A run", "", "Keys outside the groups, `conf/config.yaml`.", "", "| key | value | what it does |", "|---|---|---|"]
     for key in option.keys:
         if key.name.split(".")[0] not in ("defaults", "hydra"):
             lines.append(f"| `{key.name}` | `{key.value}` | {cell(key.text)} |")
