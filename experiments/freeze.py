@@ -9,7 +9,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
-KEPT = ("selection", "composition", "pool", "ipc", "protocol", "student", "seed", "top1_last", "top1_best", "training_images")
+KEPT = (
+    "selection",
+    "composition",
+    "pool",
+    "ipc",
+    "protocol",
+    "student",
+    "seed",
+    "top1_last",
+    "top1_best",
+    "training_images",
+)
 ALWAYS = ("selection", "seed", "top1_last")
 
 
@@ -24,7 +35,11 @@ def entry(found: dict[str, Any]) -> dict[str, Any]:
 def frozen(head: dict[str, Any], results: list[dict[str, Any]]) -> str:
     """A file's text: a line for each student."""
     entries = [entry(each) for each in results]
-    same = {key: entries[0][key] for key in entries[0] if key not in ALWAYS and all(e.get(key) == entries[0][key] for e in entries)}
+    same = {
+        key: entries[0][key]
+        for key in entries[0]
+        if key not in ALWAYS and all(e.get(key) == entries[0][key] for e in entries)
+    }
     lines = [json.dumps({key: value for key, value in each.items() if key not in same}) for each in entries]
     text = json.dumps({**head, "all": same}, indent=1)
     return text.removesuffix("\n}") + ',\n "results": [\n  ' + ",\n  ".join(lines) + "\n ]\n}\n"

@@ -1,8 +1,8 @@
 """The tables of README.md and of every study, from the frozen results: `python experiments/tables.py [--write]`.
 
-A table stands between `<!-- name -->` and `<!-- end of name -->`; those that are not as their files have them are named,
-and written with --write. Accuracies are mean and standard deviation over the seeds; "ahead by" is the mean of the paired
-differences to the first selection with its standard error.
+A table stands between `<!-- name -->` and `<!-- end of name -->`. Pages whose tables are not as their files have them are
+named, and written with --write. Accuracies are mean and standard deviation over the seeds; "ahead by" is the mean of the
+paired differences to the first selection with its standard error.
 """
 
 import json
@@ -57,17 +57,31 @@ def composition(entry: dict[str, Any]) -> str:
     """What distilled images are made of."""
     of = entry["composition"]
     crops = f"{of['factor']} x {of['factor']} crops{' of mixed classes' if of.get('mix_classes') else ''}"
-    return "whole images" if of["whole"] == 1 or of["factor"] == 1 else crops if not of["whole"] else f"half {crops}, half whole"
+    return (
+        "whole images"
+        if of["whole"] == 1 or of["factor"] == 1
+        else crops
+        if not of["whole"]
+        else f"half {crops}, half whole"
+    )
 
 
 def front() -> str:
     """CIFAR-10 by selection and IPC, with what others published."""
     import yaml
 
-    by_ipc = {load_ipc(file): accuracies(json.loads(file.read_text())["results"]) for file in HERE.glob("real/main_ipc*.json")}
+    by_ipc = {
+        load_ipc(file): accuracies(json.loads(file.read_text())["results"]) for file in HERE.glob("real/main_ipc*.json")
+    }
     budgets = sorted(by_ipc)
-    names = sorted({name for found in by_ipc.values() for name in found}, key=lambda name: -mean(by_ipc[10].get(name, {0: 0.0}).values()))
-    rows = [[f"`{name}`", *(spread(by_ipc[ipc][name].values()) if name in by_ipc[ipc] else "" for ipc in budgets)] for name in names]
+    names = sorted(
+        {name for found in by_ipc.values() for name in found},
+        key=lambda name: -mean(by_ipc[10].get(name, {0: 0.0}).values()),
+    )
+    rows = [
+        [f"`{name}`", *(spread(by_ipc[ipc][name].values()) if name in by_ipc[ipc] else "" for ipc in budgets)]
+        for name in names
+    ]
     published = yaml.safe_load((ROOT / "src" / "ddselect" / "evaluation" / "published.yaml").read_text())
     for name, figures in published["cifar10"]["soft"]["convnet3_bn"].items():
         rows.append([f"*{name}, as published*", *(f"*{figures[ipc]}*" if ipc in figures else "" for ipc in budgets)])
@@ -80,7 +94,17 @@ def load_ipc(file: Path) -> int:
 
 
 RIVALS = (
-    *("ddselect", "rded", "rded mix_classes=True", "rded whole=1.0", "rded_published", "herding", "kcenter", "moderate", "ccs"),
+    *(
+        "ddselect",
+        "rded",
+        "rded mix_classes=True",
+        "rded whole=1.0",
+        "rded_published",
+        "herding",
+        "kcenter",
+        "moderate",
+        "ccs",
+    ),
     *("random_image", "random_crop", "ddselect pool=generated", "random_image pool=generated", "all"),
 )
 
@@ -105,7 +129,14 @@ def embedded() -> str:
         best[entry["selection"]].append(entry["top1_best"])
     ours = found["ddselect"]
     rows = [
-        [f"`{n}`", composition(of[n]), of[n]["training_images"], spread(v.values()), f"{mean(best[n]):.1f}", "" if v is ours else ahead(ours, v)]
+        [
+            f"`{n}`",
+            composition(of[n]),
+            of[n]["training_images"],
+            spread(v.values()),
+            f"{mean(best[n]):.1f}",
+            "" if v is ours else ahead(ours, v),
+        ]
         for n, v in found.items()
     ]
     return table("selection | distilled images | images | top-1, % | best top-1, % | `ddselect` ahead by", rows)
@@ -118,7 +149,10 @@ def second(name: str) -> str:
     ours = found["ddselect"]
     return table(
         "selection | distilled images | top-1, % | `ddselect` ahead by",
-        ([f"`{n}`", composition(of[n]), spread(v.values()), "" if v is ours else ahead(ours, v)] for n, v in found.items()),
+        (
+            [f"`{n}`", composition(of[n]), spread(v.values()), "" if v is ours else ahead(ours, v)]
+            for n, v in found.items()
+        ),
     )
 
 
@@ -126,7 +160,10 @@ def ablation(name: str) -> str:
     """The settings of one choice."""
     return table(
         "setting | top-1, % | true box covered, %",
-        ([f"`{r['setting']}`", spread(r["top1"]), f"{100 * r['localisation']['coverage']:.1f}"] for r in load(f"ablations/{name}.json")["rows"]),
+        (
+            [f"`{r['setting']}`", spread(r["top1"]), f"{100 * r['localisation']['coverage']:.1f}"]
+            for r in load(f"ablations/{name}.json")["rows"]
+        ),
     )
 
 
@@ -153,7 +190,10 @@ def prompts() -> str:
 def adaptation() -> str:
     """Localisation before and after."""
     rows = load("adaptation/results.json")["rows"]
-    return table("prior | pointing game, % | coverage of the true box", ([r["prior"], r["pointing_game"], r["coverage"]] for r in rows))
+    return table(
+        "prior | pointing game, % | coverage of the true box",
+        ([r["prior"], r["pointing_game"], r["coverage"]] for r in rows),
+    )
 
 
 def architectures() -> str:
@@ -167,7 +207,11 @@ def architectures() -> str:
 LEVERS = (
     *("12 independent draws", "+ stratified", "+ antithetic", "+ placed by the change too"),
     *("20 draws, half cross terms, not placed by the change", "12 draws, half cross terms, not placed by the change"),
-    *("8 draws", "4 draws, band of the default, half cross terms: the default", "3 draws, not antithetic, band of the default"),
+    *(
+        "8 draws",
+        "4 draws, band of the default, half cross terms: the default",
+        "3 draws, not antithetic, band of the default",
+    ),
 )
 
 
@@ -178,7 +222,12 @@ def levers() -> str:
     return table(
         "scoring | evaluations | crops | images | recall | overlap | pointing game, %",
         (
-            [name.replace("the change", "the prediction shift"), rows[name]["evaluations"], *(f"{rows[name][s]:.2f}" for s in shares), rows[name]["localisation"]["pointing_game"]]
+            [
+                name.replace("the change", "the prediction shift"),
+                rows[name]["evaluations"],
+                *(f"{rows[name][s]:.2f}" for s in shares),
+                rows[name]["localisation"]["pointing_game"],
+            ]
             for name in LEVERS
         ),
     )
@@ -187,13 +236,24 @@ def levers() -> str:
 def million() -> str:
     """A table of ImageNet's size, step by step."""
     found = load("scoring_cost/million.json")
-    steps = {"plan": "index, candidates, shards", "score": "scores by a prior that costs nothing", "select": "order by channel statistics", "cluster": "order by clusters"}
-    return table("step | seconds | peak memory, GiB", ([text, found[name]["seconds"], found[name]["peak_gib"]] for name, text in steps.items()))
+    steps = {
+        "plan": "index, candidates, shards",
+        "score": "scores by a prior that costs nothing",
+        "select": "order by channel statistics",
+        "cluster": "order by clusters",
+    }
+    return table(
+        "step | seconds | peak memory, GiB",
+        ([text, found[name]["seconds"], found[name]["peak_gib"]] for name, text in steps.items()),
+    )
 
 
 def speed() -> str:
     """Images per second of the scoring stage."""
-    return table("scoring | images per second | ratio", ([r["variant"], r["images_per_second"], r["ratio"]] for r in load("scoring_speed/results.json")["rows"]))
+    return table(
+        "scoring | images per second | ratio",
+        ([r["variant"], r["images_per_second"], r["ratio"]] for r in load("scoring_speed/results.json")["rows"]),
+    )
 
 
 def decoding() -> str:
@@ -229,15 +289,26 @@ def students() -> str:
     for row in load("student_speed/results.json")["rows"]:
         rate, ratio = row["epochs_per_second"], row["ratios"]
         told = [f"{value:.2f}" for value in rate.values()]
-        rows.append([row["student"], *told, *(ratio[f"ours, {of}"]["median"] for of in ("default / plain", "default / plain, bf16"))])
-    return table("student | ours, bf16 | ours, fp32 | plain, fp32 | plain, bf16 | ours / plain | ours / plain, bf16", rows)
+        rows.append(
+            [
+                row["student"],
+                *told,
+                *(ratio[f"ours, {of}"]["median"] for of in ("default / plain", "default / plain, bf16")),
+            ]
+        )
+    return table(
+        "student | ours, bf16 | ours, fp32 | plain, fp32 | plain, bf16 | ours / plain | ours / plain, bf16", rows
+    )
 
 
 def processor() -> str:
     """Full-size models on a processor."""
     rows = load("full_size/results.json")["rows"]
     names = ("backbone", "scoring_seconds", "whole_run_seconds", "peak_memory_gib")
-    return table("prior | scoring of 2 images, seconds | whole run, seconds | peak memory, GiB", ([r[n] for n in names] for r in rows))
+    return table(
+        "prior | scoring of 2 images, seconds | whole run, seconds | peak memory, GiB",
+        ([r[n] for n in names] for r in rows),
+    )
 
 
 def gpu() -> str:
@@ -263,7 +334,14 @@ def plan() -> str:
     """ImageNet on H100s."""
     told = {"reference": "reference: 100 draws at 512 px", "ours": "4 draws at 256 px, at most 300 images of a class"}
     rows = [
-        [dataset, text, f"{of[name]['candidates']:,}", f"{of[name]['exaflop']:.2f}", of[name]["hours_1_gpu"], of[name]["gib_kept"]]
+        [
+            dataset,
+            text,
+            f"{of[name]['candidates']:,}",
+            f"{of[name]['exaflop']:.2f}",
+            of[name]["hours_1_gpu"],
+            of[name]["gib_kept"],
+        ]
         for dataset, of in load("scale_plan/plan.json")["plans"].items()
         for name, text in told.items()
     ]
@@ -272,7 +350,9 @@ def plan() -> str:
 
 def stored_labels() -> str:
     """What labels of 300 epochs take."""
-    rows = [[name, *label.values()] for name, of in load("scale_plan/plan.json")["plans"].items() for label in of["labels"]]
+    rows = [
+        [name, *label.values()] for name, of in load("scale_plan/plan.json")["plans"].items() for label in of["labels"]
+    ]
     return table("dataset | IPC | logits, GiB | features, GiB", rows)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 sys.path.insert(0, str(Path(__file__).parent))
-import settings  # noqa: E402
+import settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -19,7 +19,9 @@ def on_files(files: Files, config: Any) -> Files:
     pages = {f"reference/{group.replace('/', '-')}.md": found.page(group) for group in found.groups}
     pages["reference/run.md"] = settings.top_level()
     pages["reference/presets.md"] = settings.files(
-        "experiment/preset", "What a dataset brings", "`dataset=<name>` brings these options; the command line overrides them."
+        "experiment/preset",
+        "What a dataset brings",
+        "`dataset=<name>` brings these options; the command line overrides them.",
     )
     pages["reference/experiments.md"] = settings.files(
         "experiment", "Published settings", "`experiment=<name>` chooses all of these; the command line overrides them."

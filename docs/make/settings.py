@@ -1,4 +1,4 @@
-"""Pages on the settings, from the YAML files, their comments and the dataclasses: nothing of them is written by hand."""
+"""Pages on the settings, from the YAML files, their comments and the dataclasses; nothing is written by hand."""
 
 import re
 from collections.abc import Iterator
@@ -115,13 +115,39 @@ class Settings:
         """The page of a group: its options, every key, and the files as they stand."""
         options = [read(file) for file in sorted((CONF / group).glob("*.yaml"))]
         base = self._base(group, options)
-        lines = [f"# {group}", "", self.about(base) if base else "", "", "## Options", "", "| option | what it is |", "|---|---|"]
+        lines = [
+            f"# {group}",
+            "",
+            self.about(base) if base else "",
+            "",
+            "## Options",
+            "",
+            "| option | what it is |",
+            "|---|---|",
+        ]
         for option in options:
             mark = " (default)" if self.defaults.get(group) == option.name else ""
             lines.append(f"| [`{group}={option.name}`](#{option.name}){mark} | {cell(option.text)} |")
-        lines += ["", "## Keys", "", "| key | type | value | what it does |", "|---|---|---|---|", *self._rows(group, options), ""]
+        lines += [
+            "",
+            "## Keys",
+            "",
+            "| key | type | value | what it does |",
+            "|---|---|---|---|",
+            *self._rows(group, options),
+            "",
+        ]
         for option in options:
-            lines += [f"### {option.name}", "", f"`conf/{group}/{option.name}.yaml`", "", "```yaml", option.source.rstrip(), "```", ""]
+            lines += [
+                f"### {option.name}",
+                "",
+                f"`conf/{group}/{option.name}.yaml`",
+                "",
+                "```yaml",
+                option.source.rstrip(),
+                "```",
+                "",
+            ]
         return "\n".join(lines)
 
     def _base(self, group: str, options: list[Option]) -> str:
@@ -155,13 +181,24 @@ class Settings:
 
 def cell(text: str) -> str:
     """A text that may stand in a cell of a table."""
-    return re.sub(r"(?<![`\\])<(\w[\w .|=-]*)>", r"`<\1>`", text).replace("|", "\\|") if "<br>" not in text else text.replace("|", "\\|")
+    return (
+        re.sub(r"(?<![`\\])<(\w[\w .|=-]*)>", r"`<\1>`", text).replace("|", "\\|")
+        if "<br>" not in text
+        else text.replace("|", "\\|")
+    )
 
 
 def top_level() -> str:
     """The page of `conf/config.yaml`."""
     option = read(CONF / "config.yaml")
-    lines = ["# A run", "", "Keys outside the groups, `conf/config.yaml`.", "", "| key | value | what it does |", "|---|---|---|"]
+    lines = [
+        "# A run",
+        "",
+        "Keys outside the groups, `conf/config.yaml`.",
+        "",
+        "| key | value | what it does |",
+        "|---|---|---|",
+    ]
     for key in option.keys:
         if key.name.split(".")[0] not in ("defaults", "hydra"):
             lines.append(f"| `{key.name}` | `{key.value}` | {cell(key.text)} |")
@@ -190,6 +227,8 @@ def stages() -> str:
         reads = re.search(r"reads=(\([^)]*\)|\w+)", body)
         scope = re.search(r'scope="(\w+)"', body)
         names = re.findall(r'"([\w?]+)"', reads[1]) if reads else []
-        told = ", ".join(each.replace("?", " (if made)") for each in names) or ("depends on the run" if reads and reads[1].isidentifier() else "")
+        told = ", ".join(each.replace("?", " (if made)") for each in names) or (
+            "depends on the run" if reads and reads[1].isidentifier() else ""
+        )
         rows.append(f"| `{name[1] if name else constant}` | {text} | {told} | {scope[1] if scope else 'run'} |")
     return "\n".join(rows)

@@ -23,27 +23,39 @@ class Drawing:
         self.parts.append(f'<rect x="{x}" y="{y}" width="{w}" height="{h}" rx="6" fill="{fill}"/>')
         lines = text.split("\n") if text else []
         for number, line in enumerate(lines):
-            self.text(x + w / 2, y + h / 2 + (number - (len(lines) - 1) / 2) * size * 1.25, line, "#fff", size if number == 0 else size - 2)
+            self.text(
+                x + w / 2,
+                y + h / 2 + (number - (len(lines) - 1) / 2) * size * 1.25,
+                line,
+                "#fff",
+                size if number == 0 else size - 2,
+            )
 
     def text(self, x: float, y: float, text: str, fill: str = INK, size: int = 14, anchor: str = "middle") -> None:
         """A line of text."""
         self.parts.append(
-            f'<text x="{x}" y="{y}" fill="{fill}" font-size="{size}" text-anchor="{anchor}" dominant-baseline="central">{escape(text)}</text>'
+            f'<text x="{x}" y="{y}" fill="{fill}" font-size="{size}" text-anchor="{anchor}" '
+            f'dominant-baseline="central">{escape(text)}</text>'
         )
 
     def arrow(self, x1: float, y1: float, x2: float, y2: float) -> None:
         """An arrow; bent where it is neither level nor upright."""
         middle = (x1 + x2) / 2
-        path = f"M{x1},{y1} L{x2},{y2}" if x1 == x2 or y1 == y2 else f"M{x1},{y1} C{middle},{y1} {middle},{y2} {x2},{y2}"
+        path = (
+            f"M{x1},{y1} L{x2},{y2}" if x1 == x2 or y1 == y2 else f"M{x1},{y1} C{middle},{y1} {middle},{y2} {x2},{y2}"
+        )
         self.parts.append(f'<path d="{path}" fill="none" stroke="{INK}" stroke-width="1.6" marker-end="url(#tip)"/>')
 
-    def tile(self, x: float, y: float, side: float, fill: str, opacity: float = 1.0, ring: bool = False) -> None:
-        """A small picture: a square with a hill and a sun."""
-        edge = f' stroke="{INK}" stroke-width="2.5"' if ring else ""
-        self.parts.append(f'<g opacity="{opacity}"><rect x="{x}" y="{y}" width="{side}" height="{side}" rx="3" fill="{fill}"{edge}/>')
-        self.parts.append(f'<path d="M{x + side * 0.08},{y + side * 0.9} L{x + side * 0.42},{y + side * 0.42} L{x + side * 0.6},{y + side * 0.66} '
-                          f'L{x + side * 0.72},{y + side * 0.54} L{x + side * 0.92},{y + side * 0.9} Z" fill="#fff" opacity="0.75"/>')  # fmt: skip
-        self.parts.append(f'<circle cx="{x + side * 0.72}" cy="{y + side * 0.27}" r="{side * 0.1}" fill="#fff" opacity="0.85"/></g>')
+    def tile(self, x: float, y: float, side: float, fill: str, opacity: float = 1.0) -> None:
+        """A small picture: a square with hills and a sun."""
+        hills = ((0.08, 0.9), (0.42, 0.42), (0.6, 0.66), (0.72, 0.54), (0.92, 0.9))
+        path = " ".join(f"{x + side * right:.1f},{y + side * down:.1f}" for right, down in hills)
+        sun = f'cx="{x + side * 0.72}" cy="{y + side * 0.27}" r="{side * 0.1:.1f}"'
+        self.parts += [
+            f'<g opacity="{opacity:.2f}"><rect x="{x}" y="{y}" width="{side}" height="{side}" rx="3" fill="{fill}"/>',
+            f'<polygon points="{path}" fill="#fff" opacity="0.75"/>',
+            f'<circle {sun} fill="#fff" opacity="0.85"/></g>',
+        ]
 
     def write(self, name: str, title: str) -> None:
         """Writes the file."""
@@ -51,7 +63,8 @@ class Drawing:
         head = (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {w} {h}" width="{w}" height="{h}" role="img" '
             f'font-family="system-ui, -apple-system, Segoe UI, Helvetica, Arial, sans-serif"><title>{escape(title)}</title>'
-            f'<defs><marker id="tip" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" markerHeight="7" orient="auto">'
+            '<defs><marker id="tip" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" markerHeight="7" '
+            'orient="auto">'
             f'<path d="M0,0 L10,5 L0,10 Z" fill="{INK}"/></marker></defs>'
         )
         (HERE / f"{name}.svg").write_text("\n".join([head, *self.parts, "</svg>"]) + "\n")
@@ -60,7 +73,9 @@ class Drawing:
 def selection() -> None:
     """Candidates by score, the best share, and the order."""
     d = Drawing(860, 270)
-    for column, (x, title) in enumerate(((20, "candidates of a class"), (310, "the better share"), (600, "in order: the first k are IPC k"))):
+    for column, (x, title) in enumerate(
+        ((20, "candidates of a class"), (310, "the better share"), (600, "in order: the first k are IPC k"))
+    ):
         d.text(x + 110, 24, title)
         for number in range(20):
             row, place = divmod(number, 5)
@@ -84,7 +99,11 @@ def selection() -> None:
 def composition() -> None:
     """A stitched image, one of mixed classes, and a whole one."""
     d = Drawing(860, 250)
-    for x, title, colours in ((20, "stitched", (BLUE,) * 4), (320, "stitched, mixed classes", CLASSES), (620, "whole", ())):
+    for x, title, colours in (
+        (20, "stitched", (BLUE,) * 4),
+        (320, "stitched, mixed classes", CLASSES),
+        (620, "whole", ()),
+    ):
         d.text(x + 110, 20, title, size=15)
         if colours:
             for number, fill in enumerate(colours):
@@ -127,9 +146,13 @@ def protocols() -> None:
     """What a protocol fixes."""
     d = Drawing(860, 230)
     steps = (
-        ("distilled set", "images of the\nselection", BLUE), ("views", "window, flip,\nCutMix, shuffle", ORANGE), ("labels", "soft at T,\nor class", ORANGE),
-        ("training", "epochs, batch,\nrate, decay", ORANGE), ("test", "crop, when,\nlast and best", ORANGE), ("accuracy", "on all real\ntest images", GREEN),
-    )  # fmt: skip
+        ("distilled set", "images of the\nselection", BLUE),
+        ("views", "window, flip,\nCutMix, shuffle", ORANGE),
+        ("labels", "soft at T,\nor class", ORANGE),
+        ("training", "epochs, batch,\nrate, decay", ORANGE),
+        ("test", "crop, when,\nlast and best", ORANGE),
+        ("accuracy", "on all real\ntest images", GREEN),
+    )
     for number, (name, text, fill) in enumerate(steps):
         x = 12 + number * 142
         d.box(x, 60, 118, 44, name, fill)
@@ -137,7 +160,9 @@ def protocols() -> None:
             d.text(x + 59, 128 + 19 * line, told, size=13)
         if number:
             d.arrow(x - 22, 82, x - 4, 82)
-    d.parts.append(f'<rect x="142" y="36" width="560" height="140" rx="10" fill="none" stroke="{INK}" stroke-dasharray="6 5"/>')
+    d.parts.append(
+        f'<rect x="142" y="36" width="560" height="140" rx="10" fill="none" stroke="{INK}" stroke-dasharray="6 5"/>'
+    )
     d.text(422, 20, "protocol: the same for every selection", size=15)
     d.text(430, 206, "what a run changes of it is listed with its results", size=13)
     d.write("protocols", "A protocol fixes views, labels, training and test, from the distilled set to the accuracy")
@@ -147,13 +172,27 @@ def stages() -> None:
     """The stages of an ordinary run."""
     d = Drawing(860, 330)
     places = {
-        "index": (20, 130, BLUE), "teacher": (160, 220, ORANGE), "prompt": (160, 40, BLUE), "scoring": (300, 40, BLUE), "boxes": (440, 40, BLUE),
-        "embed": (440, 130, BLUE), "selection": (580, 85, BLUE), "composition": (720, 85, GREEN), "relabel": (580, 220, ORANGE), "student": (720, 220, GREEN),
-    }  # fmt: skip
+        "index": (20, 130, BLUE),
+        "teacher": (160, 220, ORANGE),
+        "prompt": (160, 40, BLUE),
+        "scoring": (300, 40, BLUE),
+        "boxes": (440, 40, BLUE),
+        "embed": (440, 130, BLUE),
+        "selection": (580, 85, BLUE),
+        "composition": (720, 85, GREEN),
+        "relabel": (580, 220, ORANGE),
+        "student": (720, 220, GREEN),
+    }
     reads = {
-        "teacher": ["index"], "prompt": ["index"], "scoring": ["prompt"], "boxes": ["scoring"], "embed": ["boxes", "teacher"], "selection": ["boxes", "embed"],
-        "composition": ["selection"], "relabel": ["teacher"],
-    }  # fmt: skip
+        "teacher": ["index"],
+        "prompt": ["index"],
+        "scoring": ["prompt"],
+        "boxes": ["scoring"],
+        "embed": ["boxes", "teacher"],
+        "selection": ["boxes", "embed"],
+        "composition": ["selection"],
+        "relabel": ["teacher"],
+    }
     for name, (x, y, fill) in places.items():
         d.box(x, y, 112, 46, name, fill)
         for other in reads.get(name, ()):

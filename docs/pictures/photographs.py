@@ -1,6 +1,6 @@
 """Pictures of real photographs: `python docs/pictures/photographs.py <CIFAR-10> [setting ...]`.
 
-It writes `front.png` and `score.png` beside this file: difference maps with a distilled set, and one score step by step.
+It writes `front.png` and `score.png` beside this file: difference maps with a distilled set, and a score in steps.
 The settings are those of `python run.py`, e.g. `store=...` where a store has the scores of CIFAR-10 already.
 """
 
@@ -61,7 +61,9 @@ def front(run: ddselect.Run) -> Figure:
 
     figure = plt.figure(figsize=(13.2, 6.1))
     left, right = figure.subfigures(1, 2, width_ratios=(5.05, 5.6), wspace=0.02)
-    grid = left.subplots(4, 5, gridspec_kw={"left": 0, "right": 1, "top": 0.93, "bottom": 0, "wspace": 0.05, "hspace": 0.05})
+    grid = left.subplots(
+        4, 5, gridspec_kw={"left": 0, "right": 1, "top": 0.93, "bottom": 0, "wspace": 0.05, "hspace": 0.05}
+    )
     for number, (row, name) in enumerate(zip(best, ids, strict=True)):
         above = 2 * (number // 5)
         show(grid[above, number % 5], picture(distilled.images[row]))

@@ -1,4 +1,4 @@
-"""Every command on every page is run or composed, or says what it needs; links lead somewhere; tables are what their files give."""
+"""Every command on every page is run or composed, or says what it needs; tables are what their files give."""
 
 import importlib.util
 import re
@@ -29,7 +29,11 @@ PAGES = [
 MARK = re.compile(r"needs a (GPU|download)")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`(python run\.py [^`]*)`")
-LAUNCHER = ("hydra/launcher=", "hydra/sweeper=", "hydra.")  # of packages beside Hydra, whose options a test of theirs has
+LAUNCHER = (
+    "hydra/launcher=",
+    "hydra/sweeper=",
+    "hydra.",
+)  # of packages beside Hydra, whose options a test of theirs has
 
 
 def blocks(language: str) -> list[str]:
@@ -118,7 +122,8 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def module(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     found = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(found)
     return found
