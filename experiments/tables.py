@@ -1,8 +1,8 @@
 """The tables of README.md and of every study, from the frozen results: `python experiments/tables.py [--write]`.
 
-A table stands between `<!-- name -->` and `<!-- end of name -->`. Pages whose tables are not as their files have them are
-named, and written with --write. Accuracies are mean and standard deviation over the seeds; "ahead by" is the mean of the
-paired differences to the first selection with its standard error.
+A table stands between `<!-- name -->` and `<!-- end of name -->`. Pages whose tables are not as their files have
+them are named, and written with --write. Accuracies are mean and standard deviation over the seeds; "ahead by" is the
+mean of the paired differences to the first selection with its standard error.
 """
 
 import json

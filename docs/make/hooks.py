@@ -41,8 +41,8 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 
 def on_page_content(html: str, **_: Any) -> str:
-    """Roles of Sphinx in docstrings are code here."""
-    return re.sub(r":(?:func|meth|class|data|mod|attr):(<code)", r"\1", html)
+    """Roles of Sphinx in docstrings are code here, and a spread stays beside its mean."""
+    return re.sub(r":(?:func|meth|class|data|mod|attr):(<code)", r"\1", html).replace(" ± ", "&nbsp;±&nbsp;")
 
 
 def _of_a_study(text: str) -> str:

@@ -173,7 +173,7 @@ class Settings:
             elif len(values) == 1:
                 told = f"`{found[0][1].value}`" if found[0][1].value else ""
             else:
-                told = "<br>".join(f"`{key.value}` {option}" for option, key in found if key.value)
+                told = "<br>".join(f"{option}: `{key.value}`" for option, key in found if key.value)
             text = max((key.text for _, key in found), key=len)
             mark = " *Does not change the result.*" if execution else ""
             yield f"| `{prefix}.{name}` | {cell(f'`{kind}`' if kind else '')} | {cell(told)} | {cell(text)}{mark} |"

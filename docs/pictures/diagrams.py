@@ -62,7 +62,7 @@ class Drawing:
         w, h = self.size
         head = (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {w} {h}" width="{w}" height="{h}" role="img" '
-            f'font-family="system-ui, -apple-system, Segoe UI, Helvetica, Arial, sans-serif"><title>{escape(title)}</title>'
+            f'font-family="system-ui, -apple-system, Segoe UI, Arial, sans-serif"><title>{escape(title)}</title>'
             '<defs><marker id="tip" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" markerHeight="7" '
             'orient="auto">'
             f'<path d="M0,0 L10,5 L0,10 Z" fill="{INK}"/></marker></defs>'
