@@ -373,6 +373,7 @@ TABLES: dict[str, dict[str, Callable[[], str]]] = {
         "crops": lambda: ablation("crop_scale"),
         "draws": lambda: ablation("draws"),
         "prompt": lambda: ablation("prompt"),
+        "factor": lambda: ablation("soft_factor"),
     },
     "experiments/prompt_modes/README.md": {"modes": prompts},
     "experiments/adaptation/README.md": {"priors": adaptation},

@@ -1,4 +1,4 @@
-"""All selections under one protocol: `python experiments/rivals/study.py [IPC ...] [protocol=digits_hard|rded] [setting ...]`.
+"""All selections under one protocol: `python experiments/rivals/study.py [IPC ...] [protocol=<name>] [setting ...]`.
 
 It prints and runs a command of `run.py` for each IPC and pool, on scenes that no choice was made on, and writes
 <protocol>_ipc<IPC>.json beside this file; what the store holds is not computed again. `make tables` makes the tables.
@@ -18,9 +18,7 @@ sys.path.insert(0, str(HERE.parent))
 from freeze import frozen  # noqa: E402
 
 OWN = "random_image,random_crop,rded,rded_published,herding,kcenter,moderate,ccs,{rded:{whole:1.0}}"
-MIXED = (
-    "{rded:{mix_classes:true}}"  # RDED's crops in the composition of ddselect, which mixes classes under soft labels
-)
+MIXED = "{rded:{mix_classes:true}}"  # RDED's crops as ddselect composes them under soft labels
 POOLS = {"generated": ["selection=random_image", "compare=[ddselect]"]}
 
 

@@ -6,7 +6,7 @@ from ddselect.composition.compose import Composition
 from ddselect.runtime.errors import at_least, shares
 
 # Both chosen on validation scenes of 32 pixels.
-_WHOLE_FROM_IPC = 50  # from here on whole images are better than crops, with class labels by far (experiments/choices)
+_WHOLE_FROM_IPC = 50  # from here on whole images are better than crops, with class labels by far (tag history-0.1)
 _LEAST_CELL = 16  # pixels: 4 x 4 crops of 8 give 36 % where 2 x 2 of 16 give 96 (experiments/ablations)
 
 

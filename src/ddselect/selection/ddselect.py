@@ -65,7 +65,7 @@ class DDSelectConfig(CandidateSelectionConfig):
         ``channel_stats`` otherwise.
 
         As many crops lead as the first stitched image holds, so that IPC 1 shows the class as it mostly looks
-        (experiments/choices); the share of whole images is left out of it, so that IPCs share one order of crops.
+        (tag history-0.1); the share of whole images is left out of it, so that IPCs share one order of crops.
         """
         by_labels = "herding" if soft and whole > 0 else "channel_stats"
         resolved = replace(self, image_pick=self.image_pick or by_labels)
