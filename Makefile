@@ -18,7 +18,7 @@ lint: .venv/.installed-lint ## ruff, types and the direction of imports
 	$(BIN)/lint-imports
 
 docs: .venv/.installed-docs ## the site in outputs/site/; a broken link or a warning is an error
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 tables: .venv/.installed ## the tables of README.md and of the studies, from their frozen results
 	$(BIN)/python experiments/real/tables.py --write > /dev/null
