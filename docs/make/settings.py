@@ -62,13 +62,15 @@ def read(file: Path) -> Option:
         if " #" in line:
             above = [line.split(" #", 1)[1]]
         text = sentence(above) or (keys[-1].text if keys and _beside(keys[-1].name, stack) else "")
+        text = text or ("Name in results and reports." if stack == ["name"] else "")
         keys.append(Key(".".join(stack), value.strip(">- ") if block else value, text))
         above = []
     return Option(file.stem, sentence(head), target, keys, source)
 
 
 def _beside(name: str, stack: list[str]) -> bool:
-    return name.split(".")[:-1] == stack[:-1]
+    """Whether a key is the one above or that of which it is a part."""
+    return name.split(".")[:-1] == stack[:-1] or name.split(".") == stack[:-1]
 
 
 class Settings:
@@ -84,16 +86,23 @@ class Settings:
             if folder.is_dir() and folder.name not in ("hydra", "experiment")
         ]
 
-    def fields(self, target: str) -> dict[str, tuple[str, bool]]:
-        """Type of each field of a dataclass, and whether it is for the execution alone."""
-        found: dict[str, tuple[str, bool]] = {}
+    def field(self, target: str, key: str) -> tuple[str, bool]:
+        """Type of a field of a dataclass, or of a dataclass in it, and whether it is for the execution alone."""
+        name, _, inner = key.partition(".")
         for kind in self._ancestry(target):
-            for member in kind.attributes.values():
-                annotation, value = str(member.annotation or ""), str(member.value or "")
-                if not annotation or annotation.startswith("ClassVar") or "init=False" in value:
-                    continue
-                found.setdefault(member.name, (annotation, value.startswith("execution(")))
-        return found
+            if name in kind.attributes:
+                annotation, value = str(kind.attributes[name].annotation or ""), str(kind.attributes[name].value or "")
+                return (
+                    self.field(kind.resolve(annotation), inner) if inner else (annotation, value[:10] == "execution(")
+                )
+        return "", False
+
+    def part(self, group: str) -> str:
+        """The dataclass of a group below a group: that of the field of its name."""
+        above, _, name = group.partition("/")
+        target = self._base([read(file) for file in sorted((CONF / above).glob("*.yaml"))])
+        kind = self._class(target)
+        return kind.resolve(self.field(target, name)[0]) if kind else ""
 
     def about(self, target: str) -> str:
         """First line of a dataclass's docstring."""
@@ -114,7 +123,9 @@ class Settings:
     def page(self, group: str) -> str:
         """The page of a group: its options, every key, and the files as they stand."""
         options = [read(file) for file in sorted((CONF / group).glob("*.yaml"))]
-        base = self._base(group, options)
+        for option in options:
+            option.target = option.target or (self.part(group) if "/" in group else "")
+        base = self._base(options)
         lines = [
             f"# {group}",
             "",
@@ -150,23 +161,22 @@ class Settings:
             ]
         return "\n".join(lines)
 
-    def _base(self, group: str, options: list[Option]) -> str:
+    def _base(self, options: list[Option]) -> str:
         """The class that those of all options have in common."""
         chains = [[kind.path for kind in self._ancestry(option.target)] for option in options if option.target]
         return next((path for path in chains[0] if all(path in chain for chain in chains)), "") if chains else ""
 
     def _rows(self, group: str, options: list[Option]) -> Iterator[str]:
         """One row for each key; a value that differs between options is told for each."""
-        types: dict[str, tuple[str, bool]] = {}
         by_key: dict[str, list[tuple[str, Key]]] = {}
         prefix = group.replace("/", ".")
         for option in options:
-            types = {**self.fields(option.target), **types} if option.target else types
             for key in option.keys:
                 if not key.name.startswith("defaults"):
                     by_key.setdefault(key.name, []).append((option.name, key))
         for name, found in by_key.items():
-            kind, execution = types.get(name, ("", False))
+            kinds = (self.field(option.target, name) for option in options if option.target)
+            kind, execution = next((kind for kind in kinds if kind[0]), ("", False))
             values = {key.value for _, key in found}
             if name == "name":
                 told = "the option's"
