@@ -32,7 +32,7 @@ from ddselect.runtime.overrides import as_meant
 from ddselect.runtime.own_folder import RESULTS, belongs, letting_go, take_named
 from ddselect.runtime.trial import Trial
 from ddselect.schema import check_options
-from ddselect.scoring.maps import Maps, read_shards
+from ddselect.scoring.maps import Maps, joined, read_shards
 from ddselect.scoring.table import Crops, crops_of, read_scores
 from ddselect.selection.table import read_selection
 
@@ -56,9 +56,7 @@ class Scores:
 
     def maps(self, ids: Sequence[str] | None = None) -> Maps:
         """The difference maps of all images, or of some, in the order of ``ids`` here: tensors (N, s, s) float32."""
-        kept = [maps for _, maps in read_shards(self._scoring, None if ids is None else list(ids))]
-        parts = ([maps.difference for maps in kept], [maps.prediction_shift for maps in kept])
-        return Maps(*(torch.cat(part) for part in parts))
+        return joined([maps for _, maps in read_shards(self._scoring, None if ids is None else list(ids))])
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,6 @@ VALUES: list[tuple[str, str, object, list[object]]] = [
     ("protocol=digits", "evaluations", "often", [0]),
     ("evaluation=default", "split", [1], ["train"]),
     ("evaluation=default", "batch_size", "all", [0]),
-    ("evaluation=default", "workers", "two", [-1]),
     ("report=default", "images_per_class", "all", [0]),
     ("report=default", "maps_per_class", "all", [-1]),
     ("report=default", "megabytes", "small", [0.1]),

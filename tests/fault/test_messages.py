@@ -283,7 +283,7 @@ class TestDiskFull:
         if mounted.returncode:
             pytest.skip("only root may mount a file system")
         yield folder
-        subprocess.run(["umount", folder], check=True)
+        subprocess.run(["umount", "--lazy", folder], check=True)
 
     @pytest.mark.slow
     def test_a_full_disk_at_any_stage(self, tmp_path: Path, small_disk: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ddselect import cli
+from ddselect.exits import COMMAND
 from ddselect.tracking.wandb_run import files_in
 from tests.fault.runs import Ended, run_here
 from tests.helpers.data import write_folder
@@ -60,6 +61,7 @@ def test_a_current_folder_that_is_gone_is_one_line(
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
     monkeypatch.setattr(sys, "argv", ["ddselect", "stages=[index]"])
+    monkeypatch.setenv(COMMAND, "ddselect")  # which the command would leave to the tests that follow
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert (ended.value.code, capsys.readouterr().err) == (2, "ddselect: the current folder is gone; go to another\n")

@@ -145,7 +145,18 @@ def test_artifacts_say_what_they_are_made_from(folder: Path, first: WandbFile) -
     store = folder / "store" / "composition" / fingerprint
     assert files == {path.relative_to(store).as_posix() for path in store.rglob("*") if path.is_file()}
     student = json.loads(kept[f"{name}-student"].metadata)
-    before = ("index", "teacher", "prompt", "scoring", "boxes", "embed", "selection", "composition", "relabel")
+    before = (
+        "index",
+        "teacher",
+        "prompt",
+        "scoring",
+        "boxes",
+        "embed",
+        "selection",
+        "composition",
+        "relabel",
+        "test_views",
+    )
     assert student["made_from"].keys() == set(before)
     assert student["made_from"]["composition"] == fingerprint
     assert fingerprint in kept[f"{name}-distilled-set"].aliases

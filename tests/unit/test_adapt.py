@@ -534,10 +534,11 @@ from ddselect.backbone.adapt import AdaptConfig
 from ddselect.backbone.adaptation import Lessons, train_prior
 from ddselect.backbone.choice import ClassUNetConfig
 from ddselect.dataset.index import read_index
-from ddselect.runtime.ranks import rank
+from ddselect.runtime.ranks import find_place, rank
 from ddselect.runtime.trainer import TrainerConfig
 
 prior, index, out, ranks = *map(Path, sys.argv[1:4]), int(sys.argv[4])
+find_place(ranks, 1)
 denoiser = ClassUNetConfig("tiny", str(prior), 16, "fp32").load(torch.device("cpu"))
 denoiser.network.requires_grad_(True)
 settings = AdaptConfig("full", steps=4, batch_size=5, learning_rate=1e-4, warmup=0, weight_cap=20.0, precision="fp32")

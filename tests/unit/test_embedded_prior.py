@@ -67,9 +67,10 @@ def test_maps_are_the_formula_whatever_the_batch(prior: Denoiser, scenes: Index)
         )
         torch.testing.assert_close(alone.difference[0], together.difference[i], atol=1e-6, rtol=0)
     folder = Path(str(files("ddselect.backbone") / "embedded"))
-    difference, shift = plain_maps(folder, images[:2], hashes[:2], positive[:2].tolist(), 10, DRAWS)
+    difference, shift, scores = plain_maps(folder, images[:2], hashes[:2], positive[:2].tolist(), 10, DRAWS)
     np.testing.assert_allclose(together.difference[:2].numpy(), difference, atol=1e-5)
     np.testing.assert_allclose(together.prediction_shift[:2].numpy(), shift, atol=1e-5)
+    np.testing.assert_allclose(together.image_score[:2].numpy(), scores, atol=1e-5)
 
 
 @pytest.mark.slow

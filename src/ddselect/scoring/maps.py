@@ -1,7 +1,7 @@
 """The maps that scoring keeps of every image: all that boxes are found and scored by, without the network."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 from math import isqrt
 from pathlib import Path
 
@@ -50,6 +50,11 @@ class Maps:
     def placement(self, prediction_shift_weight: float) -> Tensor:
         """(N, h, w) what boxes are placed by: the difference, and the prediction shift at a share from 0 to 1."""
         return torch.lerp(self.difference, self.prediction_shift, prediction_shift_weight)
+
+
+def joined(parts: Sequence[Maps]) -> Maps:
+    """The maps of several batches as those of one."""
+    return Maps(*(torch.cat([getattr(maps, field.name) for maps in parts]) for field in fields(Maps)))
 
 
 def map_shards(folder: Path, rows: int, size: int) -> ShardPlan:

@@ -1,7 +1,6 @@
 """Scoring as Lightning prediction: images or their latents in, finished shards out."""
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -16,7 +15,7 @@ from ddselect.runtime.fill import Loading, MakeTrainer, fill_shards
 from ddselect.runtime.ranks import rank
 from ddselect.scoring.at_once import AtOnce
 from ddselect.scoring.latents import KeptLatents, Views
-from ddselect.scoring.maps import Maps, map_shards, packed, write_rows
+from ddselect.scoring.maps import Maps, joined, map_shards, packed, write_rows
 from ddselect.scoring.scorer import LossError, difference_maps
 from ddselect.scoring.settings import ScoringConfig
 
@@ -118,11 +117,6 @@ class ScoringModule(pl.LightningModule):
             ) from None
         torch.cuda.empty_cache()
         self.at_once.halve(images)
-
-
-def joined(parts: list[Maps]) -> Maps:
-    """The maps of several batches as those of one."""
-    return Maps(*(torch.cat([getattr(maps, field.name) for maps in parts]) for field in fields(Maps)))
 
 
 def score_images(

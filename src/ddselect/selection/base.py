@@ -20,7 +20,7 @@ from ddselect.scoring.candidates import scored_images
 from ddselect.scoring.table import crops_of, read_scores
 from ddselect.selection.table import Candidates, ranked
 
-VERSION = 6  # numbers that decide an order are constants of this package: whoever changes one raises this
+VERSION = 7  # numbers that decide an order are constants of this package: whoever changes one raises this
 Order = tuple[np.ndarray, np.ndarray]  # (n,) candidates, best first, and (n,) the cluster of each, -1 for none
 
 

@@ -17,7 +17,7 @@ from ddselect.selection.ranking import DEPTH, best_share, weighted_places
 PICKS = ("channel_stats", "herding", "score")
 # Shares of a class's candidates, the highest ranked, that picks choose from; the rest follows by rank. That of channel
 # statistics was measured on drawn scenes, that of herding on validation images of CIFAR-10 (experiments/real).
-_KEEP, _HERDING_KEEP = 0.5, 0.2
+_KEEP, _HERDING_KEEP = 0.5, 0.1
 
 
 @dataclass
