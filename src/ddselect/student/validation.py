@@ -54,7 +54,6 @@ class Validated(pl.LightningModule):
         super().__init__()
         self.model, self.test_set = model, tests
         self.metrics = metrics_for(tests.classes, self._is_shared)
-        self._threads = 0
 
     def _is_shared(self) -> bool:
         """Whether each rank has images of its own; fewer images than ranks are measured by all."""
@@ -63,14 +62,6 @@ class Validated(pl.LightningModule):
     def val_dataloader(self) -> DataLoader[Batch]:
         batches = self.test_set.batches(*((self.global_rank, self.trainer.world_size) if self._is_shared() else (0, 1)))
         return DataLoader(self.test_set, batch_size=None, sampler=batches)
-
-    def on_validation_start(self) -> None:
-        """Takes all processors that are there: a batch has work for them, unlike a small one of a training."""
-        self._threads = torch.get_num_threads()
-        torch.set_num_threads(max(self._threads, threads() // self.trainer.num_devices))
-
-    def on_validation_end(self) -> None:
-        torch.set_num_threads(self._threads)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         images, labels = batch
@@ -83,8 +74,10 @@ class Validated(pl.LightningModule):
 
 
 def validate(model: Classifier, tests: TestSet, make_trainer: Callable[..., pl.Trainer]) -> Accuracy:
-    """The accuracy of a finished classifier."""
+    """The accuracy of a finished classifier, with all processors that are there."""
     module, before = Validated(model, tests), torch.get_num_threads()
-    make_trainer(enable_checkpointing=False).validate(module, verbose=False)
+    trainer = make_trainer(enable_checkpointing=False)
+    torch.set_num_threads(threads())
+    trainer.validate(module, verbose=False)
     torch.set_num_threads(before)
     return module.accuracy
