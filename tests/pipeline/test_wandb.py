@@ -14,7 +14,6 @@ from ddselect.config import build_experiment
 from ddselect.experiment import Experiment
 from ddselect.options import conf_dir
 from ddselect.pipeline import run
-from ddselect.runtime import ranks
 from ddselect.runtime.errors import NumericalError, UserError
 from tests.fault.runs import run_here
 from tests.helpers.wandb_file import WandbFile
@@ -145,19 +144,8 @@ def test_artifacts_say_what_they_are_made_from(folder: Path, first: WandbFile) -
     store = folder / "store" / "composition" / fingerprint
     assert files == {path.relative_to(store).as_posix() for path in store.rglob("*") if path.is_file()}
     student = json.loads(kept[f"{name}-student"].metadata)
-    before = (
-        "index",
-        "teacher",
-        "prompt",
-        "scoring",
-        "boxes",
-        "embed",
-        "selection",
-        "composition",
-        "relabel",
-        "test_views",
-    )
-    assert student["made_from"].keys() == set(before)
+    before = {"index", "test_views", "teacher", "prompt", "scoring", "boxes", "embed", "selection", "composition"}
+    assert student["made_from"].keys() == {*before, "relabel"}
     assert student["made_from"]["composition"] == fingerprint
     assert fingerprint in kept[f"{name}-distilled-set"].aliases
 
@@ -211,7 +199,7 @@ def test_a_run_that_ends_early_is_finished(folder: Path, tmp_path: Path) -> None
 
 
 def test_other_ranks_have_no_run(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranks, "_place", ranks._Place(1))
+    monkeypatch.setenv("RANK", "1")
     run(tiny(folder / "store", "logger=wandb", "stages=[prompt]"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
