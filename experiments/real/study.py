@@ -21,6 +21,7 @@ RIVALS = (
     *("diffusion", "random_image", "rded", "rded_published", "herding", "kcenter", "moderate", "ccs", "bps"),
     *("top_score", "clusters"),
 )
+RANKED = "compare=[diffusion,random_image,bps]"  # beside ddselect, under the protocols of others
 KEPT = ("selection", "ipc", "protocol", "student", "seed", "top1_last", "top1_best", "training_images", "test_images")
 PARTS = {  # what stands beside the dataset, IPC and seeds
     "main": [f"compare=[{','.join(RIVALS)}]"],
@@ -28,6 +29,8 @@ PARTS = {  # what stands beside the dataset, IPC and seeds
     "resnet18": ["student=resnet18", "compare=[diffusion,random_image,rded,bps]"],
     "all": ["selection=all", "compare=[]"],
     "public": ["selection=rded_published"],  # beside our RDED, sets that the public code made, with the same teacher
+    "edc": ["protocol=edc", RANKED],
+    "bps": ["protocol=bps", RANKED],
 }
 
 

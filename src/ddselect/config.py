@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,7 +15,7 @@ from ddselect.options import searching
 from ddselect.plugins import folders
 from ddselect.runtime.errors import UserError
 from ddselect.schema import GROUPS, build, checked
-from ddselect.teacher.ensemble import EnsembleConfig, stored_member
+from ddselect.teacher.ensemble import EnsembleConfig, member
 
 
 def build_experiment(cfg: DictConfig) -> Experiment:
@@ -34,7 +35,8 @@ def _build(cfg: DictConfig, top: TopLevel) -> Experiment:
     teacher, student, protocol = built["teacher"], built.pop("student"), built.pop("protocol")
     rivals = [*top.rivals(), *((name, {}) for name in NEEDED if built["evaluation"].dd_ranking)]
     members = teacher.members if isinstance(teacher, EnsembleConfig) else []
-    beside = {"selection": [name for name, _ in rivals], "student": top.students, "teacher": members}
+    beside = {"selection": [name for name, _ in rivals], "student": top.students}
+    beside["teacher"] = [name.partition(":")[0] for name in members]
     options = Options(cfg, {**beside, "protocol": [protocol.name, *top.protocols]})
 
     def option(key: str, group: str, name: str) -> Any:
@@ -49,8 +51,8 @@ def _build(cfg: DictConfig, top: TopLevel) -> Experiment:
     if protocol.name in options.known["protocol"]:
         presets[protocol.name] = option("protocols", "protocol", protocol.name)
     if members:
-        stored = {name: stored_member(name) for name in members if name not in options.known["teacher"]}
-        built["teacher"] = teacher.of([stored.get(n) or option("teacher.members", "teacher", n) for n in members])
+        one_of = partial(option, "teacher.members", "teacher")
+        built["teacher"] = teacher.of([member(name, options.known["teacher"], one_of) for name in members])
     soft, methods = all(one.labels == "soft" for one in protocols), dict[str, MethodConfig]()
     for config in [cfg, *(_rival(options, name, own) for name, own in rivals)]:
         composition = build(config, "composition").resolve(top.ipc, built["dataset"].image_size, soft)

@@ -14,7 +14,7 @@ from ddselect.runtime.errors import UserError
 from ddselect.runtime.store import describe
 from ddselect.student.models import Classifier, build_network, last_layer
 from ddselect.teacher.card import Card, JointTeacher, load_teacher, write_teacher
-from ddselect.teacher.choice import StoredTeacherConfig
+from ddselect.teacher.choice import StoredTeacherConfig, TrainedTeacherConfig
 from ddselect.teacher.ensemble import Ensemble, EnsembleConfig
 from tests.helpers.teachers import REST, check_at, provide
 
@@ -122,9 +122,20 @@ def test_members_are_options_or_folders(folders: list[Path]) -> None:
     assert StoredTeacherConfig("a", str(folders[0])).signature() in teacher.signature()
 
 
+def test_members_that_are_trained_have_networks_of_their_own() -> None:
+    resnet, convnet = built("teacher.members=[trained_images:resnet18,trained_images:convnet3]").teachers
+    assert isinstance(resnet, TrainedTeacherConfig)
+    assert isinstance(convnet, TrainedTeacherConfig)
+    assert [one.student.architecture for one in (resnet, convnet)] == ["resnet18", "convnet3"]
+    assert [one.name for one in (resnet, convnet)] == ["trained_images resnet18", "trained_images convnet3"]
+    assert resnet.recipe == convnet.recipe
+    assert (resnet.recipe.epochs, resnet.recipe.optimizer) == (30, "sgd")
+
+
 @pytest.mark.parametrize(
     ("members", "said"),
     [
+        ("[embedded,embedded:resnet18]", "teacher.members=embedded:resnet18: embedded trains no network"),
         ("[embedded]", r"teacher.members=\['embedded'\]: two or more different teachers are needed"),
         ("[embedded,embedded]", "teacher.members=.*: two or more different"),
         ("[embedded,nowhere]", "teacher.members=nowhere: no such teacher; choose from cifar10, "),

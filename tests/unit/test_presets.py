@@ -14,16 +14,18 @@ from ddselect.relabel.live import LiveTeacher
 from ddselect.runtime.trainer import TrainerConfig
 from ddselect.student import module as training
 from ddselect.student import views as seeing
+from ddselect.student.mixing import Mix
 from ddselect.student.module import StudentModule
 from ddselect.student.settings import StudentConfig
 from ddselect.student.train import student_views, train_student
-from ddselect.student.views import TrainingSet
+from ddselect.student.views import TrainingSet, Views
 from tests.helpers.data import nothing_to_test
 from tests.helpers.models import tiny_teacher
 from tests.helpers.protocols import preset
 
 THIRDS = pytest.approx([3 / 4, 4 / 3], abs=1e-5)
-PUBLISHED = ["rded", "rded_mixup", "fkd", "rd3", "hard"]
+PUBLISHED = ["rded", "rded_mixup", "fkd", "rd3", "hard", "bps", "fadrm", "cim"]
+PUBLISHED += ["edc", "edc_cifar100", "edc_tinyimagenet", "edc_imagenet1k"]
 
 
 def distilled(ipc: int | None, classes: int, side: int = 8) -> TrainingSet:
@@ -74,9 +76,9 @@ def decay(module: StudentModule) -> dict[str, float]:
 def calls(module: StudentModule, monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[Any, ...]]:
     """What a training step calls, in order, with the arguments that are no tensors."""
     seen: dict[str, tuple[Any, ...]] = {}
-    names = ("shuffle_patches", "crop_resize", "flip", "jitter", "lighting", "cutmix", "mixup", "soft_label_loss")
-    for name in names:
-        place = training if name == "soft_label_loss" else seeing
+    names = ("shuffle_patches", "crop_resize", "flip", "jitter", "lighting", "one_patch", "dsa", "cutmix", "mixup")
+    for name in (*names, "randaugment", "soft_label_loss", "class_label_loss"):
+        place = training if name.endswith("_loss") else seeing
         original = getattr(place, name)
 
         def spy(*given: Any, name: str = name, original: Any = original) -> Any:
@@ -84,9 +86,8 @@ def calls(module: StudentModule, monkeypatch: pytest.MonkeyPatch) -> dict[str, t
             return original(*given)
 
         monkeypatch.setattr(place, name, spy)
-    images, labels = module.views.data.images[:8], module.views.data.labels[:8]
-    module.training_step((images, labels, module.views.data.stitched[:8], 0), 0)
-    return seen
+    module.training_step(module.views.batch(0), 0)
+    return {name: values if name != "randaugment" else () for name, values in seen.items()}
 
 
 def epochs_of_tests(module: StudentModule) -> list[float]:
@@ -125,6 +126,14 @@ def test_rded(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_batch_of_rded(ipc: int, classes: int, batch: int) -> None:
     """Doubled from 100 classes on, 100 for Tiny-ImageNet (200 classes), never above the set."""
     assert built(preset("rded"), ipc, classes).views.batch_size == batch
+
+
+def test_rded_on_cifar100_with_convnet3() -> None:
+    """A batch of 25 at 2e-3, for this student alone."""
+    for student, batch, rate in (("convnet3_bn", 25, 2e-3), ("resnet18", 100, 1e-3)):
+        module = built(preset("rded"), 10, 100, student)
+        assert (module.views.batch_size, rates(module)[0]) == (batch, rate)
+    assert built(preset("rded"), 10, 10, "convnet3_bn").views.batch_size == 50
 
 
 def test_rded_takes_the_students_rate() -> None:
@@ -214,6 +223,7 @@ def test_hard(monkeypatch: pytest.MonkeyPatch) -> None:
         ("jitter", (0.4,)),
         ("lighting", (0.1,)),
         ("cutmix", (1.0,)),
+        ("class_label_loss", ()),
     ]
     assert preset("hard").margin(224) == preset("hard").margin(64) == 1
     assert len(module.tests) == 100
@@ -254,15 +264,20 @@ def test_last_milestones_are_floored() -> None:
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_a_view_can_be_made_again_from_seed_and_step(name: str) -> None:
     first, again = built(preset(name)), built(preset(name))
-    images, stitched = first.views.data.images[:20], first.views.data.stitched[:20]
+
+    def seen(views: Views, step: int) -> Mix:
+        images, _, stitched, _ = views.batch(step)
+        return views.mixed(images, stitched, step)
+
     torch.manual_seed(1)
-    a = first.views.mixed(images, stitched, 7)
+    a = seen(first.views, 1)
     torch.manual_seed(2)
-    b = again.views.mixed(images, stitched, 7)
+    b = seen(again.views, 1)
+    assert torch.initial_seed() == 2
     assert torch.equal(a.images, b.images)
     assert torch.equal(a.partner, b.partner)
     assert a.share == b.share
-    assert not torch.equal(a.images, again.views.mixed(images, stitched, 8).images)
+    assert not torch.equal(a.images, seen(again.views, 2).images)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

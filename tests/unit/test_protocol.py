@@ -94,17 +94,29 @@ def test_a_test_image_is_never_smaller_than_its_crop(size: int) -> None:
 
 
 def test_a_settled_protocol_needs_no_rules_and_stays_as_it_is() -> None:
-    counts = {"batch_size": 512.0, "learning_rate": 0.5, "weight_decay": 0.3}
-    protocol = ProtocolConfig("p", epochs_by_ipc=[[1, 8], [10, 4]], zeta=0.0, many_classes=counts)
+    cases = [{"epochs": 8}, {"ipc": 10, "epochs": 4}, {"classes": 101, "batch_size": 512, "learning_rate": 0.5}]
+    cases += [{"classes": 101, "weight_decay": 0.3}, {"classes": [50, 60], "area": 0.5}, {"images": 950, "area": 0.4}]
+    protocol = ProtocolConfig("p", zeta=0.0, cases=cases, area=[0.0, 1.0], weight_decay=0.0)
     few = protocol.resolve("resnet18", 0.125, 9, 10)
-    assert (few.epochs, few.zeta, few.batch_size, few.learning_rate, few.weight_decay) == (8, 1.0, 10, 0.125, 0.01)
+    assert (few.epochs, few.zeta, few.batch_size, few.learning_rate, few.weight_decay) == (8, 1.0, 10, 0.125, 0)
     many = protocol.resolve("resnet101", 0.125, None, 101)
     assert (many.epochs, many.zeta, many.batch_size, many.learning_rate, many.weight_decay) == (4, 2.0, 512, 0.5, 0.3)
     assert many.resolve("resnet18", 9.0, 1, 5) == many
-    assert protocol.resolve("resnet18.tv_in1k", 0.125, 1, 100).epochs == 5  # below a hundred nothing is floored
+    for classes, smallest in ((49, 0), (50, 0.5), (60, 0.5), (61, 0), (95, 0.4)):
+        assert protocol.resolve("resnet18", 0.125, 10, classes).area == [smallest, 1.0]
 
 
-@pytest.mark.parametrize("name", ["rded", "rded_mixup", "fkd", "rd3", "hard", "digits", "digits_hard"])
+def test_what_a_protocol_gives_itself_goes_before_its_cases() -> None:
+    case = {"epochs": 8, "batch_size": 7, "learning_rate": 0.5, "weight_decay": 0.3, "zeta": 3, "area": 0.5}
+    given = {"batch_size": 9, "learning_rate": 0.1, "weight_decay": 0.2, "zeta": 1.5}
+    protocol = ProtocolConfig("p", epochs=2, area=[0.25, 1.0], cases=[case], **given)  # type: ignore[arg-type]
+    found = protocol.resolve("resnet18", 1.0, 10, 10)
+    assert (found.epochs, found.area) == (2, [0.25, 1.0])
+    assert {name: getattr(found, name) for name in given} == given
+    assert ProtocolConfig("p", steps=5, cases=[case]).resolve("resnet18", 1.0, 10, 10).epochs == 0
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
 def test_a_preset_does_not_differ_from_itself(name: str) -> None:
     assert deviations(preset(name), PRESETS, CASE) == []
 
@@ -137,6 +149,9 @@ def test_what_differs_from_the_preset_is_written_as_on_the_command_line() -> Non
         ("rd3", "zeta=9", "zeta=9.0 (rd3: 2.0 for net)"),
         ("rded", "test_margin=1", "test_margin=1.0 (rded: 1.14286 for 224 pixels)"),
         ("hard", "normalisation=teacher", "normalisation=teacher (hard: imagenet)"),
+        ("hard", "weight_decay=9", "weight_decay=9.0 (hard: 0.0005 for 10 classes)"),
+        ("bps", "area=[0.5,1]", "area=[0.5,1.0] (bps: [0.1,1.0] at IPC 10)"),
+        ("rd3", "weight_decay=9", "weight_decay=9.0 (rd3: 0.0)"),
     ],
 )
 def test_where_a_rule_stands_in_the_preset_its_result_is_named(name: str, change: str, text: str) -> None:
@@ -207,13 +222,13 @@ def test_tests_are_evenly_spread() -> None:
     ("bad", "words"),
     [({"labels": "x"}, "labels=x: choose one of soft, hard"), ({"loss": "l1"}, "loss=l1"),
      ({"mixing": "x"}, "mixing=x"), ({"optimizer": "lamb"}, "optimizer=lamb: choose one of adamw, adam, sgd"),
-     ({"schedule": "x"}, "schedule=x: choose one of cosine, steps"),
+     ({"schedule": "x"}, "schedule=x: choose one of cosine, cosine_linear, linear, steps"),
      ({"steps": 0}, "either epochs or steps"), ({"epochs": 5}, "either epochs or steps"), ({"zeta": 0.5}, "zeta"),
      ({"temperature": 0.0}, "temperature"), ({"batch_size": -1}, "batch_size"),
      ({"learning_rate": -1.0}, "learning_rate"),
      ({"area": [1.0, 0.5]}, "area="), ({"ratio": [0.0, 1.0]}, "ratio="), ({"evaluations": 0}, "evaluations"),
-     ({"evaluate_from": 1.0}, "evaluate_from"), ({"steps": 0, "epochs_by_ipc": [[2, 5]]}, "rise from 1"),
-     ({"epochs_by_ipc": [[1, 5]], "epochs": 5}, "either epochs or steps")],
+     ({"evaluate_from": 1.0}, "evaluate_from"), ({"steps": 0, "cases": [{"zeta": 1}]}, "either epochs or steps"),
+     ({"cases": [{"epochs": 5}], "epochs": 5}, "either epochs or steps"), ({"ema": 1.0}, "ema")],
 )  # fmt: skip
 def test_values_out_of_range(bad: dict[str, object], words: str) -> None:
     with pytest.raises(UserError, match=f"protocol.*{words}"):
@@ -224,9 +239,9 @@ def test_values_out_of_range(bad: dict[str, object], words: str) -> None:
     "bad",
     [{"area": [1.0]}, {"ratio": [1.0, 1.0, 1.0]}, {"alpha": 0.0}, {"test_margin": 0.5},
      {"weight_decay": -1.0}, {"warmup": -1}, {"momentum": 1.0}, {"gamma": 0.0}, {"milestones": [0.9, 0.5]},
-     {"milestones": [1.0]}, {"epochs_by_ipc": [[1]]}, {"epochs_by_ipc": [[1, 0]]}, {"epochs_by_ipc": [[1, 9], [1, 5]]},
-     {"epochs_by_ipc": [[]]}, {"jitter": -0.1}, {"lighting": -1.0}, {"many_classes": {"batch_size": -1}},
-     {"many_classes": {"gamma": 0.1}}, {"normalisation": "none"}],
+     {"milestones": [1.0]}, {"cases": [{"ipc": [1, 2, 0]}]}, {"cases": [{"epochs": 0}]}, {"cases": [{"classes": []}]},
+     {"cases": [{"images": "x"}]}, {"jitter": -0.1}, {"lighting": -1.0}, {"cases": [{"batch_size": -1}]},
+     {"cases": [{"gamma": 0.1}]}, {"cases": [{"zeta": True}]}, {"normalisation": "none"}, {"class_share": -1.0}],
 )  # fmt: skip
 def test_values_that_would_fail_late_in_a_run(bad: dict[str, object]) -> None:
     with pytest.raises(UserError, match=f"protocol.*{next(iter(bad))}"):

@@ -52,6 +52,14 @@ def test_mse_by_hand() -> None:
     assert loss.item() == pytest.approx(expected, rel=1e-5)
 
 
+def test_the_other_kinds_by_their_first() -> None:
+    student, teacher = torch.tensor(STUDENT), torch.tensor(TEACHER)
+    kl = soft_label_loss(student, teacher, "kl", 20.0)
+    torch.testing.assert_close(soft_label_loss(student, teacher, "kl_t2", 20.0), 400 * kl)
+    expected = sum((a - b) ** 2 for s, t in zip(STUDENT, TEACHER, strict=True) for a, b in zip(s, t, strict=True)) / 6
+    assert soft_label_loss(student, teacher, "mse_logits", 20.0).item() == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("kind", ["kl", "mse"])
 def test_adding_a_constant_to_the_teacher_changes_nothing(kind: str) -> None:
     student, teacher = torch.tensor(STUDENT), torch.tensor(TEACHER)
@@ -106,7 +114,9 @@ def test_labels_are_the_teachers_logits_on_the_mixed_images() -> None:
     assert labels.dtype == torch.float32
 
 
-ALL_KINDS = ProtocolConfig("p", epochs=3, batch_size=4, shuffle=True, area=[0.5, 1.0], jitter=0.4, lighting=0.1)
+ALL_KINDS = ProtocolConfig(
+    "p", epochs=3, batch_size=4, augment="randaugment", shuffle=True, area=[0.5, 1.0], jitter=0.4, lighting=0.1
+)
 
 
 def seen(protocol: ProtocolConfig = ALL_KINDS, seed: int = 0) -> Views:
@@ -143,6 +153,15 @@ def test_a_stored_label_is_the_teachers_on_exactly_the_view_that_it_meets(
             assert torch.equal(kept, teacher(mixed).half().float())
         else:
             torch.testing.assert_close(kept, teacher.head(teacher.features(mixed).half().float()), atol=1e-6, rtol=0)
+
+
+def test_labels_of_halves_are_stored_as_they_are_given_live(tmp_path: Path) -> None:
+    views, live = seen(replace(ALL_KINDS, halves=True)), LiveTeacher(tiny_teacher(3), in_halves=True)
+    store(tiny_teacher(3), "logits", tmp_path, views)
+    for step in (0, 1):
+        images, _, stitched, _ = views.batch(step)
+        mixed = views.mixed(images, stitched, step).images
+        assert StoredLabels(tmp_path, views)(mixed, step).equal(live(mixed).half().float())
 
 
 def test_labels_of_a_subset_of_a_teachers_classes(tmp_path: Path) -> None:

@@ -43,18 +43,22 @@ def _by_rule(preset: ProtocolConfig, case: Case) -> dict[str, str]:
     """What the keys for which a preset has a rule come to."""
     student, at = case.student, f" at IPC {case.ipc}"
     resolved = preset.resolve(student.architecture, student.learning_rate, case.ipc, case.classes)
-    epochs = f"{resolved.epochs} epochs{at if preset.epochs_by_ipc else ''}"
+    epochs = f"{resolved.epochs} epochs{'' if preset.epochs else at}"
     found = {
         "epochs": f"{preset.steps} steps" if preset.steps else epochs,
         "steps": epochs,
-        "batch_size": f"{preset.batch(case.ipc, case.classes, case.ipc * case.classes)}{at}",
+        "batch_size": f"{resolved.batch(case.ipc, case.classes, case.ipc * case.classes)}{at}",
+        "weight_decay": f"{_text(resolved.weight_decay)} for {case.classes} classes",
         "learning_rate": f"{_text(resolved.learning_rate)} for {student.name}",
         "zeta": f"{_text(resolved.zeta)} for {student.name}",
         "test_margin": f"{preset.margin(case.image_size):.6g} for {case.image_size} pixels",
     }
     found = {key: text for key, text in found.items() if not getattr(preset, key)}
+    if not resolved.weight_decay:
+        found.pop("weight_decay", None)
     if not preset.area[0]:
-        found["area"] = f"{_text([round(1 / case.factor, 6), preset.area[1]])} at factor {case.factor}"
+        smallest, by = (resolved.area[0], at) if resolved.area[0] else (1 / case.factor, f" at factor {case.factor}")
+        found["area"] = f"{_text([round(smallest, 6), preset.area[1]])}{by}"
     return found
 
 

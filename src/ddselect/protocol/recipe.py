@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import cos, floor, pi
+from typing import Any
 
 from ddselect.protocol import rules
 from ddselect.runtime.errors import UserError, at_least, at_most, shares
@@ -11,18 +12,19 @@ TEACHER = "teacher"  # name of the recipe by which a teacher is trained
 _CHOICES = {
     "labels": ("soft", "hard"),
     "optimizer": ("adamw", "adam", "sgd"),
-    "schedule": ("cosine", "steps"),
-    "loss": ("kl", "mse"),
+    "schedule": ("cosine", "cosine_linear", "linear", "steps"),
+    "loss": ("kl", "kl_t2", "mse", "mse_logits"),
+    "augment": ("none", "randaugment", "dsa"),
     "mixing": ("cutmix", "mixup", "none"),
     "normalisation": tuple(rules.STATISTICS),
 }
-_OF_MANY = ("batch_size", "learning_rate", "weight_decay")
 _OF_VIEWS = (
-    *("epochs", "steps", "batch_size", "mixing", "alpha", "area", "ratio", "shift"),
-    *("flip", "jitter", "lighting", "shuffle"),
+    *("epochs", "steps", "batch_size", "augment", "mixing", "alpha", "area", "ratio", "shift"),
+    *("flip", "jitter", "lighting", "shuffle", "halves"),
 )
 _NOT_NEGATIVE = (
     *("epochs", "steps", "batch_size", "learning_rate", "weight_decay", "warmup", "shift", "jitter", "lighting"),
+    "class_share",
 )
 
 
@@ -33,14 +35,13 @@ class ProtocolConfig:
     name: str
     labels: str = "soft"
     epochs: int = 0
-    epochs_by_ipc: list[list[int]] = field(default_factory=list)
     steps: int = 0
     batch_size: int = 0
     optimizer: str = "adamw"
     learning_rate: float = 0.0
     momentum: float = 0.9
     weight_decay: float = 0.01
-    many_classes: dict[str, float] = field(default_factory=dict)
+    cases: list[dict[str, Any]] = field(default_factory=list)
     decay_vectors: bool = False
     schedule: str = "cosine"
     warmup: int = 0
@@ -49,6 +50,10 @@ class ProtocolConfig:
     gamma: float = 0.2
     loss: str = "kl"
     temperature: float = 20.0
+    class_share: float = 0.0
+    ema: float = 0.0
+    halves: bool = False
+    augment: str = "none"
     mixing: str = "cutmix"
     alpha: float = 1.0
     area: list[float] = field(default_factory=lambda: [0.25, 1.0])
@@ -71,9 +76,9 @@ class ProtocolConfig:
         at_least(0, "protocol", self, *_NOT_NEGATIVE)
         at_most(100_000, "protocol", self, "epochs")
         at_most(10_000_000, "protocol", self, "steps")
-        rules.check_epochs(self.epochs_by_ipc)
-        by_ipc = bool(self.epochs_by_ipc) and not self.epochs and not self.steps
-        if (self.epochs > 0) == (self.steps > 0) and not by_ipc:
+        rules.check_cases(self.cases)
+        by_case = not self.epochs and not self.steps and any("epochs" in case for case in self.cases)
+        if (self.epochs > 0) == (self.steps > 0) and not by_case:
             raise UserError(f"protocol: give either epochs or steps, not epochs={self.epochs} and steps={self.steps}")
         for name in ("temperature", "alpha", "gamma"):
             if getattr(self, name) <= 0:
@@ -85,9 +90,7 @@ class ProtocolConfig:
             value = list(getattr(self, name))
             if len(value) != 2 or not 0 <= value[0] <= value[1] or value[1] == 0 or (name == "ratio" and value[0] == 0):
                 raise UserError(f"protocol.{name}={value}: two rising numbers above 0 are needed")
-        if not set(self.many_classes) <= set(_OF_MANY) or min(self.many_classes.values(), default=0) < 0:
-            raise UserError(f"protocol.many_classes={self.many_classes}: give {', '.join(_OF_MANY)}, 0 or more each")
-        shares("protocol", self, "momentum", below_one=True)
+        shares("protocol", self, "momentum", "ema", below_one=True)
         at_least(1, "protocol", self, "batch_norm_updates")
         marks = list(self.milestones)
         if marks != sorted(set(marks)) or not all(0 < mark < 1 for mark in marks):
@@ -96,22 +99,20 @@ class ProtocolConfig:
             raise UserError("protocol: evaluations must be at least 1, evaluate_from from 0 up to, not including, 1")
 
     def resolve(self, architecture: str, own_rate: float, ipc: int | None, classes: int) -> "ProtocolConfig":
-        """The protocol of one student and set, without rules for epochs, batch, rate, weight decay and zeta.
+        """The protocol of one student and set, with values in place of rules.
 
         ``own_rate`` is the student's learning rate, for protocols that have none; images per class are None for the
         full data.
         """
-        given, many = self.epochs or self.steps, self.many_classes if classes > 100 else {}
-        return replace(
-            self,
-            epochs=self.epochs if given else rules.epochs(self.epochs_by_ipc, ipc, classes),
-            epochs_by_ipc=[],
-            batch_size=self._batch(ipc, classes),
-            learning_rate=many.get("learning_rate", self.learning_rate) or own_rate,
-            weight_decay=many.get("weight_decay", self.weight_decay),
-            many_classes={},
-            zeta=self.zeta or rules.zeta(architecture),
-        )
+        case = rules.case(self.cases, architecture, ipc, classes)
+        if self.steps:
+            case.pop("epochs", None)
+        area = [self.area[0] or case.pop("area", 0.0), self.area[1]]
+        found = {name: getattr(self, name) or value for name, value in case.items()}
+        found["batch_size"] = found.get("batch_size") or self.batch_size or rules.batch_size(ipc, classes)
+        found["learning_rate"] = found.get("learning_rate") or self.learning_rate or own_rate
+        found["zeta"] = found.get("zeta") or self.zeta or rules.zeta(architecture)
+        return replace(self, **{**found, "area": area, "cases": []})
 
     def with_class_labels(self) -> "ProtocolConfig":
         """This protocol with class labels and the cross-entropy in place of soft labels, all else being equal."""
@@ -120,8 +121,8 @@ class ProtocolConfig:
     def without_augmentation(self) -> "ProtocolConfig":
         """This protocol with every image shown as it is: neither mixed nor cut, mirrored, recoloured or shuffled."""
         plain = replace(
-            self, mixing="none", area=[1.0, 1.0], ratio=[1.0, 1.0], shift=0.0, flip=False, jitter=0.0, lighting=0.0,
-            shuffle=False,
+            self, augment="none", mixing="none", area=[1.0, 1.0], ratio=[1.0, 1.0], shift=0.0, flip=False, jitter=0.0,
+            lighting=0.0, shuffle=False,
         )  # fmt: skip
         return self if plain == self else replace(plain, name=f"{self.name}+no_augmentation")
 
@@ -130,13 +131,9 @@ class ProtocolConfig:
         return {name: getattr(self, name) for name in _OF_VIEWS}
 
     def batch(self, ipc: int | None, classes: int, images: int) -> int:
-        """Images per step for a distilled set (IPC None: the full data)."""
-        size = self._batch(ipc, classes)
+        """Images per step for a distilled set (IPC None: the full data), of a resolved protocol."""
+        size = self.batch_size or rules.batch_size(ipc, classes)
         return size if self.steps else min(size, images)
-
-    def _batch(self, ipc: int | None, classes: int) -> int:
-        least = int(self.many_classes.get("batch_size", 0)) if classes > 100 else 0
-        return max(self.batch_size or rules.batch_size(ipc, classes), least)
 
     def images_per_pass(self, images: int, batch: int) -> int:
         """Images in one pass over the set: each once, or as often as a batch needs that is larger than the set."""
@@ -159,8 +156,12 @@ class ProtocolConfig:
             length, place = Fraction(total, unit), step // unit
             shares = [Fraction(mark).limit_denominator(100) for mark in self.milestones]
             return warm * self.gamma ** sum(place >= floor(length * share) for share in shares)
-        progress = (step if self.steps else step // steps_per_epoch * steps_per_epoch) / total
-        return warm * (1 + cos(pi * min(1.0, progress) / self.zeta)) / 2
+        progress = min(1.0, (step if self.steps else step // steps_per_epoch * steps_per_epoch) / total)
+        if self.schedule == "linear":
+            return warm * (1 - progress / self.zeta)
+        if self.schedule == "cosine_linear" and progress > 5 / 6:
+            return warm * (1 + cos(pi * 5 / 6 / self.zeta)) / 2 * (1 - progress)
+        return warm * (1 + cos(pi * progress / self.zeta)) / 2
 
     def statistics(self) -> tuple[list[float], list[float]] | None:
         """Mean and standard deviation of each channel of images in [0, 1] for the student; None: the teacher's."""

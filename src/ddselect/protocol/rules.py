@@ -1,6 +1,8 @@
 """What a protocol leaves to the size of the distilled set, the classes, the images or the student."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from math import inf, isfinite
+from typing import Any
 
 from ddselect.runtime.errors import UserError
 
@@ -9,8 +11,13 @@ _DOUBLED = (100, 1000)  # classes
 STATISTICS: dict[str, tuple[list[float], list[float]] | None] = {
     "teacher": None,
     "imagenet": ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+    "cifar": ([0.5071, 0.4867, 0.4408], [0.2675, 0.2565, 0.2761]),
     "half": ([0.5] * 3, [0.5] * 3),
 }
+_CONDITIONS = ("classes", "ipc", "images")
+_VALUES: dict[str, type] = {
+    "epochs": int, "batch_size": int, "learning_rate": float, "weight_decay": float, "zeta": float, "area": float,
+}  # fmt: skip
 _RESNET18 = ("resnet18", "resnet18_in")
 
 
@@ -26,34 +33,44 @@ def batch_size(ipc: int | None, classes: int) -> int:
     return size * 2 if classes in _DOUBLED else size
 
 
-def check_epochs(table: Sequence[Sequence[int]]) -> None:
-    """Refuses a table that :func:`epochs` cannot read.
+def check_cases(cases: Sequence[Mapping[str, Any]]) -> None:
+    """Refuses cases that :func:`case` cannot read.
 
     Raises:
-        UserError: It is not of pairs, or their IPCs do not rise from 1.
+        UserError: A name or a value is none.
     """
-    rows = [list(row) for row in table]
-    if not rows:
-        return
-    pairs = all(len(row) == 2 and row[1] > 0 for row in rows)
-    starts = [row[0] for row in rows if row]
-    if not pairs or starts[0] != 1 or starts != sorted(set(starts)):
-        raise UserError(f"protocol.epochs_by_ipc={rows}: pairs [IPC, epochs] with IPCs that rise from 1 are needed")
+    for row in cases:
+        said = f"protocol.cases: {dict(row)}"
+        if unknown := [name for name in row if name not in (*_CONDITIONS, *_VALUES, "student")]:
+            known = ", ".join([*_VALUES, *_CONDITIONS, "student"])
+            raise UserError(f"{said}: no such key, '{unknown[0]}'; choose from {known}")
+        for name in _CONDITIONS:
+            bounds = _bounds(row.get(name, 1))
+            if not all(type(bound) is int and bound > 0 for bound in bounds) or sorted(bounds) != bounds:
+                raise UserError(f"{said}: {name} is a number from 1 on, or two rising ones")
+        for name, kind in _VALUES.items():
+            value = row.get(name, 1)
+            whole = type(value) is int
+            if not (whole or (kind is float and type(value) is float and isfinite(value))) or value <= 0:
+                raise UserError(f"{said}: {name}={value} is no {'whole ' * (kind is int)}number above 0")
 
 
-def epochs(table: Sequence[Sequence[int]], ipc: int | None, classes: int) -> int:
-    """Epochs of the last pair (IPC, epochs) whose IPC is not above the set's (IDC's rule, Kim et al., ICML 2022).
+def case(cases: Sequence[Mapping[str, Any]], architecture: str, ipc: int | None, classes: int) -> dict[str, Any]:
+    """What the rows that fit a student and a set say, later ones first; IPC None, the full data, is above any other."""
+    each = inf if ipc is None else ipc
+    sizes = {"ipc": each, "classes": classes, "images": each * classes}
+    found: dict[str, Any] = {}
+    for row in cases:
+        ranges = [(_bounds(row[name]), size) for name, size in sizes.items() if name in row]
+        fits = all(low <= size <= max(high, default=inf) for (low, *high), size in ranges)
+        if fits and row.get("student", architecture) == architecture:
+            found |= {name: kind(row[name]) for name, kind in _VALUES.items() if name in row}
+    return found
 
-    As there, exactly 100 classes have two thirds of them, floored to a hundred; any other number, smaller or larger,
-    has all. IPC None, the full data, has the last pair.
-    """
-    if not table:
-        return 0
-    found = table[-1][1] if ipc is None else [row[1] for row in table if row[0] <= ipc][-1]
-    if classes != 100:
-        return found
-    shorter = found * 2 // 3
-    return shorter // 100 * 100 or shorter
+
+def _bounds(value: Any) -> list[Any]:
+    """The smallest that a condition takes, and the largest where it has one."""
+    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) and value else [value]
 
 
 def zeta(architecture: str) -> float:

@@ -30,6 +30,7 @@ from torch import Tensor
 
 from ddselect.composition.distilled import METADATA, read_distilled, read_images
 from ddselect.protocol.recipe import ProtocolConfig
+from ddselect.relabel.live import by_halves
 from ddselect.relabel.settings import DESCRIPTION, VERSION
 from ddselect.runtime.errors import NumericalError, UserError
 from ddselect.runtime.files import read_json, write_json, write_tensors
@@ -62,7 +63,9 @@ class _Labelling(pl.LightningModule):
         """One entry: the rows of the shard that are of this step."""
         images, _, stitched, step = batch
         mixed = self.views.mixed(images, stitched, step).images
-        found = (self.teacher if self.keep == "logits" else self.teacher.features)(mixed).half().cpu()
+        outputs = self.teacher if self.keep == "logits" else self.teacher.features
+        made = by_halves(self.teacher, outputs, mixed) if self.views.protocol.halves else outputs(mixed)
+        found = made.half().cpu()
         if not found.isfinite().all():
             raise NumericalError(f"the teacher's {self.keep} at step {step} are not finite in float16")
         steps = torch.full((len(found),), step, dtype=torch.int32)

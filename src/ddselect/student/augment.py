@@ -96,3 +96,16 @@ def shuffle_patches(images: Tensor, factor: int, generator: torch.Generator) -> 
     cells = cells[torch.arange(count, device=images.device)[:, None], order]
     cells = cells.reshape(count, factor, factor, channels, patch, patch).permute(0, 3, 1, 4, 2, 5)
     return cells.reshape(count, channels, patch * factor, patch * factor)
+
+
+def one_patch(images: Tensor, stitched: Tensor, factor: int, generator: torch.Generator) -> Tensor:
+    """Shows one of the factor x factor patches of each stitched image at the image's size.
+
+    Images are (N, 3, S, S) float, ``stitched`` is (N,) bool; other images stay as they are.
+    """
+    if factor == 1:
+        return images
+    side = images.shape[-1] // factor
+    corners = side * torch.randint(factor, (len(images), 2), generator=generator)
+    shown = resize_windows(images, torch.cat([corners, torch.full_like(corners, side)], 1))
+    return torch.where(stitched.to(images.device)[:, None, None, None], shown, images)

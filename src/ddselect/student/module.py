@@ -3,18 +3,19 @@
 from collections.abc import Callable
 from itertools import pairwise
 from math import isfinite
-from typing import Any
+from typing import Any, cast
 
 import torch
 from timm.optim import param_groups_weight_decay
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from ddselect.protocol.recipe import TEACHER, ProtocolConfig
 from ddselect.runtime.errors import NumericalError
 from ddselect.student.losses import class_label_loss, soft_label_loss
 from ddselect.student.models import Classifier
-from ddselect.student.ranks import part_of
+from ddselect.student.ranks import halves, part_of
 from ddselect.student.validation import TestSet, Validated
 from ddselect.student.views import Batch, Views
 
@@ -51,12 +52,22 @@ class StudentModule(Validated):
         for layer in model.modules():
             if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.momentum is not None:
                 layer.momentum = 1 - (1 - layer.momentum) ** self.protocol.batch_norm_updates
+        self.average: AveragedModel | None = None
+        if decay := self.protocol.ema:
+            moving = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+            self.average = AveragedModel(model, multi_avg_fn=moving).requires_grad_(False)
+            self.average.update_parameters(model)  # the weights before the first step count too
         self.tests = self.protocol.evaluation_steps(views.total)
         self.history: list[dict[str, float]] = []
         self.confusion = torch.zeros(0, 3, dtype=torch.int64)  # of the last test
         self._rank, self._ranks = 0, 1
         self._losses: list[Tensor] = []  # since the last checkpoint, in this rank
         self._since_test = torch.empty(0)  # those before, of the whole batches
+
+    @property
+    def tested(self) -> Classifier:
+        """What is tested and kept: the classifier, or the moving average of it (with its batch-norm statistics)."""
+        return cast(Classifier, self.average.module) if self.average else self.model
 
     def ends_after(self, step: int) -> list[int]:
         """Numbers of finished steps at which the epochs after a step end."""
@@ -76,18 +87,25 @@ class StudentModule(Validated):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images, labels, stitched, step = batch
         mix = self.views.mixed(images, stitched, step)
-        rows, factor = part_of(len(images), self._rank, self._ranks)
+        rows, factor = part_of(len(images), self._rank, 1 if self.protocol.halves else self._ranks)
         mixed = mix.images[rows]
-        logits = self.model(mixed).float()
+        parts = halves(mixed) if self.protocol.halves else [mixed]
+        logits = torch.cat([self.model(part) for part in parts]).float()
         if self.labeller is not None:
             target = self.labeller(mixed, step, rows)
             loss = soft_label_loss(logits, target, self.protocol.loss, self.protocol.temperature)
+            if share := self.protocol.class_share:
+                loss = loss + share * class_label_loss(logits, labels[rows])
         else:
             own, other = (class_label_loss(logits, which[rows]) for which in (labels, labels[mix.partner]))
             loss = mix.share * own + (1 - mix.share) * other
         loss = factor * loss
         self._losses.append(loss.detach())
         return loss
+
+    def on_train_batch_end(self, *_: object) -> None:
+        if self.average:
+            self.average.update_parameters(self.model)
 
     def on_train_epoch_end(self) -> None:
         losses = self.trainer.strategy.reduce(torch.stack(self._losses), reduce_op="mean").cpu()

@@ -1,6 +1,6 @@
-"""What ranks that train one student together share: the rows of a batch and the statistics of batch norm."""
+"""How a batch is parted, among ranks that train one student together or in halves, and what is shared then."""
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
@@ -14,6 +14,11 @@ def part_of(count: int, rank: int, ranks: int) -> tuple[slice, float]:
         return slice(None), 1.0
     rows = slice(rank, None, ranks)
     return rows, len(range(count)[rows]) * ranks / count
+
+
+def halves(images: Tensor) -> list[Tensor]:
+    """The two halves of a batch (N, ...); the whole where one of them would be a single image."""
+    return list(images.chunk(2)) if len(images) > 3 else [images]
 
 
 def has_batch_norm(network: nn.Module) -> bool:

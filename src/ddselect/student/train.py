@@ -56,7 +56,7 @@ def train_student(
     options |= {"max_epochs": len(module.ends_after(0)), "limit_val_batches": 0}  # until an epoch ends in a test
     with fitting(module, f"student on {name}", views.total, make_trainer, prepare, folder, **options):
         if rank() == 0:
-            write_tensors(folder / "student.safetensors", model.state_dict())
+            write_tensors(folder / "student.safetensors", module.tested.state_dict())
             write_text(folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in module.history))
             if len(tests):
                 write_confusion(folder, module.confusion)

@@ -55,6 +55,11 @@ class Validated(pl.LightningModule):
         self.model, self.test_set = model, tests
         self.metrics = metrics_for(tests.classes, self._is_shared)
 
+    @property
+    def tested(self) -> Classifier:
+        """What is validated."""
+        return self.model
+
     def _is_shared(self) -> bool:
         """Whether each rank has images of its own; fewer images than ranks are measured by all."""
         return 1 < self.trainer.world_size <= len(self.test_set)
@@ -66,7 +71,7 @@ class Validated(pl.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         images, labels = batch
         if len(labels):  # a rank with fewer images than another may have none left
-            self.metrics.update(self.model(images.float() / 255).float(), labels)
+            self.metrics.update(self.tested(images.float() / 255).float(), labels)
 
     def on_validation_epoch_end(self) -> None:
         self.accuracy = accuracy_of(self.metrics)

@@ -8,10 +8,11 @@ from torch.utils.data import Dataset
 
 from ddselect.protocol.recipe import ProtocolConfig
 from ddselect.runtime.rows import Rows
-from ddselect.runtime.seeds import torch_generator
-from ddselect.student.augment import crop_resize, flip, shuffle_patches
+from ddselect.runtime.seeds import key64, torch_generator
+from ddselect.student.augment import crop_resize, flip, one_patch, shuffle_patches
 from ddselect.student.colour import jitter, lighting
 from ddselect.student.mixing import Mix, cutmix, mixup
+from ddselect.student.policies import dsa, randaugment
 
 Batch = tuple[Tensor, Tensor, Tensor, int]
 
@@ -68,9 +69,15 @@ class Views(Dataset[Batch]):
         return self.batch(step)
 
     def batch(self, step: int) -> Batch:
-        """Images (N, 3, S, S) uint8, labels and whether stitched (N,) of a step."""
+        """Images (N, 3, S, S) uint8, labels and whether stitched (N,) of a step.
+
+        RandAugment, which works on bytes, is done here, all else by :meth:`mixed`.
+        """
         rows = self.rows(step)
-        return self.data.images[rows], self.data.labels[rows], self.data.stitched[rows], step
+        images = self.data.images[rows]
+        if self.protocol.augment == "randaugment":
+            images = randaugment(images, key64(self.seed, "randaugment", step))
+        return images, self.data.labels[rows], self.data.stitched[rows], step
 
     def mixed(self, images: Tensor, stitched: Tensor, step: int) -> Mix:
         """The images (N, 3, S, S) uint8 of a step, wherever they are, augmented and mixed."""
@@ -87,6 +94,8 @@ class Views(Dataset[Batch]):
             views = jitter(views, protocol.jitter, generator)
         if protocol.lighting:
             views = lighting(views, protocol.lighting, generator)
+        if protocol.augment == "dsa":
+            views = dsa(one_patch(views, stitched, self.data.factor, generator), generator)
         if protocol.mixing == "none":
             return Mix(views, torch.arange(len(views), device=views.device), 1.0)
         return (cutmix if protocol.mixing == "cutmix" else mixup)(views, protocol.alpha, generator)

@@ -1,13 +1,13 @@
 """Several teachers of the group as one."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ddselect.runtime.errors import UserError
 from ddselect.teacher.card import CARD, join_teachers
-from ddselect.teacher.choice import Bench, StoredTeacherConfig, TeacherConfig
+from ddselect.teacher.choice import Bench, StoredTeacherConfig, TeacherConfig, TrainedTeacherConfig
 
 
 @dataclass
@@ -51,6 +51,24 @@ class Ensemble(TeacherConfig):
         return {"members": told}
 
 
-def stored_member(name: str) -> StoredTeacherConfig | None:
-    """The teacher in a folder; None if there is none."""
-    return StoredTeacherConfig(Path(name).name, name) if (Path(name) / CARD).is_file() else None
+def member(name: str, known: Sequence[str], option: Callable[[str], TeacherConfig]) -> TeacherConfig:
+    """The teacher that a name stands for: an option, one that is trained with another network, or a folder.
+
+    Args:
+        name: ``<option>``, ``<option>:<architecture>``, or the folder.
+        known: Names of all options.
+        option: Gives the one of a name.
+
+    Raises:
+        UserError: There is none, or it trains no network.
+    """
+    kind, _, architecture = name.partition(":")
+    if kind not in known and (Path(name) / CARD).is_file():
+        return StoredTeacherConfig(Path(name).name, name)
+    teacher = option(kind)
+    if not architecture:
+        return teacher
+    if not isinstance(teacher, TrainedTeacherConfig):
+        raise UserError(f"teacher.members={name}: {kind} trains no network; use trained or trained_images")
+    student = replace(teacher.student, architecture=architecture)
+    return replace(teacher, name=f"{teacher.name} {architecture}", student=student)

@@ -23,7 +23,7 @@ def train(trial: Trial, folder: Path) -> Facts:
             mean, std = teacher.mean.flatten().tolist(), teacher.std.flatten().tolist()
         if trial.protocol.labels == "soft":
             labels = stages.get("relabel")
-            labeller = StoredLabels(labels.folder, views) if labels else LiveTeacher(teacher)
+            labeller = StoredLabels(labels.folder, views) if labels else LiveTeacher(teacher, trial.protocol.halves)
     logger = e.logger.curves(trial.run_folder, trial.label("student")) if trial.run_folder else False
     return train_student(
         model=student.build(trial.classes, mean, std, trial.seed, trial.view),
