@@ -85,7 +85,7 @@ def test_what_goes_with_a_dataset_makes_an_experiment(option: str) -> None:
     experiment = build_experiment(composed(f"dataset={option}"))
     assert experiment.dataset.name == option
     folders = ["rded", "random_crop", "random_image"]
-    rivals = {"imagefolder": folders, "shards": folders}
+    rivals = {"imagefolder": folders, "shards": folders, "hub": folders}
     rivals["cluttered_digits"] = ["diffusion", "rded", "random_image", "all"]
     assert [method.selection.name for method in experiment.methods] == ["ddselect", *rivals.get(option, [])]
 
@@ -106,6 +106,7 @@ BROUGHT = {
     "cluttered_digits": DIGITS,
     "imagefolder": DIGITS,
     "shards": DIGITS,
+    "hub": DIGITS,
 }
 
 

@@ -119,11 +119,11 @@ ALL_KINDS = ProtocolConfig(
 )
 
 
-def seen(protocol: ProtocolConfig = ALL_KINDS, seed: int = 0) -> Views:
+def seen(protocol: ProtocolConfig = ALL_KINDS, seed: int = 0, repeats: int = 1) -> Views:
     """Three passes over seven images: a batch of four and one of three each."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (7, 3, 16, 16), dtype=torch.uint8, generator=generator)
-    return Views(TrainingSet(images, torch.arange(7) % 3, torch.arange(7) % 2 == 0, 2, None), protocol, seed)
+    return Views(TrainingSet(images, torch.arange(7) % 3, torch.arange(7) % 2 == 0, 2, None), protocol, seed, repeats)
 
 
 def store(teacher: Classifier, keep: str, folder: Path, views: Views | None = None) -> dict[str, object]:
@@ -204,8 +204,26 @@ def test_labels_that_do_not_fit_are_refused_before_they_are_made(
 
 
 def test_what_is_kept_is_checked() -> None:
-    with pytest.raises(UserError, match=r"relabel.keep=all: choose nothing, logits or features"):
+    with pytest.raises(UserError, match=r"relabel.keep=all: choose nothing, logits, features or quantised"):
         RelabelConfig("all", "all")
+
+
+def test_quantised_labels_are_near_and_come_again(tmp_path: Path) -> None:
+    """A pass in two is stored: its views, and its labels with them, are those of the next pass."""
+    teacher, views = tiny_teacher(3), seen(repeats=2)
+    facts = store(teacher, "quantised", tmp_path, views)
+    width = teacher.network.get_classifier().in_features  # type: ignore[operator]
+    assert facts == {"passes": 2, "label_bytes": (width + 8) * 7 * 2, "width": width}
+    labels, plain = StoredLabels(tmp_path, views), seen()
+    for step in range(6):
+        other, shown = (one.mixed(*one.batch(s)[:3:2], s).images for one, s in ((plain, step % 4), (views, step)))
+        assert torch.equal(shown, other)
+        features = teacher.features(shown)
+        exact, near = teacher.head(features), labels(shown, step)
+        weight = teacher.network.get_classifier().weight  # type: ignore[operator]
+        spread = (features.max() - features.min()) * weight.abs().sum(1).max()
+        assert 0 < (near - exact).abs().max() < spread / 255
+    assert not torch.equal(views.batch(0)[0], views.batch(2)[0])
 
 
 @pytest.mark.parametrize("keep", ["logits", "features"])

@@ -38,6 +38,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from ddselect.dataset.formats import HEAD, begins_as_picture, formats_of, is_named_as_picture
+from ddselect.dataset.remote import RemotePath
 from ddselect.runtime.errors import UserError, one_line
 
 VERSION = 2  # of the pixels that a file gives
@@ -97,6 +98,8 @@ def read_bytes(source: Source) -> bytes:
     Raises:
         BrokenImageError: There is nothing to read, or not all of it.
     """
+    if isinstance(source.path, RemotePath):
+        return _complete(source.path.read_part(source.offset, source.bytes), source)
     try:
         with source.path.open("rb") as file:
             file.seek(max(source.offset, 0))
@@ -108,6 +111,10 @@ def read_bytes(source: Source) -> bytes:
             data = head + file.read(-1 if source.offset < 0 else source.bytes - len(head))
     except OSError as error:
         raise NoPictureError(error.strerror or str(error)) from None
+    return _complete(data, source)
+
+
+def _complete(data: bytes, source: Source) -> bytes:
     if len(data) < source.bytes:
         raise BrokenImageError(f"its archive ends after {len(data)} of {source.bytes} bytes")
     return data

@@ -3,12 +3,15 @@
 WebDataset's own reader, and others, stream whole shards in order, which is right for training on them. Here single
 images are needed by their id, again and again: a shard of scores, the few originals that patches are cut from. So the
 shards are looked through with Python's ``tarfile``, which says at which byte each image begins, and are then read like
-any file from there on. That needs no further library, and no unpacking.
+any file from there on. That needs no further library, and no unpacking. Shards below a URL are read in the same way,
+by requests for a part of them (:mod:`ddselect.dataset.remote`).
 """
 
+import re
 import tarfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
@@ -16,6 +19,7 @@ from typing import ClassVar
 from ddselect.dataset.folders import SourceFile, StoredConfig
 from ddselect.dataset.formats import HEAD, begins_as_picture, is_named_as_picture
 from ddselect.dataset.layout import is_unicode, kind_of, one_form
+from ddselect.dataset.remote import RemotePath, opened
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import NotTextError, decode, file_signature, read_text
 from ddselect.runtime.progress import counting
@@ -23,6 +27,7 @@ from ddselect.runtime.seeds import key64
 from ddselect.runtime.store import execution
 
 CLASSES = "classes.txt"
+_AT_ONCE = 16  # requests about shards
 _REMEDY = "name the class of each image in a .cls file, or write <class>/<name>.jpg"
 
 
@@ -44,6 +49,10 @@ class TarShardsConfig(StoredConfig):
     train: str = "train-*.tar"
     test: str = "val-*.tar"
     hint: str = execution("give the folder of the shards with dataset.root=<folder>")
+
+    @property
+    def place(self) -> Path:
+        return RemotePath(self.root) if "://" in self.root else super().place
 
     def class_folders(self) -> list[str]:
         root = self.provide(Path())
@@ -67,14 +76,25 @@ class TarShardsConfig(StoredConfig):
     def signature(self) -> str:
         root = self.provide(Path())
         paths = [path for split in ("train", "test") for path in self._shards(root, split)]
-        states = [f"{path.relative_to(root)} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in paths]
+        with ThreadPoolExecutor(_AT_ONCE) as pool:  # of which a URL is one request each
+            found = zip(paths, pool.map(_state, paths), strict=True)
+            states = [f"{path.relative_to(root)} {size} {time}" for path, (size, time) in found]
         return str(key64(*states, file_signature(root / CLASSES)))
 
     def _shards(self, root: Path, split: str) -> list[Path]:
-        pattern = self.train if split == "train" else self.test
-        found = sorted(path for path in root.glob(pattern) if path.is_file())
-        if not found:
-            raise self._refusal(f"no {split} shards {pattern} in {root}; set dataset.{split}=<pattern of names>", root)
+        pattern, found = self.train if split == "train" else self.test, list[Path]()
+        for name in expanded(pattern):
+            some = (
+                root.matches(name)
+                if isinstance(root, RemotePath)
+                else sorted(p for p in root.glob(name) if p.is_file())
+            )
+            if not some:
+                message = f"no {split} shards {name} in {root}; set dataset.{split}=<pattern of names>"
+                raise (
+                    UserError(f"dataset {self.name}: {message}") if "://" in self.root else self._refusal(message, root)
+                )
+            found += some
         return found
 
     def _checked(self, classes: list[str]) -> list[str]:
@@ -106,6 +126,23 @@ class TarShardsConfig(StoredConfig):
                 f"dataset {self.name}: {one}/ and {other}/ in the {split} shards do not lie side by side, so it is not "
                 f"clear which folders are classes; {_REMEDY}"
             )
+
+
+def expanded(pattern: str) -> list[str]:
+    """The names that a pattern with numbers in braces stands for, as WebDataset writes it: ``train-{000..147}.tar``."""
+    if not (found := re.search(r"\{(\d+)\.\.(\d+)\}", pattern)):
+        return [pattern]
+    first, last = found.groups()
+    names = (
+        f"{pattern[: found.start()]}{n:0{len(first)}d}{pattern[found.end() :]}"
+        for n in range(int(first), int(last) + 1)
+    )
+    return [name for half in names for name in expanded(half)]
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """Bytes and time of change of a shard."""
+    return path.state() if isinstance(path, RemotePath) else (path.stat().st_size, path.stat().st_mtime_ns)
 
 
 def _numbered(root: Path) -> list[str]:
@@ -143,7 +180,7 @@ def _samples(path: Path, left_out: Counter[str]) -> list[tuple[tarfile.TarInfo, 
         images[key] = member
 
     try:
-        with tarfile.open(path, "r:") as archive:
+        with opened(path) as file, tarfile.open(fileobj=file, mode="r:") as archive:
             for member in archive:
                 before, _, name = member.name.rpartition("/")
                 key, _, kind = name.partition(".")  # as WebDataset: up to the first dot

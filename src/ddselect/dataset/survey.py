@@ -21,6 +21,7 @@ from ddselect.dataset.folders import SourceFile
 from ddselect.dataset.formats import is_named_as_picture
 from ddselect.dataset.images import VERSION, BrokenImageError, NoPictureError, Source, inspect_image, read_bytes
 from ddselect.dataset.layout import kind_of
+from ddselect.dataset.remote import RemotePath
 from ddselect.runtime import progress
 from ddselect.runtime.errors import UserError
 from ddselect.runtime.files import write_json, write_table
@@ -74,7 +75,8 @@ class Files:
                 self.state["bytes"][row], self.state["mtime"][row] = _size_and_time(f"{root}/{file.path}")
                 continue
             if file.path not in archives:
-                archives[file.path] = _size_and_time(f"{root}/{file.path}")
+                place = root / file.path
+                archives[file.path] = place.state() if isinstance(place, RemotePath) else _size_and_time(str(place))
             self.state["offset"][row], self.state["bytes"][row] = file.offset, file.bytes
             self.state["mtime"][row] = archives[file.path][1]
 

@@ -143,7 +143,10 @@ def write_results(
         "schema_version": SCHEMA_VERSION,
         "results": [entry(e, item, path.parent) for item in trained if item.protocol.name in asked_for],
         "dd_ranking": {"scores": dd_ranking(e, trained), "students": twins} if e.evaluation.dd_ranking else None,
-        "deviations": {name: deviations(protocol, e.presets, case) for name, protocol in protocols.items()},
+        "deviations": {
+            name: [*deviations(protocol, e.presets, case), *e.relabel.deviations(protocol.labels)]
+            for name, protocol in protocols.items()
+        },
         "published": [
             row
             for student in e.students

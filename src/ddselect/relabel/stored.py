@@ -10,10 +10,15 @@ images     (N,)      int32: the image of each row, counted from 0 in ``metadata.
 steps      (N,)      int32: the training step in which it is seen, counted from 0 over all passes
 =========  ========  ================================================================================================
 
+With ``keep=quantised`` labels are levels of the features in uint8, and a tensor ``range`` (N, 2) float32 has the least
+feature of each row and the distance of two levels. One pass in ten is stored, and its views come again in the others
+(Xiao et al., 2024, prune passes too).
+
 With features there is ``classifier.safetensors``, float32: ``weight`` (K, D) and ``bias`` (K,) make logits of them.
 ``labels.json`` says what the views were: ``keep``, ``width`` (K or D), ``seed``, ``batch_size``, ``steps_per_pass``,
-``steps`` in all, ``factor`` and ``ipc`` of the set, and under ``views`` the part of the protocol that decides them. A
-label belongs to an image as the student sees it in that step: cut, mirrored, and mixed with another image of the step.
+``steps`` in all, ``repeats`` of each pass, ``factor`` and ``ipc`` of the set, and under ``views`` the part of the
+protocol that decides them. A label belongs to an image as the student sees it in that step: cut, mirrored, and mixed
+with another image of the step.
 :func:`labelled_views` makes exactly these again.
 """
 
@@ -43,13 +48,13 @@ from ddselect.student.train import student_views
 from ddselect.student.views import Batch, TrainingSet, Views
 from ddselect.teacher.card import load_teacher
 
-_LABELS, _CLASSIFIER, _MADE = "labels", "classifier.safetensors", "made"
+_LABELS, _RANGE, _CLASSIFIER, _MADE = "labels", "range", "classifier.safetensors", "made"
 _GIB = 2**30
 
 
 def label_shards(folder: Path, views: Views) -> ShardPlan:
     """One shard for each pass over the set; a row is a step."""
-    return ShardPlan(folder, views.total, views.per_pass, ".safetensors", _LABELS)
+    return ShardPlan(folder, views.period, views.per_pass, ".safetensors", _LABELS)
 
 
 class _Labelling(pl.LightningModule):
@@ -69,14 +74,23 @@ class _Labelling(pl.LightningModule):
         if not found.isfinite().all():
             raise NumericalError(f"the teacher's {self.keep} at step {step} are not finite in float16")
         steps = torch.full((len(found),), step, dtype=torch.int32)
-        return [{_LABELS: found, "images": self.views.rows(step).int(), "steps": steps}]
+        kept = _levels(found.float()) if self.keep == "quantised" else {_LABELS: found}
+        return [{**kept, "images": self.views.rows(step).int(), "steps": steps}]
+
+
+def _levels(features: Tensor) -> dict[str, Tensor]:
+    """Features (N, D) in 256 levels between the least and the largest of each row."""
+    low, high = features.aminmax(dim=1, keepdim=True)
+    distance = ((high - low) / 255).clamp_min(torch.finfo(torch.float32).tiny)
+    return {_LABELS: ((features - low) / distance).round().byte(), _RANGE: torch.cat([low, distance], 1)}
 
 
 def views_of(trial: Trial, folder: Path) -> Views:
     """What a trial's student sees, and labels are stored for; a set too large for the memory lies in ``folder``."""
     found = read_distilled(trial.stages["composition"].folder, folder)
     data = TrainingSet(found.images, found.parts, found.stitched, trial.method.composition.factor, trial.ipc)
-    return student_views(data, trial.protocol, trial.student, trial.seed)
+    repeats = trial.experiment.relabel.repeats if trial.protocol.labels == "soft" else 1
+    return student_views(data, trial.protocol, trial.student, trial.seed, repeats)
 
 
 def run(trial: Trial, folder: Path) -> Facts:
@@ -101,10 +115,11 @@ def store_labels(
     weight, bias = last_layer(teacher)
     width = weight.shape[0 if keep == "logits" else 1]
     images = min(views.images_per_pass, views.per_pass * views.batch_size)  # of a pass
-    passes = -(-views.total // views.per_pass)
-    needed = 2 * width * images * passes
+    passes = -(-views.period // views.per_pass)
+    needed = (width + 8 if keep == "quantised" else 2 * width) * images * passes
     size = f"{needed / _GIB:.2f} GiB" if needed > _GIB / 100 else f"{needed / 2**20:.1f} MiB"
-    note(f"  {passes} passes over {images} images, {width} {keep} each in fp16: {size} of labels")
+    each = f"{width} features each in 8 bits" if keep == "quantised" else f"{width} {keep} each in fp16"
+    note(f"  {passes} passes over {images} images, {each}: {size} of labels")
     plan = label_shards(folder, views)
     folder.mkdir(parents=True, exist_ok=True)
     left = needed * sum(not plan.path(shard).exists() for shard in range(len(plan))) // max(1, len(plan))
@@ -114,7 +129,7 @@ def store_labels(
             f"relabel.keep={keep}: {left / _GIB:.1f} GiB are needed in {folder}, {free / _GIB:.1f} are free; use "
             f"{'relabel=features or ' if keep == 'logits' and weight.shape[1] < weight.shape[0] else ''}relabel=live"
         )
-    if keep == "features":
+    if keep != "logits":
         write_tensors(folder / _CLASSIFIER, {"weight": weight.float(), "bias": bias.float()})
     write_json(folder / DESCRIPTION, {"version": VERSION, "keep": keep, "width": width, **_describe(views)})
     made = {_MADE: f"{keep} {VERSION}"}  # one entry: safetensors keeps no order among several
@@ -138,6 +153,7 @@ def _describe(views: Views) -> dict[str, object]:
         "batch_size": views.batch_size,
         "steps_per_pass": views.per_pass,
         "steps": views.total,
+        "repeats": views.repeats,
         "factor": views.data.factor,
         "ipc": views.data.ipc,
         "views": views.protocol.of_views(),
@@ -157,7 +173,7 @@ def labelled_views(distilled: Path, labels: Path) -> Views:
         raise UserError(f"{path} is missing: no labels are stored there")
     told, found = read_json(path), read_images(distilled)
     data = TrainingSet(found.images, found.parts, found.stitched, told["factor"], told["ipc"])
-    views = Views(data, ProtocolConfig("stored", **told["views"]), told["seed"])
+    views = Views(data, ProtocolConfig("stored", **told["views"]), told["seed"], told.get("repeats", 1))
     if [views.batch_size, views.per_pass, views.total] != [
         told[key] for key in ("batch_size", "steps_per_pass", "steps")
     ]:
@@ -180,11 +196,15 @@ class StoredLabels:
         Raises:
             UserError: The labels were made by another version.
         """
-        number, place = divmod(step, self.views.per_pass)
+        number, place = divmod(step % self.views.period, self.views.per_pass)
         if number != self._pass[0]:
             self._pass = number, self._opened(number)
-        start = place * self.views.batch_size
-        labels = self._pass[1].get_slice(_LABELS)[start : start + self.views.batch_size][rows].float()
+        start, file = place * self.views.batch_size, self._pass[1]
+        mine = slice(start, start + self.views.batch_size)
+        labels = file.get_slice(_LABELS)[mine][rows].float()
+        if _RANGE in file.keys():  # noqa: SIM118  (no mapping)
+            low, distance = file.get_slice(_RANGE)[mine][rows].split(1, 1)
+            labels = low + labels * distance
         return (F.linear(labels, *self._classifier) if self._classifier else labels).to(images.device)
 
     def _opened(self, number: int) -> Any:
@@ -198,7 +218,7 @@ class StoredLabels:
                 f"{path}: labels of version {version or '?'}, which this version ({VERSION}) cannot use; remove the "
                 f"folder {self.folder} to make them again"
             )
-        if keep == "features" and not self._classifier:
+        if keep != "logits" and not self._classifier:
             with safe_open(self.folder / _CLASSIFIER, "pt") as last:
                 self._classifier = tuple(last.get_tensor(name).float() for name in ("weight", "bias"))
         return file

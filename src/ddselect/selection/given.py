@@ -17,6 +17,7 @@ from ddselect.dataset.formats import is_named_as_picture
 from ddselect.dataset.images import Source, decode_image
 from ddselect.dataset.layout import files_below, folders_signature, subfolders, wrong_layout
 from ddselect.runtime.errors import UserError, choose
+from ddselect.runtime.hub import HUB, fetched
 from ddselect.runtime.store import execution
 from ddselect.selection.base import SelectionConfig
 
@@ -63,8 +64,12 @@ class GivenConfig(SelectionConfig):
 
     @property
     def place(self) -> Path:
-        """Where it lies."""
-        return Path(self.root)
+        """Where it lies; a set of the hub is fetched, but for labels that are stored beside it."""
+        if not self.root.startswith(HUB):
+            return Path(self.root)
+        user, name, inner = [*self.root.removeprefix(HUB).split("/", 2), "", ""][:3]
+        wanted, who = (f"{inner}*",) if inner else None, f"given set '{self.name}'"
+        return fetched(f"{user}/{name}", who, wanted, left=("*.safetensors",)) / inner
 
     def content(self) -> str:
         """A key of the content of its files, whatever they lie in; empty if there are none."""

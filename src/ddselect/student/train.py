@@ -22,10 +22,12 @@ from ddselect.student.views import TrainingSet, Views
 MakeTrainer = Callable[..., pl.Trainer]
 
 
-def student_views(data: TrainingSet, protocol: ProtocolConfig, student: StudentConfig, seed: int) -> Views:
+def student_views(
+    data: TrainingSet, protocol: ProtocolConfig, student: StudentConfig, seed: int, repeats: int = 1
+) -> Views:
     """What a student sees under a protocol, which is resolved for it and the set here."""
     resolved = protocol.resolve(student.architecture, student.learning_rate, data.ipc, data.classes)
-    return Views(data, resolved, seed)
+    return Views(data, resolved, seed, repeats)
 
 
 def train_student(

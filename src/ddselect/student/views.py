@@ -44,19 +44,23 @@ class Views(Dataset[Batch]):
         images_per_pass: Images in one pass over the set, more than the set has where a batch is larger than it.
         per_pass: Steps in one pass over the set.
         total: Steps in all.
+        period: Steps after which the same views come again; ``total`` where they never do.
     """
 
-    def __init__(self, data: TrainingSet, protocol: ProtocolConfig, seed: int) -> None:
-        self.data, self.protocol, self.seed = data, protocol, seed
+    def __init__(self, data: TrainingSet, protocol: ProtocolConfig, seed: int, repeats: int = 1) -> None:
+        """Views that are all different, or those of one pass in ``repeats``, over and over."""
+        self.data, self.protocol, self.seed, self.repeats = data, protocol, seed, repeats
         self.batch_size = protocol.batch(data.ipc, data.classes, len(data.labels))
         self.images_per_pass = protocol.images_per_pass(len(data.labels), self.batch_size)
         self.per_pass = protocol.steps_per_epoch(len(data.labels), self.batch_size)
         self.total = protocol.total_steps(len(data.labels), self.batch_size)
+        passes = -(-self.total // (self.per_pass * repeats))
+        self.period = min(self.total, passes * self.per_pass)
         self._order = (-1, torch.empty(0))  # of the latest pass
 
     def rows(self, step: int) -> Tensor:
         """(N,) int64 images of a step, as rows of the set: passes are keyed permutations."""
-        number, place = divmod(step, self.per_pass)
+        number, place = divmod(step % self.period, self.per_pass)
         if number != self._order[0]:
             order = torch.randperm(self.images_per_pass, generator=torch_generator(self.seed, "order", number))
             self._order = number, order % len(self.data.labels)
@@ -81,7 +85,7 @@ class Views(Dataset[Batch]):
 
     def mixed(self, images: Tensor, stitched: Tensor, step: int) -> Mix:
         """The images (N, 3, S, S) uint8 of a step, wherever they are, augmented and mixed."""
-        protocol, generator = self.protocol, torch_generator(self.seed, "augment", step)
+        protocol, generator = self.protocol, torch_generator(self.seed, "augment", step % self.period)
         views = images.float() / 255
         if protocol.shuffle:
             shuffled = shuffle_patches(views, self.data.factor, generator)
