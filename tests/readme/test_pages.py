@@ -85,6 +85,8 @@ def test_another_command_exists(line: str) -> None:
         assert re.search(rf"^{command[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
     elif command[:2] == ["python", "-m"]:
         assert importlib.util.find_spec(command[2])
+    elif command[:2] == ["python", "-c"]:
+        compile(command[2], line, "exec")
     elif command[0] == "python":
         assert (ROOT / command[1]).is_file()
     elif command[:2] == ["pip", "install"] and (ROOT / command[2]).is_dir():

@@ -126,7 +126,7 @@ class Denoiser(nn.Module, ABC):
         return self.latent_channels, side, side
 
     def loss(self, latents: Tensor, noise: Tensor, timesteps: Tensor, conditions: Tensor) -> Tensor:
-        """Squared error of the prediction, averaged over channels: (N, h, w) float32 (METHOD, section 1)."""
+        """Squared error of the prediction, averaged over channels: (N, h, w) float32 (docs/concepts/score.md)."""
         return self.error(latents, noise, timesteps, conditions).pow(2).mean(1)
 
     def error(self, latents: Tensor, noise: Tensor, timesteps: Tensor, conditions: Tensor) -> Tensor:

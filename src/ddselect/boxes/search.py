@@ -61,7 +61,7 @@ class Boxes:
     exists: Tensor  # (N, K) bool: False where an image has no room for K boxes
 
     def mean(self, plane: Tensor) -> Tensor:
-        """(N, K) float32 means of a plane (N, h, w) in the boxes; of the difference this is S(box | y) of METHOD."""
+        """(N, K) float32 means of a plane (N, h, w) in the boxes."""
         means = torch.zeros_like(self.side, dtype=plane.dtype)
         for side in torch.unique(self.side).tolist():
             pooled = F.avg_pool2d(plane[:, None], side, 1)[:, 0]
@@ -74,7 +74,7 @@ class Boxes:
 def image_boxes(maps: Maps, settings: BoxesConfig) -> tuple[Boxes, Tensor]:
     """The boxes of some images, and their scores (N, K) float32.
 
-    The score of a box is its mean difference, S(box | y) of METHOD, times its side as a share of the largest size to
+    The score of a box is its mean difference times its side as a share of the largest size to
     the power 2 - 2 ``exponent``: in proportion to what boxes of different sizes compete by when they are placed, and
     exactly the mean where there is one size.
     """

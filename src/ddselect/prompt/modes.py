@@ -1,4 +1,4 @@
-"""Prompt modes: which two conditions an image's denoising losses are compared under (METHOD: none, label, text)."""
+"""Prompt modes: which two conditions an image's denoising losses are compared under (none, label, text)."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

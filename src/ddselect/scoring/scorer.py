@@ -52,7 +52,7 @@ def difference_maps(
     draws: Draws,
     cross_draw_weight: float = 0.0,
 ) -> Maps:
-    """Scores the latents of a batch of images (METHOD, section 1).
+    """Scores the latents of a batch of images (docs/concepts/score.md).
 
     Both conditions see the same timesteps and noise and go through the network in one batch.
 
