@@ -63,6 +63,7 @@ def _start_others(trainer: pl.Trainer) -> None:
     strategy = trainer.strategy
     environment = strategy.cluster_environment if isinstance(strategy, ParallelStrategy) else None
     if environment is None or environment.creates_processes_externally:
+        _leave_the_agents_store()
         return
     os.environ |= {"MASTER_PORT": str(environment.main_port), "LOCAL_RANK": "0"}
     command, folder = sys.orig_argv[1:], None
@@ -92,6 +93,13 @@ def _have_met(wait: Wait) -> bool:
         os.write(2, f"ddselect: {wait.message()}\n".encode())
         os._exit(2)
     return False
+
+
+def _leave_the_agents_store() -> None:
+    """Has ranks that torchrun started meet at the next port: its own store keeps where they met for earlier work."""
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        port = str(int(os.environ["MASTER_PORT"]) + 1)
+        os.environ |= {"TORCHELASTIC_USE_AGENT_STORE": "False", "MASTER_PORT": port}
 
 
 def keep_listening() -> Callback:
