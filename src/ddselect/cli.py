@@ -56,8 +56,9 @@ def _job(cfg: "DictConfig") -> float | None:
         if rank() == 0:
             belongs(folder, experiment.settings, "report" in experiment.stages)
         with full_disk_named(experiment.store, folder):
-            for name, place in run(experiment, folder):
-                print(f"{name}: {place}", flush=True)
+            made = run(experiment, folder)
+        for name, place in made:
+            print(f"{name}: {place}", flush=True)
     return None
 
 
