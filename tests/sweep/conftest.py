@@ -23,7 +23,7 @@ if "ddselect.sweep.process" in sys.orig_argv:
         "seconds": {"student": 1}, "fingerprints": {"student": f"{ipc} {whole}"}, "seed": 0,
     }
     with open(os.path.join(folder, "results.json"), "w") as file:
-        json.dump({"results": [entry], "config": {"objective": "top1_last"}}, file)
+        json.dump({"results": [entry], "config": {"objective": "top1_last"}, "words": words}, file)
     with open(os.environ["JOBS"], "a") as file:
         file.write(f"{os.getppid()} {os.environ.get('DDSELECT_JOBS_AT_ONCE')}\\n")
     os._exit(0)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from tests.fault.runs import Ended, run_here
 
@@ -90,7 +91,9 @@ def test_a_sweep_runs_in_a_folder_of_any_name(name: str, stand_in: Path) -> None
     (stand_in / name).mkdir()
     swept, ended = sweep(stand_in / name, "ipc=1,2")
     assert ended.code == 0, ended.err
-    assert {path.parent.name for path in swept.glob("*/results.json")} == {"0", "1"}
+    for number in ("0", "1"):
+        told = json.loads((swept / number / "results.json").read_text())["words"][-1]
+        assert OverridesParser.create().parse_overrides([told])[0].value() == str(swept / number)
 
 
 def test_the_command_that_repeats_a_job_finds_the_same_configs(stand_in: Path) -> None:

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 
+_LITTLE = 2**26  # bytes that are no room
+
 
 class UserError(Exception):
     """A mistake or a missing thing that the user can mend; shown as one line without a traceback."""
@@ -92,13 +94,18 @@ def disk_full(error: Exception) -> bool:
 
 @contextmanager
 def full_disk_named(store: Path, run_folder: Path) -> Iterator[None]:
-    """Around all that a run writes: an error of a full disk that names no file gets the place that has less room."""
+    """Around all that a run writes: an error of a full disk that names no file gets the place that has no room.
+
+    Where both have some, it may be a quota, or what is printed.
+    """
     try:
         yield
     except Exception as error:
         if disk_full(error) and not getattr(error, "filename", None):
             places = {f"the store ({store})": store, f"the run folder ({run_folder})": run_folder}
-            error.filename = min(places, key=lambda name: shutil.disk_usage(places[name]).free)  # type: ignore[attr-defined]
+            free = {name: shutil.disk_usage(place).free for name, place in places.items()}
+            if min(free.values()) < _LITTLE:
+                error.filename = min(places, key=free.__getitem__)  # type: ignore[attr-defined]
         raise
 
 
