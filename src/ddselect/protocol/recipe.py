@@ -30,7 +30,7 @@ _NOT_NEGATIVE = (
 
 @dataclass
 class ProtocolConfig:
-    """A training and test protocol; see ``conf/protocol/`` and METHOD for the published ones."""
+    """A training and test protocol; see ``conf/protocol/``."""
 
     name: str
     labels: str = "soft"
