@@ -14,6 +14,7 @@ from ddselect.config import build_experiment
 from ddselect.experiment import Experiment
 from ddselect.options import conf_dir
 from ddselect.pipeline import run
+from ddselect.runtime import ranks
 from ddselect.runtime.errors import NumericalError, UserError
 from tests.fault.runs import run_here
 from tests.helpers.wandb_file import WandbFile
@@ -199,7 +200,7 @@ def test_a_run_that_ends_early_is_finished(folder: Path, tmp_path: Path) -> None
 
 
 def test_other_ranks_have_no_run(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr(ranks, "_place", ranks._Place(1))
     run(tiny(folder / "store", "logger=wandb", "stages=[prompt]"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

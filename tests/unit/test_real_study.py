@@ -71,7 +71,7 @@ def test_every_way_gives_images_of_each_class(choose: ModuleType, photos: Path, 
 def test_a_result_is_a_line_and_is_not_computed_again(
     choose: ModuleType, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    short = replace(choose._protocol(), epochs=2, epochs_by_ipc={})
+    short = replace(choose._protocol(), epochs=2)
     monkeypatch.setattr(choose, "_protocol", lambda: short)
     monkeypatch.setattr(choose, "FOUND", tmp_path / "found.jsonl")
     monkeypatch.setattr(sys, "argv", ["choose.py", str(photos), str(tmp_path), "--ways", "loss:.5:first", "--ipc", "1"])

@@ -80,7 +80,7 @@ class Views(Dataset[Batch]):
         rows = self.rows(step)
         images = self.data.images[rows]
         if self.protocol.augment == "randaugment":
-            images = randaugment(images, key64(self.seed, "randaugment", step))
+            images = randaugment(images, key64(self.seed, "randaugment", step % self.period))
         return images, self.data.labels[rows], self.data.stitched[rows], step
 
     def mixed(self, images: Tensor, stitched: Tensor, step: int) -> Mix:
