@@ -86,7 +86,7 @@ def test_jobs_that_succeed_end_in_zero(stand_in: Path) -> None:
     assert (swept / "report.html").exists()
 
 
-@pytest.mark.parametrize("name", ["josé", "p (1)", "a=b", "a[1]", "日本"])
+@pytest.mark.parametrize("name", ["josé", "p (1)", "a=b", "a&b", "a[1]", "a#b", "日本"])
 def test_a_sweep_runs_in_a_folder_of_any_name(name: str, stand_in: Path) -> None:
     (stand_in / name).mkdir()
     swept, ended = sweep(stand_in / name, "ipc=1,2")
