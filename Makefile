@@ -21,12 +21,11 @@ docs: .venv/.installed-docs ## the site in outputs/site/; a broken link or a war
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 tables: .venv/.installed ## the tables of README.md and of the studies, from their frozen results
-	$(BIN)/python experiments/real/tables.py --write > /dev/null
 	$(BIN)/python experiments/tables.py --write
 
 real: .venv/.installed ## the study's column of IPC 10 with one seed, on the CIFAR-10 in ROOT=<folder>
 	$(BIN)/python experiments/real/study.py $(ROOT) --ipc 10 --seeds 1 --to outputs/real
-	$(BIN)/python experiments/real/tables.py outputs/real
+	$(BIN)/python experiments/tables.py outputs/real
 
 bench: .venv/.installed ## speed, as ratios within one run
 	$(BIN)/python experiments/scoring_speed/bench.py

@@ -1,5 +1,7 @@
 """The tables of README.md and of every study, from the frozen results: `python experiments/tables.py [--write]`.
 
+With a folder of results of `experiments/real/study.py` in place of --write it prints the tables of these.
+
 A table stands between `<!-- name -->` and `<!-- end of name -->`. Pages whose tables are not as their files have
 them are named, and written with --write. Accuracies are mean and standard deviation over the seeds; "ahead by" is the
 mean of the paired differences to the first selection with its standard error.
@@ -64,6 +66,48 @@ def composition(entry: dict[str, Any]) -> str:
         if not of["whole"]
         else f"half {crops}, half whole"
     )
+
+
+def study(folder: Path = HERE / "real") -> str:
+    """The tables of a folder's results on real images, by part and IPC, each with the highest first."""
+    named = [(*file.stem.split("_ipc"), file) for file in folder.glob("*_ipc*.json")]
+    return "\n\n".join(
+        f"**{part.replace('_', ' ')}, IPC {ipc}**: {compared(json.loads(file.read_text()))}"
+        for part, ipc, file in sorted(named, key=lambda item: (item[0], int(item[1])))
+    )
+
+
+def compared(frozen: dict[str, Any]) -> str:
+    """What a run was, and its accuracies beside the first selection's."""
+    first, found = frozen["results"][0], accuracies(frozen["results"])
+    ours, prior = found[first["selection"]], frozen["prior"].get("top1")
+    known = f"prior {prior:.0f} % of {frozen['prior']['classes']} classes, " if prior else ""
+    rows = (
+        (name, spread(by_seed.values()), "" if by_seed is ours else ahead(ours, by_seed))
+        for name, by_seed in sorted(found.items(), key=lambda item: -mean(item[1].values()))
+    )
+    return (
+        f"{first['student']}, protocol `{first['protocol']}`, {len(ours)} seeds, {first['test_images']} test images; "
+        f"{known}teacher {frozen['teacher']['top1']:.1f} %; commit `{frozen['commit'][:7]}`\n\n"
+        + table(f"selection | top-1, % | {first['selection']} is ahead by", rows)
+    )
+
+
+def ways(lines: Iterable[dict[str, Any]] | None = None) -> str:
+    """The ways to choose that were tried on validation images, by IPC and images seen, the highest first."""
+    if lines is None:
+        lines = map(json.loads, (HERE / "real" / "choose.jsonl").read_text().splitlines())
+    found: dict[tuple[int, float, str, float, str], list[float]] = defaultdict(list)
+    for line in lines:
+        ranked = "" if line["share"] == 1 and line["order"] in ("random", "herding", "k_center") else line["rank"]
+        found[line["ipc"], line.get("part", 1.0), ranked, line["share"], line["order"]].append(line["top1"])
+    rows = (
+        (ipc, f"{part:.0%}", ranked, f"{share:.0%}", order, spread(top1), len(top1))
+        for (ipc, part, ranked, share, order), top1 in sorted(
+            found.items(), key=lambda item: (item[0][0], -item[0][1], -mean(item[1]))
+        )
+    )
+    return table("IPC | of all images | ranked by | share kept | order | top-1, %, validation | seeds", rows)
 
 
 def front() -> str:
@@ -358,6 +402,7 @@ def stored_labels() -> str:
 
 TABLES: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {"cifar10 and published": front},
+    "experiments/real/README.md": {"tables": study, "ways": ways},
     "experiments/rivals/README.md": {
         "soft": lambda: rivals("digits"),
         "rded": lambda: rivals("rded"),
@@ -412,6 +457,9 @@ def made(page: str) -> str:
 
 def main() -> None:
     """The command."""
+    if sys.argv[1:] and "--write" not in sys.argv:
+        print(study(Path(sys.argv[1])))
+        return
     other = [page for page in TABLES if made(page) != (ROOT / page).read_text()]
     for page in other:
         if "--write" in sys.argv:

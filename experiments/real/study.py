@@ -3,7 +3,7 @@
 Each part is a run of `run.py` for each IPC, printed as it starts; what the store holds is not computed again. It leaves
 `<part>_ipc<IPC>.json` beside this file (or in --to): the command, the commit, and the accuracy of every student. Sets
 that others made (part `public`) are named with `--given 'name=<folder>/seed{seed}/ipc{ipc}'`, one for each seed.
-`python experiments/real/tables.py` makes the tables from these files.
+`python experiments/tables.py` makes the tables from these files.
 """
 
 import argparse

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
-from threading import Thread
 from typing import Any
+
+from tests.helpers.servers import listening
 
 
 @dataclass
@@ -60,11 +61,5 @@ class _Handler(SimpleHTTPRequestHandler):
 def serving(folder: Path) -> Iterator[Served]:
     """Serves a folder until the end."""
     served = Served()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, directory=str(folder), served=served))
-    served.url = f"http://127.0.0.1:{server.server_port}"
-    Thread(target=server.serve_forever, daemon=True).start()
-    try:
+    with listening(partial(_Handler, directory=str(folder), served=served)) as served.url:
         yield served
-    finally:
-        server.shutdown()
-        server.server_close()
