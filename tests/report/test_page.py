@@ -177,7 +177,12 @@ def test_examples_are_what_was_selected_and_what_is_ordinary(run: Run, chosen: E
         ("median of the class", run.index.ids[9]),
         ("lowest of the class", run.index.ids[8]),
     ]
-    assert [e.facts for e in cows] == ["score 0.12, centre or cluster 3"] * 2 + ["score 9", "score 8"]
+    assert [e.facts for e in cows] == [
+        "crop score 0.12, centre or cluster 3",
+        "image score 0.12, centre or cluster 3",
+        "image score 9",
+        "image score 8",
+    ]
     assert len(chosen.of(2, details(10, 1)[0])) == 1
 
 

@@ -105,7 +105,7 @@ class Examples:
         for entry, patch in self.chosen.first_patches(label) if self.chosen else []:
             what = "crop" if patch["kind"] == "crop" else "whole image"
             cluster = f", centre or cluster {patch['cluster']}" if patch["cluster"] >= 0 else ""
-            facts = f"score {patch['score']:.2g}{cluster}"
+            facts = f"{patch['kind']} score {patch['score']:.2g}{cluster}"
             picks.append(_Pick(patch["source"], f"first {what}", facts, patch["box"], entry, patch))
         return picks + self._ordinary(label)
 
@@ -120,7 +120,7 @@ class Examples:
             {"median of the class": order[(len(order) - 1) // 2], "lowest of the class": order[0]} if len(order) else {}
         )
         rows = [(why, self._table.slice(int(row), 1).to_pylist()[0]) for why, row in found.items()]
-        return [_Pick(row["id"], why, f"score {row['image_score']:.2g}", row["boxes"][:4]) for why, row in rows]
+        return [_Pick(row["id"], why, f"image score {row['image_score']:.2g}", row["boxes"][:4]) for why, row in rows]
 
     def _example(self, pick: _Pick, detail: Detail) -> Example:
         row = self._rows[pick.source]
